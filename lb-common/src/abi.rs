@@ -1,0 +1,101 @@
+//! What crosses the kernel line: map keys and values, names, limits and permanent reason numbers.
+//!
+//! Every type is `repr(C)`, has explicit padding, no `bool`, `enum` or `Option`, and a const-asserted size.
+//! Any change of layout or meaning raises [`ABI_VERSION`]: an agent adopts pinned maps only of its own version.
+
+pub mod backend;
+pub mod config;
+pub mod flow;
+pub mod reason;
+pub mod service;
+pub mod slot;
+pub mod stats;
+
+pub use backend::BackendEntry;
+pub use config::ConfigEntry;
+pub use flow::{FlowEntry, FlowKey};
+pub use reason::Reason;
+pub use service::{ServiceEntry, ServiceKey};
+pub use slot::Slot;
+pub use stats::{BackendStats, ServiceStats};
+
+/// Version of everything in this module; part of the pin directory's name.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps and programs in the object file and in the pin directory.
+pub mod names {
+    /// Hash: [`super::ServiceKey`] → [`super::ServiceEntry`].
+    pub const SERVICES: &str = "SERVICES";
+    /// Array of u32, `BPF_F_MMAPABLE`: the arena of all slot tables, [`super::Slot`] each.
+    pub const SLOTS: &str = "SLOTS";
+    /// Array, `BPF_F_MMAPABLE`: backend index → [`super::BackendEntry`].
+    pub const BACKENDS: &str = "BACKENDS";
+    /// Array of one [`super::ConfigEntry`].
+    pub const CONFIG: &str = "CONFIG";
+    /// LRU hash: [`super::FlowKey`] → [`super::FlowEntry`]; flows opened on a moving slot.
+    pub const FLOWS_OPENED: &str = "FLOWS_OPENED";
+    /// LRU hash, as above; flows older than the move, pinned to the slot's previous owner. A table of its own, so
+    /// that a SYN flood can push out only new flows, never established ones.
+    pub const FLOWS_PINNED: &str = "FLOWS_PINNED";
+    /// Devmap hash: ifindex → ifindex; interfaces that packets may be redirected to.
+    pub const EGRESS: &str = "EGRESS";
+    /// Per-CPU array: service id → [`super::ServiceStats`].
+    pub const SERVICE_STATS: &str = "SERVICE_STATS";
+    /// Per-CPU array: backend index → [`super::BackendStats`].
+    pub const BACKEND_STATS: &str = "BACKEND_STATS";
+    /// Per-CPU array: [`super::Reason`] number → u64 packets.
+    pub const VERDICTS: &str = "VERDICTS";
+    /// The load balancer's XDP program.
+    pub const PROGRAM: &str = "snowshed";
+    /// The server-side decapsulator's XDP program (`snowshed backend attach`).
+    pub const DECAP_PROGRAM: &str = "snowshed_decap";
+    /// Hash: VIP (16 bytes, v4-mapped) → u32 flags; the addresses the decapsulator unwraps for.
+    pub const DECAP_VIPS: &str = "DECAP_VIPS";
+    /// Per-CPU array of u64: the decapsulator's counters by [`super::reason::decap`] number.
+    pub const DECAP_VERDICTS: &str = "DECAP_VERDICTS";
+}
+
+/// Default map sizes, in entries; the agent may set others when it creates the maps.
+pub mod limits {
+    /// Services (address + port + protocol).
+    pub const MAX_SERVICES: u32 = 65_536;
+    /// Backend entries (a server in a pool).
+    pub const MAX_BACKENDS: u32 = 131_072;
+    /// Slots in the arena, over all services and the ranges waiting for their grace period.
+    pub const MAX_SLOTS: u32 = 16_777_216;
+    /// Entries of each of the two flow tables.
+    pub const MAX_FLOWS: u32 = 131_072;
+    /// Interfaces to redirect to.
+    pub const MAX_EGRESS: u32 = 256;
+    /// Room for reason numbers.
+    pub const MAX_REASONS: u32 = 128;
+    /// VIPs a decapsulator unwraps for.
+    pub const MAX_DECAP_VIPS: u32 = 4_096;
+}
+
+/// An address as 16 bytes: IPv6 as it is, IPv4 mapped (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
+pub type Address = [u8; 16];
+
+/// First 12 bytes of every mapped IPv4 address.
+pub const V4_MAPPED_PREFIX: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// Maps an IPv4 address (network order) into an [`Address`].
+#[inline(always)]
+pub const fn mapped_v4(v4: [u8; 4]) -> Address {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+/// The [`Address`] of a standard library address.
+#[must_use]
+pub fn address_of(ip: core::net::IpAddr) -> Address {
+    match ip {
+        core::net::IpAddr::V4(v4) => mapped_v4(v4.octets()),
+        core::net::IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The standard library address of an [`Address`]; mapped IPv4 comes back as IPv4.
+#[must_use]
+pub fn ip_of(address: Address) -> core::net::IpAddr {
+    core::net::Ipv6Addr::from(address).to_canonical()
+}

@@ -1,0 +1,17 @@
+//! What is the same for every packet of an edge.
+
+/// The one element of `CONFIG`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Key of the flow hash; the same on every edge of a fleet.
+    pub hash_key: [u64; 2],
+    /// Outer IPv6 source: the first 8 bytes are kept, the last 8 vary with the flow.
+    pub outer_source_v6: [u8; 16],
+    /// Outer IPv4 source: the first 2 bytes are kept, the last 2 vary with the flow.
+    pub outer_source_v4: [u8; 4],
+    /// Always [`super::ABI_VERSION`].
+    pub abi_version: u32,
+}
+
+const _: () = assert!(size_of::<ConfigEntry>() == 40);

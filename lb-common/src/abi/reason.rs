@@ -1,0 +1,84 @@
+//! Why a packet left: permanent numbers, shared by kernel, agent, metrics and documentation.
+//!
+//! A number is never reused and never changes its meaning; new ones are appended in their block.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $name:ident = $number:literal, $label:literal, $remedy:literal;)+) => {
+        /// Index into `VERDICTS`.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[$doc])+ $name = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Name in metrics and output: snake case, permanent like the number.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label),+ }
+            }
+
+            /// What a person does about it; empty where there is nothing to do.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Sent back through the interface it came from.
+    Transmitted = 1, "transmitted", "";
+    /// Sent through another interface.
+    Redirected = 2, "redirected", "";
+    /// Answered with TCP RST or ICMP port unreachable: no usable server, policy reject.
+    Rejected = 3, "rejected", "the service has no usable server: see `snowshed status`";
+
+    /// Passed to the kernel: not IPv4 or IPv6.
+    NotIp = 16, "not_ip", "";
+    /// Passed: an IP protocol other than TCP and UDP.
+    OtherProtocol = 17, "other_protocol", "";
+    /// Passed: no service has this address, port and protocol.
+    NoService = 18, "no_service", "";
+    /// Passed: a fragment other than the first carries no ports.
+    Fragment = 19, "fragment", "";
+    /// Passed: headers are cut short or contradict themselves.
+    Malformed = 20, "malformed", "";
+    /// Passed: more VLAN tags than are walked (two).
+    VlanDepth = 21, "vlan_depth", "";
+    /// Passed: IPv6 extension headers are not walked yet.
+    ExtensionHeader = 22, "extension_header", "";
+
+    /// Dropped: no usable server, policy drop.
+    EmptyPool = 32, "empty_pool", "the service has no usable server: see `snowshed status`";
+    /// Dropped: the next hop towards the server is not known.
+    NextHopUnresolved = 33, "next_hop_unresolved", "no route or no neighbour towards the server: see `snowshed status`";
+    /// Dropped: a slot points at no backend; the reconciler repairs it.
+    NoBackend = 34, "no_backend", "the maps were altered by hand; the agent repairs them";
+    /// Dropped: with the outer header the packet exceeds the path MTU.
+    TooBig = 35, "too_big", "raise the MTU towards the servers or lower the MSS of the clients";
+    /// Dropped: the driver gives no room for the outer header.
+    NoHeadroom = 36, "no_headroom", "the driver gives XDP too little headroom: attach in another mode";
+    /// Dropped: TTL or hop limit is used up.
+    TtlExceeded = 37, "ttl_exceeded", "";
+    /// Dropped: a reject would have exceeded its rate limit.
+    RejectLimited = 38, "reject_limited", "";
+    /// Dropped: the redirect was refused (interface not in `EGRESS`).
+    EgressMissing = 39, "egress_missing", "the maps were altered by hand; the agent repairs them";
+}
+
+/// Numbers of the decapsulator's counters (`DECAP_VERDICTS`).
+pub mod decap {
+    /// Unwrapped and passed up.
+    pub const UNWRAPPED: u32 = 1;
+    /// Not an encapsulated packet: passed up untouched.
+    pub const NOT_ENCAPSULATED: u32 = 2;
+    /// The inner destination is no VIP of this server: passed up untouched.
+    pub const NOT_OUR_VIP: u32 = 3;
+    /// The inner packet is cut short: dropped.
+    pub const MALFORMED: u32 = 4;
+}

@@ -1,0 +1,189 @@
+//! The outer headers: the Ethernet header and tags of the backend, and IPv4 or IPv6 around the packet.
+//!
+//! Protocol 4 or 41 in IPv4 (RFC 2003, RFC 4213) or in IPv6 (RFC 2473).
+
+use crate::abi::{Address, BackendEntry, ConfigEntry, Reason, backend::state};
+use crate::checksum::Sum;
+use crate::hash::FlowHash;
+use crate::headers::{AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, Inherited, VLAN_LEN, number};
+use crate::packet::{PacketMut, u32_at};
+
+/// TTL and hop limit of outer headers.
+pub const OUTER_TTL: u8 = 64;
+
+/// Length of the Ethernet header with one tag.
+pub const ONE_TAG: usize = ETHERNET_LEN + VLAN_LEN;
+/// Length of the Ethernet header with two tags.
+pub const TWO_TAGS: usize = ETHERNET_LEN + 2 * VLAN_LEN;
+
+/// Whether a packet with this TTL or hop limit can be sent to the backend.
+///
+/// # Errors
+/// [`Reason::NextHopUnresolved`], [`Reason::TtlExceeded`] or [`Reason::TooBig`].
+#[inline(always)]
+pub fn admit(headers: &Headers, ttl: u32, backend: &BackendEntry) -> Result<(), Reason> {
+    if backend.state & state::RESOLVED == 0 {
+        return Err(Reason::NextHopUnresolved);
+    }
+    if ttl == 0 {
+        return Err(Reason::TtlExceeded);
+    }
+    if headers.ip_len + outer_len(backend) as u32 > u32::from(backend.mtu) {
+        return Err(Reason::TooBig);
+    }
+    Ok(())
+}
+
+/// Length of the outer IP header that the backend asks for: [`IPV4_LEN`] or [`IPV6_LEN`].
+#[inline(always)]
+#[must_use]
+pub const fn outer_len(backend: &BackendEntry) -> usize {
+    if backend.state & state::V4 == 0 { IPV6_LEN } else { IPV4_LEN }
+}
+
+/// Length of the link header that the backend asks for: [`ETHERNET_LEN`], [`ONE_TAG`] or [`TWO_TAGS`].
+#[inline(always)]
+#[must_use]
+pub const fn link_len(backend: &BackendEntry) -> usize {
+    if u16::from_le_bytes(backend.vlan_outer) == 0 {
+        ETHERNET_LEN
+    } else if u16::from_le_bytes(backend.vlan_inner) == 0 {
+        ONE_TAG
+    } else {
+        TWO_TAGS
+    }
+}
+
+/// Writes everything in front of the packet, `LINK` and `OUTER` bytes as the backend asks for. The frame must already
+/// start so many bytes before the packet. `None` when the frame is shorter than the headers.
+#[inline(always)]
+#[must_use]
+pub fn write<const LINK: usize, const OUTER: usize, P: PacketMut + ?Sized>(
+    frame: &mut P,
+    headers: &Headers,
+    inherited: Inherited,
+    backend: &BackendEntry,
+    hash: FlowHash,
+    config: &ConfigEntry,
+) -> Option<()> {
+    // The outer header's end is behind the link header's: one check covers both.
+    let outer = frame.array_mut::<OUTER>(LINK)?;
+    let ethertype = if OUTER == IPV6_LEN {
+        let destination = AddressWords::of(&backend.address);
+        outer.copy_from_slice(&outer_v6(headers, inherited, destination, source_v6(config, hash), hash));
+        number::ETHERTYPE_IPV6
+    } else {
+        let [.., a, b, c, d] = backend.address;
+        let destination = u32::from_le_bytes([a, b, c, d]);
+        outer.copy_from_slice(&outer_v4(headers, inherited, destination, source_v4(config, hash)));
+        number::ETHERTYPE_IPV4
+    };
+    write_link::<LINK>(frame.array_mut(0)?, backend, ethertype);
+    Some(())
+}
+
+/// Ethernet header and tags, by words: copied byte by byte, it would take as long as all the rest.
+#[inline(always)]
+fn write_link<const LINK: usize>(link: &mut [u8; LINK], backend: &BackendEntry, ethertype: u16) {
+    let [a, b, c, d, e, f] = backend.next_hop_mac;
+    let [g, h, i, j, k, l] = backend.source_mac;
+    let [m, n] = backend.vlan_outer;
+    let [o, p] = backend.vlan_inner;
+    let destination = u64::from_le_bytes([a, b, c, d, e, f, m, n]);
+    let source = u64::from_le_bytes([g, h, i, j, k, l, o, p]);
+    put::<0, LINK>(link, &destination.to_le_bytes());
+    // Over the destination's last two bytes, which belong to no MAC.
+    put::<6, LINK>(link, &source.to_le_bytes());
+    let ethertype = ethertype.to_be_bytes();
+    match LINK {
+        ETHERNET_LEN => put::<12, LINK>(link, &ethertype),
+        ONE_TAG => {
+            put::<12, LINK>(link, &number::ETHERTYPE_VLAN.to_be_bytes());
+            put::<14, LINK>(link, &[m, n]);
+            put::<16, LINK>(link, &ethertype);
+        }
+        _ => {
+            put::<12, LINK>(link, &number::ETHERTYPE_QINQ.to_be_bytes());
+            put::<14, LINK>(link, &[m, n]);
+            put::<16, LINK>(link, &number::ETHERTYPE_VLAN.to_be_bytes());
+            put::<18, LINK>(link, &[o, p]);
+            put::<20, LINK>(link, &ethertype);
+        }
+    }
+}
+
+#[inline(always)]
+fn put<const AT: usize, const N: usize>(bytes: &mut [u8; N], value: &[u8]) {
+    bytes[AT..AT + value.len()].copy_from_slice(value);
+}
+
+/// Source of the outer header, for people.
+#[must_use]
+pub fn outer_source(config: &ConfigEntry, backend: &BackendEntry, hash: FlowHash) -> Address {
+    if outer_len(backend) == IPV4_LEN {
+        AddressWords::mapped(source_v4(config, hash)).address()
+    } else {
+        source_v6(config, hash).address()
+    }
+}
+
+/// Protocol number of the packet inside.
+#[inline(always)]
+const fn inner_protocol(headers: &Headers) -> u8 {
+    match headers.family {
+        Family::V4 => number::IPIP,
+        Family::V6 => number::IPV6,
+    }
+}
+
+/// Outer IPv4 source: the configured 16 bits, then 16 of the hash, so that servers spread flows over their queues.
+#[inline(always)]
+const fn source_v4(config: &ConfigEntry, hash: FlowHash) -> u32 {
+    u32_at::<0, 4>(&config.outer_source_v4) & 0xffff | (hash.0 as u32) << 16
+}
+
+/// Outer IPv6 source: the configured 64 bits, then the hash.
+#[inline(always)]
+const fn source_v6(config: &ConfigEntry, hash: FlowHash) -> AddressWords {
+    AddressWords([AddressWords::of(&config.outer_source_v6).0[0], hash.0])
+}
+
+/// RFC 2003 §3.1; identification and don't-fragment are the packet's own. Addresses as they stand in memory.
+#[inline(always)]
+const fn outer_v4(headers: &Headers, inherited: Inherited, destination: u32, source: u32) -> [u8; IPV4_LEN] {
+    let total_len = (headers.ip_len as u16).wrapping_add(IPV4_LEN as u16);
+    let words = [
+        0x45 | inherited.traffic_class << 8 | (total_len.to_be() as u32) << 16,
+        inherited.identification | inherited.dont_fragment << 22,
+        OUTER_TTL as u32 | (inner_protocol(headers) as u32) << 8,
+        source,
+        destination,
+    ];
+    let sum = Sum::new().add_u32(words[0]).add_u32(words[1]).add_u32(words[2]).add_u32(source).add_u32(destination);
+    let [[a, b, c, d], [e, f, g, h]] = [words[0].to_le_bytes(), words[1].to_le_bytes()];
+    let [i, j, k, l] = (words[2] | (sum.checksum() as u32) << 16).to_le_bytes();
+    let [[m, n, o, p], [q, r, s, t]] = [source.to_le_bytes(), destination.to_le_bytes()];
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t]
+}
+
+/// RFC 2473 §6.3; the flow label varies with the flow (RFC 6438 §3).
+#[inline(always)]
+fn outer_v6(
+    headers: &Headers,
+    inherited: Inherited,
+    destination: AddressWords,
+    source: AddressWords,
+    hash: FlowHash,
+) -> [u8; IPV6_LEN] {
+    let label = (hash.0 >> 32) as u32 & 0x000f_ffff;
+    let first = (6 << 28 | inherited.traffic_class << 20 | label).to_be();
+    let second = u32::from((headers.ip_len as u16).to_be())
+        | u32::from(inner_protocol(headers)) << 16
+        | u32::from(OUTER_TTL) << 24;
+    let mut bytes = [0; IPV6_LEN];
+    bytes[0..4].copy_from_slice(&first.to_le_bytes());
+    bytes[4..8].copy_from_slice(&second.to_le_bytes());
+    bytes[8..24].copy_from_slice(&source.address());
+    bytes[24..40].copy_from_slice(&destination.address());
+    bytes
+}

@@ -1,0 +1,71 @@
+//! The keyed flow hash, and the slot it selects.
+//!
+//! Words are 32 bits as they stand in the packet, read little-endian on every machine. Each block of four is summed
+//! as NH does (Black, Halevi, Krawczyk, Krovetz, Rogaway: UMAC, CRYPTO'99): `(w0 + k0)·(w1 + k1) + (w2 + k2)·(w3 + k3)`
+//! with the additions modulo 2³². Who does not know the key finds two flows that collide with probability 2⁻³² only,
+//! so nobody can aim a flood at one server. Between blocks and at the end a bijection of 64 bits spreads every bit over
+//! all others (the finalizer of SplitMix64). An IPv4 flow is exactly one block.
+
+use crate::abi::service::flags;
+use crate::headers::{Family, Headers};
+
+/// 64 bits that depend on every bit of the flow and of the key. The high half selects the slot, the low bits vary the
+/// outer source address: the two do not depend on each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash(pub u64);
+
+impl FlowHash {
+    /// Hash of a packet's flow, or of its source alone where the service asks for it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(headers: &Headers, service_flags: u32, key: [u64; 2]) -> Self {
+        if service_flags & flags::SOURCE_AFFINITY != 0 {
+            return Self::of_source(headers, key);
+        }
+        let last = [headers.ports, headers.protocol as u32];
+        match headers.family {
+            Family::V4 => Self(mix(block([headers.source.v4(), headers.destination.v4(), last[0], last[1]], key))),
+            Family::V6 => {
+                let source = mix(block(words(headers.source.0), key));
+                let both = mix(source.wrapping_add(block(words(headers.destination.0), key)));
+                Self(mix(both.wrapping_add(block([last[0], last[1], 0, 0], key))))
+            }
+        }
+    }
+
+    #[inline(always)]
+    const fn of_source(headers: &Headers, key: [u64; 2]) -> Self {
+        match headers.family {
+            Family::V4 => Self(mix(block([headers.source.v4(), 0, 0, 0], key))),
+            Family::V6 => Self(mix(block(words(headers.source.0), key))),
+        }
+    }
+
+    /// Slot in a table of `len` slots: multiply and shift, no division. 0 when the table is empty.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self, len: u32) -> u32 {
+        (((self.0 >> 32) * len as u64) >> 32) as u32
+    }
+}
+
+/// Four words under the key.
+#[inline(always)]
+const fn block(words: [u32; 4], key: [u64; 2]) -> u64 {
+    let first = words[0].wrapping_add(key[0] as u32) as u64 * words[1].wrapping_add((key[0] >> 32) as u32) as u64;
+    let second = words[2].wrapping_add(key[1] as u32) as u64 * words[3].wrapping_add((key[1] >> 32) as u32) as u64;
+    first.wrapping_add(second)
+}
+
+/// SplitMix64's finalizer (variant 13 of Stafford's mixers).
+#[inline(always)]
+const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[inline(always)]
+const fn words(pair: [u64; 2]) -> [u32; 4] {
+    [pair[0] as u32, (pair[0] >> 32) as u32, pair[1] as u32, (pair[1] >> 32) as u32]
+}

@@ -1,0 +1,92 @@
+//! The frame under an XDP program, read and written through exactly one bounds-checked accessor.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use lb_common::packet::{Packet, PacketMut};
+
+/// The bytes between `data` and `data_end` of an XDP context.
+///
+/// The two pointers are read once: the verifier then knows that all checks speak of the same frame.
+pub struct Frame<'c> {
+    context: &'c XdpContext,
+    start: usize,
+    end: usize,
+}
+
+impl<'c> Frame<'c> {
+    /// The frame of a context.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(context: &'c XdpContext) -> Self {
+        Self { context, start: context.data(), end: context.data_end() }
+    }
+
+    /// Interface the frame came in on.
+    #[inline(always)]
+    #[must_use]
+    pub fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    /// Moves the start of the frame: earlier (room in front) for a negative distance. `None` when the driver has no
+    /// room, or too little of the frame would stay.
+    #[inline(always)]
+    #[must_use]
+    pub fn move_start(self, distance: i32) -> Option<Self> {
+        // SAFETY: the context is the one the kernel gave to the program; every pointer into the frame ends here,
+        // because `self` is consumed.
+        let failed = unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), distance) };
+        (failed == 0).then(|| Self::new(self.context))
+    }
+
+    /// Cuts the end of the frame so that `len` bytes stay. `None` when that is less than an Ethernet header or more
+    /// than there is.
+    #[inline(always)]
+    #[must_use]
+    pub fn cut_to(self, len: usize) -> Option<Self> {
+        let distance = len as i32 - self.len() as i32;
+        if distance > 0 {
+            return None;
+        }
+        // SAFETY: as in `move_start`.
+        let failed = unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), distance) };
+        (failed == 0).then(|| Self::new(self.context))
+    }
+
+    /// The one bounds check.
+    #[inline(always)]
+    fn checked<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        let at = self.start + offset;
+        if at + N > self.end {
+            return None;
+        }
+        // SAFETY: a frame is never at address 0. Known, this saves a test at every use.
+        unsafe { core::hint::assert_unchecked(at != 0) };
+        Some(at as *mut [u8; N])
+    }
+}
+
+impl Packet for Frame<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn array<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        // SAFETY: `checked` saw all N bytes inside the frame, which lives as long as the context; arrays of bytes
+        // have no alignment; the borrow of `self` keeps writers away.
+        self.checked(offset).map(|at| unsafe { &*at })
+    }
+}
+
+impl PacketMut for Frame<'_> {
+    #[inline(always)]
+    fn array_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        self.checked(offset).map(|at| unsafe { &mut *at })
+    }
+}

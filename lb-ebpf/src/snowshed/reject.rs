@@ -1,0 +1,45 @@
+//! Answers packets that no server can take, at a bounded rate.
+
+use aya_ebpf::{Global, helpers::generated::bpf_ktime_get_ns, macros::map, maps::PerCpuArray};
+use lb_common::abi::{Reason, ServiceEntry};
+use lb_common::bucket::Bucket;
+use lb_common::headers::Headers;
+use lb_common::reply::Reply;
+use lb_ebpf::Frame;
+
+use crate::verdict::Verdict;
+
+/// Nanoseconds per answer and CPU: 1,000 per second. Enough for people, too little to amplify a flood.
+#[unsafe(no_mangle)]
+static REJECT_INTERVAL_NS: Global<u64> = Global::new(1_000_000);
+/// Answers that may leave at once.
+#[unsafe(no_mangle)]
+static REJECT_BURST: Global<u32> = Global::new(100);
+
+#[map]
+static REJECTS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
+
+/// Turns the packet into its answer where the service's policy and the protocols' rules want one.
+#[inline(always)]
+pub(crate) fn answer(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry) -> Verdict {
+    let Some(reply) = Reply::to(&frame, headers, service.flags) else { return Verdict::Drop(Reason::EmptyPool) };
+    if !within_rate() {
+        return Verdict::Drop(Reason::RejectLimited);
+    }
+    let cut = reply.keeps(headers);
+    let growth = reply.growth(headers) as i32;
+    let Some(mut frame) = frame.cut_to(cut).and_then(|frame| frame.move_start(-growth)) else {
+        return Verdict::Drop(Reason::NoHeadroom);
+    };
+    match reply.write(&mut frame, headers) {
+        Some(()) => Verdict::SendBack(Reason::Rejected),
+        None => Verdict::Drop(Reason::NoHeadroom),
+    }
+}
+
+#[inline(always)]
+fn within_rate() -> bool {
+    let Some(bucket) = REJECTS.get_ptr_mut(0) else { return false };
+    // SAFETY: the helper has no arguments; the bucket is this CPU's own.
+    unsafe { (*bucket).take(bpf_ktime_get_ns(), REJECT_INTERVAL_NS.load(), REJECT_BURST.load()) }
+}

@@ -1,0 +1,85 @@
+//! Service and flow → backend.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, LruHashMap},
+};
+use lb_common::abi::{BackendEntry, FlowEntry, FlowKey, Reason, ServiceEntry, Slot, limits};
+use lb_common::hash::FlowHash;
+use lb_common::headers::Headers;
+use lb_common::steer::{Decision, Path, Tables, steer};
+
+#[map]
+static SLOTS: Array<Slot> = Array::with_max_entries(limits::MAX_SLOTS, BPF_F_MMAPABLE);
+
+#[map]
+static BACKENDS: Array<BackendEntry> = Array::with_max_entries(limits::MAX_BACKENDS, BPF_F_MMAPABLE);
+
+#[map]
+static FLOWS_OPENED: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(limits::MAX_FLOWS, 0);
+
+#[map]
+static FLOWS_PINNED: LruHashMap<FlowKey, FlowEntry> = LruHashMap::with_max_entries(limits::MAX_FLOWS, 0);
+
+/// The kernel's maps.
+struct Maps;
+
+impl Tables for Maps {
+    type Backend = &'static BackendEntry;
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        SLOTS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u32) -> Option<&'static BackendEntry> {
+        BACKENDS.get(index)
+    }
+
+    #[inline(always)]
+    fn opened(&self, headers: &Headers) -> Option<FlowEntry> {
+        entry(&FLOWS_OPENED, headers)
+    }
+
+    #[inline(always)]
+    fn pinned(&self, headers: &Headers) -> Option<FlowEntry> {
+        entry(&FLOWS_PINNED, headers)
+    }
+}
+
+/// Chooses the backend, and notes the flow where its slot is moving.
+#[inline(always)]
+pub(crate) fn choose(
+    service: &ServiceEntry,
+    headers: &Headers,
+    hash: FlowHash,
+) -> Result<Decision<&'static BackendEntry>, Reason> {
+    let decision = steer(&Maps, service, headers, hash)?;
+    match decision.path {
+        Path::OpensFlow => note(&FLOWS_OPENED, headers, decision.entry()),
+        Path::PinsFlow => note(&FLOWS_PINNED, headers, decision.entry()),
+        _ => {}
+    }
+    Ok(decision)
+}
+
+#[inline(always)]
+fn entry(flows: &LruHashMap<FlowKey, FlowEntry>, headers: &Headers) -> Option<FlowEntry> {
+    let words = headers.flow_key_words();
+    // SAFETY: the words are the bytes of a key, whose alignment is 1. The value is eight bytes, copied at once; should
+    // the element be reused for another flow meanwhile, the packet goes where that flow goes: a wrong server once, never
+    // a wrong read.
+    unsafe { flows.get(&*(&raw const words).cast::<FlowKey>()) }.copied()
+}
+
+#[inline(always)]
+fn note(flows: &LruHashMap<FlowKey, FlowEntry>, headers: &Headers, entry: FlowEntry) {
+    let words = headers.flow_key_words();
+    // SAFETY: the words are the bytes of a key, whose alignment is 1.
+    let key = unsafe { &*(&raw const words).cast::<FlowKey>() };
+    // An LRU table makes room by itself. Where it cannot (another CPU holds its lock), the flow's next packet tries
+    // again: this one goes the right way in any case.
+    let _ = flows.insert(key, &entry, 0);
+}

@@ -1,0 +1,21 @@
+//! Sends the finished frame: back where it came from, or out through another interface.
+
+use aya_ebpf::{macros::map, maps::xdp::DevMapHash};
+use lb_common::abi::{BackendEntry, Reason, limits};
+
+use crate::verdict::Verdict;
+
+#[map]
+static EGRESS: DevMapHash = DevMapHash::with_max_entries(limits::MAX_EGRESS, 0);
+
+/// Sends towards the backend.
+#[inline(always)]
+pub(crate) fn send(backend: &BackendEntry, ingress: u32) -> Verdict {
+    if backend.ifindex == ingress {
+        return Verdict::SendBack(Reason::Transmitted);
+    }
+    match EGRESS.redirect(backend.ifindex, 0) {
+        Ok(_) => Verdict::SendElsewhere,
+        Err(_) => Verdict::Drop(Reason::EgressMissing),
+    }
+}

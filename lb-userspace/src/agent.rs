@@ -1,0 +1,346 @@
+//! The agent: builds every component from the configuration and runs them until it is told to stop.
+//!
+//! Architecture Invariant: this is the only file that knows every component. Forwarding never depends on it: the
+//! kernel's maps, program and links are pinned, and whatever ends here leaves them as they are.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use lb_common::abi::{ABI_VERSION, ConfigEntry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, HashKey, SecretError};
+use crate::dataplane::{Dataplane, DataplaneError, KernelConfig, KernelDataplane, Sizes};
+use crate::guard::Limits;
+use crate::ledger::{Ledger, LedgerError, SqliteLedger};
+use crate::model::{Owner, Pools};
+use crate::observe::{self, Metrics};
+use crate::plan::{Node, Planner, Tables, wanted_addresses};
+use crate::reconcile::{Reconciler, Settings, Sources};
+use crate::{api, health, nexthop};
+
+mod adopt;
+mod explain;
+mod notify;
+
+use adopt::Adopted;
+
+/// Longest wait at start for the ways to servers that are being forwarded to already.
+const RESOLVE_AT_START: Duration = Duration::from_secs(2);
+/// Time the runtime's threads get to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// The data plane, shared: the reconciler writes, `explain` and metrics read.
+type Shared = Arc<Mutex<KernelDataplane>>;
+
+/// Runs the agent; returns when it has stopped: success after a signal, failure when something failed, which is
+/// logged with what to do.
+#[must_use]
+pub fn main(config: &Config) -> ExitCode {
+    observe::init_log();
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(AgentError::Runtime).and_then(
+            |runtime| {
+                let result = runtime.block_on(run(config));
+                runtime.shutdown_timeout(SHUTDOWN);
+                result
+            },
+        );
+    match result {
+        Ok(()) => {
+            log::info!("stopped; forwarding goes on (`snowshed detach` ends it)");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::error!("{}. The agent stops; what was forwarding goes on forwarding", observe::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the agent could not start or go on. Variants are facts.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The operating system gave no threads or signals.
+    #[error("the system gives the agent no threads, sockets or signals")]
+    Runtime(#[source] std::io::Error),
+    /// A secret could not be read.
+    #[error("a secret of the configuration cannot be used")]
+    Secret(#[from] SecretError),
+    /// A directory could not be made.
+    #[error("the directory {path} cannot be made: make it, or change the configuration")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The ledger could not be opened or is not intact.
+    #[error("the ledger cannot be used")]
+    Ledger(#[from] LedgerError),
+    /// The data plane could not be opened or read.
+    #[error("the data plane cannot be used")]
+    Dataplane(#[from] DataplaneError),
+    /// The API cannot listen.
+    #[error("the API cannot be served")]
+    Api(#[from] api::ServeError),
+    /// A component ended by itself.
+    #[error("the {0} ended by itself: this is a defect, please report it; start the agent again")]
+    Ended(&'static str),
+}
+
+/// Runs until a signal. The order matters: nothing touches the data plane before the ledger is known to be intact,
+/// and nobody may ask for changes before the maps were made to hold what the ledger says.
+async fn run(config: &Config) -> Result<(), AgentError> {
+    let mut stop_signals = StopSignals::new()?;
+    let hash_key = config.hash_key()?;
+    let ledger = open_ledger(&config.ledger.path)?;
+    let mut kernel = KernelDataplane::open(kernel_config(config))?;
+    let adopted = Adopted::read(&mut kernel, &ledger.snapshot())?;
+    log::info!(
+        "data plane open on {}; {} services and {} servers were there already",
+        config.dataplane.interfaces.join(", "),
+        adopted.services,
+        adopted.servers.len()
+    );
+    let settings = reconcile_settings(config, hash_key);
+    let dataplane: Shared = Arc::new(Mutex::new(kernel));
+
+    let health = health::start(
+        health_settings(config),
+        usize::try_from(config.health.max_concurrent_probes).unwrap_or(usize::MAX),
+        health::Network,
+        ledger.subscribe(),
+        adopted.servers.clone(),
+    );
+    let wanted = watch::Sender::new(first_wanted(&settings, &*ledger, &health));
+    let (follower, mut next_hops) =
+        nexthop::follow(nexthop::Config::default(), wanted.subscribe()).map_err(AgentError::Runtime)?;
+    let mut components: JoinSet<&'static str> = JoinSet::new();
+    components.spawn(follow_next_hops(follower));
+    adopted.wait_for_ways(&mut next_hops, RESOLVE_AT_START).await;
+
+    let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops };
+    let reconciler = Reconciler::new(Arc::clone(&dataplane), sources, settings);
+    let mut status = reconciler.status();
+    let metrics = Arc::new(Metrics::new(observe::Edge {
+        snapshots: ledger.subscribe(),
+        status: status.clone(),
+        tables: reconciler.tables(),
+        directory: reconciler.directory(),
+        health: health.view.clone(),
+        dataplane: Arc::clone(&dataplane) as Arc<Mutex<dyn Dataplane>>,
+    }));
+    let reconciler = reconciler.observed_by(metrics.observer());
+    components.spawn(follow_tables(reconciler.tables(), wanted));
+    let stop = CancellationToken::new();
+    let reconciling = run_reconciler(reconciler, stop.clone())?;
+    // The first activation; its failure is in the status and is tried again, the API can be asked about it.
+    status.changed().await.map_err(|_| AgentError::Ended("reconciler"))?;
+
+    let (api_status, status_task) = status_for_api(status);
+    components.spawn(status_task);
+    let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;
+    let context = context(config, Arc::clone(&ledger), &health, api_status, &metrics, &dataplane)?;
+    let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
+    notify::ready();
+    log::info!("ready: generation {}, API on {}", ledger.snapshot().generation(), config.api.socket.display());
+
+    let result = tokio::select! {
+        name = stop_signals.next() => {
+            log::info!("{name}: draining the API and stopping");
+            Ok(())
+        }
+        ended = components.join_next() => Err(AgentError::Ended(ended.and_then(Result::ok).unwrap_or("next-hop watcher"))),
+        _ = health.task => Err(AgentError::Ended("health checker")),
+        _ = reconciling => Err(AgentError::Ended("reconciler")),
+    };
+    notify::stopping();
+    stop.cancel();
+    if serving.await.is_err() {
+        log::error!("the API broke off while it was drained");
+    }
+    result
+}
+
+fn open_ledger(path: &Path) -> Result<Arc<dyn Ledger>, AgentError> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| AgentError::Directory { path: directory.to_owned(), source })?;
+    }
+    let ledger = SqliteLedger::open(path)?;
+    log::info!("ledger {} is intact at generation {}", path.display(), ledger.snapshot().generation());
+    Ok(Arc::new(ledger))
+}
+
+fn kernel_config(config: &Config) -> KernelConfig {
+    let dataplane = &config.dataplane;
+    KernelConfig {
+        pin_dir: KernelConfig::versioned(&dataplane.pin_dir),
+        interfaces: dataplane.interfaces.clone(),
+        xdp_mode: dataplane.xdp_mode,
+        sizes: Sizes {
+            max_services: dataplane.max_services,
+            max_backends: dataplane.max_backends,
+            max_slots: dataplane.max_slots,
+            max_flows: dataplane.max_flows,
+        },
+    }
+}
+
+fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings {
+    let dataplane = &config.dataplane;
+    let entry = ConfigEntry {
+        hash_key: hash_key.words(),
+        outer_source_v6: dataplane.outer_source_v6.network().octets(),
+        outer_source_v4: dataplane.outer_source_v4.network().octets(),
+        abi_version: ABI_VERSION,
+    };
+    Settings {
+        delete_grace: config.deletion.grace,
+        moving_window: config.reconcile.move_window,
+        audit_interval: config.reconcile.audit_interval,
+        max_services: dataplane.max_services,
+        max_backends: dataplane.max_backends,
+        ..Settings::new(entry)
+    }
+}
+
+fn health_settings(config: &Config) -> health::Settings {
+    health::Settings {
+        mass_failure_share: config.health.mass_failure_share,
+        mass_failure_window: config.health.mass_failure_window,
+        delete_grace: config.deletion.grace,
+        seed: rand::random(),
+    }
+}
+
+fn context(
+    config: &Config,
+    ledger: Arc<dyn Ledger>,
+    health: &health::Health,
+    status: watch::Receiver<crate::reconcile::Status>,
+    metrics: &Arc<Metrics>,
+    dataplane: &Shared,
+) -> Result<api::Context, AgentError> {
+    let mut tokens = Vec::new();
+    for token in &config.api.tokens {
+        if let (Some(organization), Some(project)) = (token.organization, token.project) {
+            let owner = Owner { organization, project };
+            tokens.push(api::Token::from_sha256(&token.name, token.digest()?, owner));
+        }
+    }
+    let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
+    let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
+    let metrics = Arc::clone(metrics);
+    let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
+    Ok(api::Context {
+        ledger,
+        status,
+        health: health.view.clone(),
+        limits: Limits {
+            lbs_per_project: of(config.quotas.load_balancers),
+            ips_per_project: of(config.quotas.ips),
+            frontends_per_lb: of(config.quotas.frontends_per_lb),
+            backends_per_lb: of(config.quotas.backends_per_lb),
+            servers_per_backend: of(config.quotas.servers_per_backend),
+        },
+        pools: Pools::new(v4.chain(v6)),
+        zone: config.api.zone.clone(),
+        tokens: api::Tokens::new(tokens),
+        clock: Arc::new(Timestamp::now),
+        metrics: Arc::new(move || metrics.render()),
+        explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
+    })
+}
+
+/// Addresses the first plan will need a way to.
+fn first_wanted(settings: &Settings, ledger: &dyn Ledger, health: &health::Health) -> BTreeSet<IpAddr> {
+    let mut planner = Planner::new(settings.seed, settings.delete_grace);
+    let tables = planner.plan(&ledger.snapshot(), &health.view.borrow(), &Node::default(), Timestamp::now());
+    wanted_addresses(&tables)
+}
+
+async fn follow_next_hops(follower: nexthop::Follower) -> &'static str {
+    if let Err(error) = follower.run().await {
+        log::error!("{}", observe::chain(&error));
+    }
+    "next-hop watcher"
+}
+
+/// Lets the next-hop watcher follow what the tables need.
+async fn follow_tables(
+    mut tables: watch::Receiver<Arc<Tables>>,
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
+) -> &'static str {
+    while tables.changed().await.is_ok() {
+        let next = wanted_addresses(&tables.borrow_and_update());
+        wanted.send_if_modified(|wanted| {
+            let is_other = *wanted != next;
+            *wanted = next;
+            is_other
+        });
+    }
+    "reconciler"
+}
+
+/// Runs the reconciler on its thread; the receiver hears of its end.
+fn run_reconciler(
+    reconciler: Reconciler<Shared>,
+    stop: CancellationToken,
+) -> Result<oneshot::Receiver<()>, AgentError> {
+    let (ended, receiver) = oneshot::channel();
+    let thread = reconciler.spawn(stop).map_err(AgentError::Runtime)?;
+    tokio::task::spawn_blocking(move || {
+        if thread.join().is_err() {
+            log::error!("the reconciler broke off");
+        }
+        drop(ended);
+    });
+    Ok(receiver)
+}
+
+/// The reconciler's status as the API takes it.
+fn status_for_api(
+    mut status: watch::Receiver<Arc<crate::reconcile::Status>>,
+) -> (watch::Receiver<crate::reconcile::Status>, impl Future<Output = &'static str>) {
+    let sender = watch::Sender::new(crate::reconcile::Status::clone(&status.borrow_and_update()));
+    let receiver = sender.subscribe();
+    let task = async move {
+        while status.changed().await.is_ok() {
+            sender.send_replace(crate::reconcile::Status::clone(&status.borrow_and_update()));
+        }
+        "reconciler"
+    };
+    (receiver, task)
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<Self, AgentError> {
+        let of = |kind| signal(kind).map_err(AgentError::Runtime);
+        Ok(Self { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

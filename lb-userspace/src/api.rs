@@ -1,0 +1,82 @@
+//! The control API: Scaleway's Load Balancer shapes over HTTP, on a Unix socket and on loopback.
+//!
+//! A handler reads a request into the model, proposes a change, and hands it to [`change::commit`], which asks the
+//! guard and appends to the ledger. Architecture Invariant: no handler touches a map.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::guard::Limits;
+use crate::health::HealthView;
+use crate::ledger::Ledger;
+use crate::model::Pools;
+use crate::plan::ServiceAddress;
+use crate::reconcile::Status;
+
+mod admin;
+pub mod auth;
+mod body;
+mod change;
+mod handlers;
+mod listing;
+mod parse;
+mod problem;
+mod router;
+pub mod serve;
+mod view;
+pub mod wire;
+
+pub use auth::{Token, Tokens};
+pub use problem::ApiError;
+pub use router::router;
+pub use serve::{Listeners, ServeError, serve};
+
+/// What the API works with.
+#[derive(Clone)]
+pub struct Context {
+    /// Where changes go.
+    pub ledger: Arc<dyn Ledger>,
+    /// What the reconciler last did.
+    pub status: watch::Receiver<Status>,
+    /// What the checkers know.
+    pub health: watch::Receiver<Arc<HealthView>>,
+    /// Quotas.
+    pub limits: Limits,
+    /// Address pools.
+    pub pools: Pools,
+    /// The `{zone}` of the paths.
+    pub zone: String,
+    /// Who may use it.
+    pub tokens: Tokens,
+    /// The clock.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Answers `/snowshed/v1/explain`.
+    pub explain: Arc<dyn Explain>,
+}
+
+/// Explains from the live maps which server a client's packets go to.
+pub trait Explain: Send + Sync {
+    /// The way of a packet from `client` to `service`.
+    fn explain(
+        &self,
+        client: SocketAddr,
+        service: ServiceAddress,
+    ) -> BoxFuture<'_, Result<serde_json::Value, ExplainError>>;
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// No such service in the maps, or client and service are of different families.
+    #[error("{0}")]
+    NotFound(String),
+    /// The maps cannot be read.
+    #[error("the maps cannot be read: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,6 @@
+//! Snowshed's own paths, beside Scaleway's.
+
+pub(super) mod explain;
+pub(super) mod health;
+pub(super) mod metrics;
+pub(super) mod status;

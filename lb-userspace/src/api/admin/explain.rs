@@ -1,0 +1,62 @@
+//! `/snowshed/v1/explain`: which server a client's packets go to, and why, from the live maps.
+
+use std::net::SocketAddr;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+
+use crate::api::listing::Pairs;
+use crate::api::parse::Arguments;
+use crate::api::{ApiError, Context, ExplainError};
+use crate::model::{Actor, Invalid, Protocol};
+use crate::plan::ServiceAddress;
+
+pub(in crate::api) async fn get(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    pairs: Pairs,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    let pairs = pairs.known(&["client", "service", "protocol"])?;
+    let mut arguments = Arguments::default();
+    let client = pairs.one(&mut arguments, "client");
+    let client = arguments.needed("client", client, "address and port, as in 198.51.100.7:40000", endpoint);
+    let service = pairs.one(&mut arguments, "service");
+    let service = arguments.needed("service", service, "address and port, as in 192.0.2.10:80", endpoint);
+    let protocol = pairs.one(&mut arguments, "protocol");
+    let protocol = arguments.or("protocol", protocol, Protocol::Tcp, str::parse);
+    if let Some((client, service)) = client.zip(service)
+        && client.is_ipv4() != service.is_ipv4()
+    {
+        arguments.wrong("client", &Invalid::constraint("client and service are of one address family"));
+    }
+    let ((client, service), protocol) = arguments.build(client.zip(service).zip(protocol))?;
+    let address = service.ip();
+    let snapshot = context.ledger.snapshot();
+    let nothing = || {
+        ApiError::nothing_there(
+            format!("{service}/{} is no service of the token's project", protocol.as_str()),
+            "`snowshed status` lists the services".to_owned(),
+        )
+    };
+    if snapshot.ip_with_address(address).is_none_or(|ip| ip.owner != actor.owner) {
+        return Err(nothing());
+    }
+    let service = ServiceAddress { address, port: service.port(), protocol };
+    context.explain.explain(client, service).await.map(Json).map_err(|error| match error {
+        ExplainError::NotFound(what) => {
+            ApiError::nothing_there(what, "`snowshed status` lists the services".to_owned())
+        }
+        ExplainError::Failed(what) => {
+            log::error!("explain failed: {what}");
+            ApiError::internal("the maps cannot be read")
+        }
+    })
+}
+
+fn endpoint(text: &str) -> Result<SocketAddr, Invalid> {
+    text.parse().ok().filter(|endpoint: &SocketAddr| endpoint.port() != 0).ok_or_else(|| {
+        Invalid::format(format!(
+            "`{text}` is no address and port: one such as 192.0.2.10:80 or [2001:db8::10]:80 is expected"
+        ))
+    })
+}

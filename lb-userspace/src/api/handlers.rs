@@ -1,0 +1,75 @@
+//! The handlers of Scaleway's paths, one file per noun.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::parse;
+use super::{ApiError, Context};
+use crate::ledger::Snapshot;
+use crate::model::{
+    Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId, Scope,
+};
+
+mod allocate;
+pub(super) mod backends;
+pub(super) mod frontends;
+pub(super) mod health_checks;
+pub(super) mod ips;
+pub(super) mod lb_types;
+pub(super) mod lbs;
+pub(super) mod servers;
+
+/// The `{id}` of a path; the zone was looked at before.
+#[derive(Debug, Deserialize)]
+pub(super) struct Id {
+    id: String,
+}
+
+impl Id {
+    fn parse<T: std::str::FromStr<Err = Invalid>>(&self, argument: &str) -> Result<T, ApiError> {
+        parse::id(&self.id).map_err(|invalid| ApiError::argument(argument, &invalid))
+    }
+}
+
+/// A load balancer of the actor's project, also a deleted one.
+fn find_lb(snapshot: &Snapshot, actor: &Actor, id: LbId) -> Result<Arc<Lb>, ApiError> {
+    let found = snapshot.lb(id).filter(|lb| lb.owner == actor.owner);
+    found.cloned().ok_or_else(|| missing(Kind::Lb, id.as_uuid()))
+}
+
+fn find_ip(snapshot: &Snapshot, actor: &Actor, id: IpId) -> Result<Arc<Ip>, ApiError> {
+    let found = snapshot.ip(id).filter(|ip| ip.owner == actor.owner && ip.times.is_live());
+    found.cloned().ok_or_else(|| missing(Kind::Ip, id.as_uuid()))
+}
+
+fn find_frontend(snapshot: &Snapshot, actor: &Actor, id: FrontendId) -> Result<Arc<Frontend>, ApiError> {
+    let found =
+        snapshot.frontend(id).filter(|frontend| frontend.times.is_live() && is_own(snapshot, actor, frontend.lb));
+    found.cloned().ok_or_else(|| missing(Kind::Frontend, id.as_uuid()))
+}
+
+fn find_backend(snapshot: &Snapshot, actor: &Actor, id: BackendId) -> Result<Arc<Backend>, ApiError> {
+    let found = snapshot.backend(id).filter(|backend| backend.times.is_live() && is_own(snapshot, actor, backend.lb));
+    found.cloned().ok_or_else(|| missing(Kind::Backend, id.as_uuid()))
+}
+
+fn is_own(snapshot: &Snapshot, actor: &Actor, lb: LbId) -> bool {
+    snapshot.lb(lb).is_some_and(|lb| lb.owner == actor.owner)
+}
+
+fn missing(kind: Kind, id: uuid::Uuid) -> ApiError {
+    ApiError::not_found(DocumentKey { kind, id })
+}
+
+const fn in_lb(actor: &Actor, lb: LbId) -> Scope {
+    Scope::Lb { lb, project: actor.owner.project }
+}
+
+const fn in_project(actor: &Actor) -> Scope {
+    Scope::Project { project: actor.owner.project }
+}
+
+fn now(context: &Context) -> jiff::Timestamp {
+    (context.clock)()
+}

@@ -1,0 +1,262 @@
+//! Backends: create, get, list, update, delete.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::health_checks;
+use super::lbs::deleted;
+use super::servers::{self, Wanted};
+use super::{Id, find_backend, find_lb, in_lb, now};
+use crate::api::body::Body;
+use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::parse::{Arguments, LAYER_7, idle};
+use crate::api::view::View;
+use crate::api::wire;
+use crate::api::{ApiError, Context};
+use crate::model::{
+    Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, LbId, Name, Protocol,
+    StickySessions, Times, address,
+};
+
+pub(in crate::api) async fn create(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::CreateBackend>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    run(&context, move |context| {
+        let lb: LbId = path.parse("lb_id")?;
+        find_lb(&context.ledger.snapshot(), &actor, lb)?;
+        let backend = parse(request, lb, Times::created(now(context)))?;
+        commit(context, &actor, "backend.create", |current| {
+            find_lb(current, &actor, lb)?;
+            let changes = vec![created(Document::Backend(backend.clone()))];
+            Ok(Draft { scope: in_lb(&actor, lb), changes, answer: () })
+        })?;
+        show(context, &actor, backend.id)
+    })
+    .await
+}
+
+pub(in crate::api) async fn get(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    show(&context, &actor, path.parse("backend_id")?)
+}
+
+pub(in crate::api) async fn list(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    pairs: Pairs,
+) -> Result<Json<wire::BackendList>, ApiError> {
+    let lb = path.parse("lb_id")?;
+    let mut arguments = Arguments::default();
+    let (listing, _) = Listing::read(pairs, &actor, &[], &mut arguments)?;
+    arguments.finish()?;
+    let snapshot = context.ledger.snapshot();
+    find_lb(&snapshot, &actor, lb)?;
+    let (page, total_count) = listing.page(snapshot.backends_of(lb).filter(|backend| backend.times.is_live()));
+    let view = View::new(&context, &snapshot);
+    Ok(Json(wire::BackendList {
+        backends: page.into_iter().map(|backend| view.backend(backend)).collect(),
+        total_count,
+    }))
+}
+
+pub(in crate::api) async fn update(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::UpdateBackend>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    run(&context, move |context| {
+        let backend_id = path.parse("backend_id")?;
+        find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
+        let mut arguments = Arguments::default();
+        let settings = settings(&mut arguments, request);
+        let settings = arguments.build(settings)?;
+        change(context, &actor, backend_id, "backend.update", |before| {
+            Ok(Backend {
+                name: settings.name.clone(),
+                protocol: settings.protocol,
+                forward_port: settings.forward_port,
+                algorithm: settings.algorithm.unwrap_or(before.algorithm),
+                sticky_sessions: settings.sticky_sessions.unwrap_or(before.sticky_sessions),
+                forwarding: settings.forwarding.unwrap_or(before.forwarding),
+                on_empty: settings.on_empty.unwrap_or(before.on_empty),
+                timeout_server: settings.timeout_server.or(before.timeout_server),
+                ..before.clone()
+            })
+        })
+    })
+    .await
+}
+
+pub(in crate::api) async fn delete(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<StatusCode, ApiError> {
+    let backend_id = path.parse("backend_id")?;
+    run(&context, move |context| {
+        let now = now(context);
+        commit(context, &actor, "backend.delete", |current| {
+            let before = find_backend(current, &actor, backend_id)?;
+            let change = deleted(Document::Backend(Backend::clone(&before)), now);
+            Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
+        })
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes a backend, and shows it as it is then.
+pub(super) fn change(
+    context: &Context,
+    actor: &Actor,
+    id: BackendId,
+    verb: &str,
+    wanted: impl Fn(&Backend) -> Result<Backend, ApiError>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    let now = now(context);
+    commit(context, actor, verb, |current| {
+        let before = find_backend(current, actor, id)?;
+        let wanted = wanted(&before)?;
+        let times = if wanted == *before { before.times } else { before.times.updated(now) };
+        let after = Document::Backend(Backend { times, ..wanted });
+        let change = updated(Document::Backend(Backend::clone(&before)), after);
+        Ok(Draft { scope: in_lb(actor, before.lb), changes: vec![change], answer: () })
+    })?;
+    show(context, actor, id)
+}
+
+/// What creation and update set; `None` keeps it, or is the default.
+struct Settings {
+    name: Name,
+    protocol: Protocol,
+    forward_port: NonZeroU16,
+    algorithm: Option<Algorithm>,
+    sticky_sessions: Option<StickySessions>,
+    forwarding: Option<Forwarding>,
+    on_empty: Option<EmptyPool>,
+    timeout_server: Option<Duration>,
+}
+
+fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend, ApiError> {
+    let mut arguments = Arguments::default();
+    let settings = settings(&mut arguments, request.settings());
+    let port = settings.as_ref().map_or(NonZeroU16::MIN, |settings| settings.forward_port);
+    let spec = request.health_check.unwrap_or_default();
+    let health_check = health_checks::parse(&mut arguments, "health_check.", spec, &health_checks::default(port));
+    let servers = match (request.server_ip, request.servers) {
+        (None, None) => Some(Vec::new()),
+        (server_ip, servers) => servers::parse(&mut arguments, server_ip, servers),
+    };
+    let servers = servers.and_then(|wanted| arguments.take("servers", Wanted::merge(&[], &wanted, false)));
+    let parsed = settings.zip(health_check).zip(servers);
+    let ((settings, health_check), servers) = arguments.build(parsed)?;
+    Ok(Backend {
+        id: BackendId::new(),
+        lb,
+        name: settings.name,
+        protocol: settings.protocol,
+        forward_port: settings.forward_port,
+        algorithm: settings.algorithm.unwrap_or_default(),
+        sticky_sessions: settings.sticky_sessions.unwrap_or_default(),
+        forwarding: settings.forwarding.unwrap_or_default(),
+        on_empty: settings.on_empty.unwrap_or_default(),
+        servers,
+        health_check,
+        timeout_server: settings.timeout_server,
+        times,
+    })
+}
+
+fn settings(arguments: &mut Arguments, request: wire::UpdateBackend) -> Option<Settings> {
+    let name = arguments.needed("name", request.name.clone(), "1 to 255 characters", Name::try_from);
+    let protocol =
+        arguments.needed("forward_protocol", request.forward_protocol.as_deref(), "`tcp` or `udp`", str::parse);
+    let port = arguments.needed("forward_port", request.forward_port, "1 to 65535", address::parse_port);
+    let algorithm =
+        arguments.or("forward_port_algorithm", request.forward_port_algorithm.as_deref(), None, optional::<Algorithm>);
+    let sticky = arguments.or("sticky_sessions", request.sticky_sessions.as_deref(), None, optional::<StickySessions>);
+    let forwarding = arguments.or("forwarding", request.forwarding.as_deref(), None, optional::<Forwarding>);
+    let on_empty = arguments.or("on_empty", request.on_empty.as_deref(), None, optional::<EmptyPool>);
+    let timeout = arguments.or("timeout_server", request.timeout_server, None, idle);
+    unavailable(arguments, &request);
+    let needed = name.zip(protocol).zip(port);
+    let kept = algorithm.zip(sticky).zip(forwarding).zip(on_empty).zip(timeout);
+    needed.zip(kept).map(|(((name, protocol), forward_port), kept)| {
+        let ((((algorithm, sticky_sessions), forwarding), on_empty), timeout_server) = kept;
+        Settings { name, protocol, forward_port, algorithm, sticky_sessions, forwarding, on_empty, timeout_server }
+    })
+}
+
+fn optional<T: std::str::FromStr<Err = Invalid>>(text: &str) -> Result<Option<T>, Invalid> {
+    text.parse().map(Some)
+}
+
+/// Settings of a proxy, which Snowshed is not: only what turns them off is taken.
+fn unavailable(arguments: &mut Arguments, request: &wire::UpdateBackend) {
+    let is_empty = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
+    let is_off = |flag: Option<bool>| flag != Some(true);
+    let is_zero = |number: Option<i64>| matches!(number, None | Some(0));
+    let is_no_time = |time: Option<wire::Millis>| time.is_none_or(|time| time.0.is_zero());
+    let is_one_of =
+        |text: &Option<String>, words: &[&str]| text.as_ref().is_none_or(|text| words.contains(&text.as_str()));
+    arguments.off(
+        "sticky_sessions_cookie_name",
+        is_empty(&request.sticky_sessions_cookie_name),
+        "there are no cookies at layer 4; `sticky_sessions: table` keeps a client's address at one server",
+    );
+    arguments.off("send_proxy_v2", is_off(request.send_proxy_v2), LAYER_7);
+    arguments.off("timeout_connect", is_no_time(request.timeout_connect), LAYER_7);
+    arguments.off("timeout_tunnel", is_no_time(request.timeout_tunnel), LAYER_7);
+    arguments.off("timeout_queue", is_no_time(request.timeout_queue), LAYER_7);
+    arguments.off(
+        "on_marked_down_action",
+        is_one_of(&request.on_marked_down_action, &["on_marked_down_action_none"]),
+        "`on_marked_down_action_none` is; connections of a server that is down move to another one by themselves",
+    );
+    arguments.off(
+        "proxy_protocol",
+        is_one_of(&request.proxy_protocol, &["proxy_protocol_none", "proxy_protocol_unknown"]),
+        "`proxy_protocol_none` is; servers see the client's own address",
+    );
+    arguments.off("failover_host", is_empty(&request.failover_host), LAYER_7);
+    arguments.off("ssl_bridging", is_off(request.ssl_bridging), LAYER_7);
+    arguments.off("ignore_ssl_server_verify", is_off(request.ignore_ssl_server_verify), LAYER_7);
+    arguments.off("redispatch_attempt_count", is_zero(request.redispatch_attempt_count), LAYER_7);
+    arguments.off("max_retries", is_zero(request.max_retries), LAYER_7);
+    arguments.off("max_connections", is_zero(request.max_connections), "0 is: connections are not limited yet");
+    arguments.off("host", is_empty(&request.host), LAYER_7);
+}
+
+fn show(context: &Context, actor: &Actor, id: BackendId) -> Result<Json<wire::Backend>, ApiError> {
+    let snapshot = context.ledger.snapshot();
+    let backend = find_backend(&snapshot, actor, id)?;
+    Ok(Json(View::new(context, &snapshot).backend(&backend)))
+}
+
+impl Listed for &Arc<Backend> {
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn created_at(&self) -> jiff::Timestamp {
+        self.times.created_at
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        self.id.as_uuid()
+    }
+}

@@ -1,0 +1,178 @@
+//! Frontends: create, get, list, update, delete.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::lbs::deleted;
+use super::{Id, find_frontend, find_lb, in_lb, now};
+use crate::api::body::Body;
+use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::parse::{Arguments, LAYER_7, id, idle};
+use crate::api::view::View;
+use crate::api::wire;
+use crate::api::{ApiError, Context};
+use crate::model::{Actor, BackendId, Document, Frontend, FrontendId, LbId, Name, Times, address};
+
+/// What a request sets.
+struct Settings {
+    name: Name,
+    inbound_port: NonZeroU16,
+    backend: BackendId,
+    /// `None` keeps it.
+    timeout_client: Option<Duration>,
+}
+
+pub(in crate::api) async fn create(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::CreateFrontend>,
+) -> Result<Json<wire::Frontend>, ApiError> {
+    run(&context, move |context| {
+        let lb: LbId = path.parse("lb_id")?;
+        find_lb(&context.ledger.snapshot(), &actor, lb)?;
+        let Settings { name, inbound_port, backend, timeout_client } = parse(request)?;
+        let times = Times::created(now(context));
+        let frontend = Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, times };
+        commit(context, &actor, "frontend.create", |current| {
+            find_lb(current, &actor, lb)?;
+            let changes = vec![created(Document::Frontend(frontend.clone()))];
+            Ok(Draft { scope: in_lb(&actor, lb), changes, answer: () })
+        })?;
+        show(context, &actor, frontend.id)
+    })
+    .await
+}
+
+pub(in crate::api) async fn get(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<Json<wire::Frontend>, ApiError> {
+    show(&context, &actor, path.parse("frontend_id")?)
+}
+
+pub(in crate::api) async fn list(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    pairs: Pairs,
+) -> Result<Json<wire::FrontendList>, ApiError> {
+    let lb = path.parse("lb_id")?;
+    let mut arguments = Arguments::default();
+    let (listing, _) = Listing::read(pairs, &actor, &[], &mut arguments)?;
+    arguments.finish()?;
+    let snapshot = context.ledger.snapshot();
+    find_lb(&snapshot, &actor, lb)?;
+    let live = snapshot.frontends_of(lb).filter(|frontend| frontend.times.is_live());
+    let (page, total_count) = listing.page(live);
+    let view = View::new(&context, &snapshot);
+    let frontends = page.into_iter().map(|frontend| view.frontend(frontend)).collect();
+    Ok(Json(wire::FrontendList { frontends, total_count }))
+}
+
+pub(in crate::api) async fn update(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::UpdateFrontend>,
+) -> Result<Json<wire::Frontend>, ApiError> {
+    run(&context, move |context| {
+        let frontend_id = path.parse("frontend_id")?;
+        find_frontend(&context.ledger.snapshot(), &actor, frontend_id)?;
+        let settings = parse(request)?;
+        let now = now(context);
+        commit(context, &actor, "frontend.update", |current| {
+            let before = find_frontend(current, &actor, frontend_id)?;
+            let wanted = Frontend {
+                name: settings.name.clone(),
+                inbound_port: settings.inbound_port,
+                backend: settings.backend,
+                timeout_client: settings.timeout_client.or(before.timeout_client),
+                ..Frontend::clone(&before)
+            };
+            let times = if wanted == *before { before.times } else { before.times.updated(now) };
+            let after = Document::Frontend(Frontend { times, ..wanted });
+            let change = updated(Document::Frontend(Frontend::clone(&before)), after);
+            Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
+        })?;
+        show(context, &actor, frontend_id)
+    })
+    .await
+}
+
+pub(in crate::api) async fn delete(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<StatusCode, ApiError> {
+    let frontend_id = path.parse("frontend_id")?;
+    run(&context, move |context| {
+        let now = now(context);
+        commit(context, &actor, "frontend.delete", |current| {
+            let before = find_frontend(current, &actor, frontend_id)?;
+            let change = deleted(Document::Frontend(Frontend::clone(&before)), now);
+            Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
+        })
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse(request: wire::CreateFrontend) -> Result<Settings, ApiError> {
+    let wire::CreateFrontend {
+        name,
+        inbound_port,
+        backend_id,
+        timeout_client,
+        certificate_id,
+        certificate_ids,
+        enable_http3,
+        connection_rate_limit,
+        enable_access_logs,
+    } = request;
+    let mut arguments = Arguments::default();
+    let name = arguments.needed("name", name, "1 to 255 characters", Name::try_from);
+    let port = arguments.needed("inbound_port", inbound_port, "1 to 65535", address::parse_port);
+    let backend =
+        arguments.needed("backend_id", backend_id, "the id of a backend of this load balancer", |text| id(&text));
+    let timeout_client = arguments.or("timeout_client", timeout_client, None, idle);
+    let is_empty = |text: Option<String>| text.is_none_or(|text| text.is_empty());
+    arguments.off("certificate_id", is_empty(certificate_id), LAYER_7);
+    arguments.off("certificate_ids", certificate_ids.is_none_or(|ids| ids.is_empty()), LAYER_7);
+    arguments.off("enable_http3", enable_http3 != Some(true), LAYER_7);
+    let rate_help = "connections are not limited in this version; leave it out, or give 0";
+    arguments.off("connection_rate_limit", matches!(connection_rate_limit, None | Some(0)), rate_help);
+    arguments.off("enable_access_logs", enable_access_logs != Some(true), LAYER_7);
+    let settings =
+        name.zip(port).zip(backend).zip(timeout_client).map(|(((name, inbound_port), backend), timeout_client)| {
+            Settings { name, inbound_port, backend, timeout_client }
+        });
+    arguments.build(settings)
+}
+
+fn show(context: &Context, actor: &Actor, id: FrontendId) -> Result<Json<wire::Frontend>, ApiError> {
+    let snapshot = context.ledger.snapshot();
+    let frontend = find_frontend(&snapshot, actor, id)?;
+    Ok(Json(View::new(context, &snapshot).frontend(&frontend)))
+}
+
+impl Listed for &Arc<Frontend> {
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn created_at(&self) -> jiff::Timestamp {
+        self.times.created_at
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        self.id.as_uuid()
+    }
+}

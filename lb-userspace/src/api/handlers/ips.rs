@@ -1,0 +1,196 @@
+//! Flexible IPs: reserve, get, list, update, release.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::allocate::allocate;
+use super::lbs::deleted;
+use super::{Id, find_ip, in_project, now};
+use crate::api::body::Body;
+use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::parse::{Arguments, id};
+use crate::api::view::View;
+use crate::api::wire;
+use crate::api::{ApiError, Context};
+use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, LbId, Tags, Times, address};
+
+pub(in crate::api) async fn create(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Body(request): Body<wire::CreateIp>,
+) -> Result<Json<wire::Ip>, ApiError> {
+    run(&context, move |context| {
+        let wire::CreateIp { project_id, organization_id, is_ipv6, ip_address, reverse, tags } = request;
+        let mut arguments = Arguments::default();
+        arguments.owner(&actor, project_id.as_deref(), organization_id.as_deref());
+        let address = arguments.or("ip_address", ip_address, None, |text: String| address::parse(&text).map(Some));
+        let family = family(&mut arguments, is_ipv6, address.flatten());
+        let reverse = arguments.or("reverse", reverse, String::new(), Ip::parse_reverse);
+        let tags = arguments.or("tags", tags, Tags::default(), Tags::try_from);
+        let ((address, reverse), tags) = arguments.build(address.zip(reverse).zip(tags))?;
+        let (ip_id, now) = (IpId::new(), now(context));
+        commit(context, &actor, "ip.create", |current| {
+            let address = match address {
+                Some(address) => address,
+                None => allocate(context, current, family)?,
+            };
+            let ip = Ip {
+                id: ip_id,
+                owner: actor.owner,
+                address,
+                lb: None,
+                reverse: reverse.clone(),
+                tags: tags.clone(),
+                times: Times::created(now),
+            };
+            Ok(Draft { scope: in_project(&actor), changes: vec![created(Document::Ip(ip))], answer: () })
+        })?;
+        show(context, &actor, ip_id)
+    })
+    .await
+}
+
+/// The family that is asked for; that of a named address must be the same.
+fn family(arguments: &mut Arguments, is_ipv6: Option<bool>, address: Option<IpAddr>) -> Family {
+    let asked = is_ipv6.map(|is_ipv6| if is_ipv6 { Family::V6 } else { Family::V4 });
+    if let Some((asked, address)) = asked.zip(address)
+        && asked != Family::of(address)
+    {
+        let help = format!(
+            "{address} is no {} address: leave `is_ipv6` out, or give an address of that family",
+            asked.as_str()
+        );
+        arguments.wrong("is_ipv6", &Invalid::constraint(help));
+    }
+    asked.unwrap_or(Family::V4)
+}
+
+pub(in crate::api) async fn get(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<Json<wire::Ip>, ApiError> {
+    show(&context, &actor, path.parse("ip_id")?)
+}
+
+pub(in crate::api) async fn list(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    pairs: Pairs,
+) -> Result<Json<wire::IpList>, ApiError> {
+    let mut arguments = Arguments::default();
+    let own = ["project_id", "organization_id", "tags", "ip_address", "ip_type"];
+    let (listing, pairs) = Listing::read(pairs, &actor, &own, &mut arguments)?;
+    let wanted = pairs.one(&mut arguments, "ip_address");
+    let wanted = arguments.or("ip_address", wanted, None, |text| address::parse(text).map(Some));
+    let family = pairs.one(&mut arguments, "ip_type");
+    let family = arguments.or("ip_type", family, None, ip_type);
+    let (wanted, family) = arguments.build(wanted.zip(family))?;
+    let tags: Vec<&str> = pairs.all("tags").collect();
+    let snapshot = context.ledger.snapshot();
+    let ips = snapshot.ips_in(actor.owner.project).filter(|ip| {
+        ip.times.is_live()
+            && wanted.is_none_or(|address| ip.address == address)
+            && family.is_none_or(|family| Family::of(ip.address) == family)
+            && tags.iter().all(|tag| ip.tags.as_slice().iter().any(|own| own == tag))
+    });
+    let (page, total_count) = listing.page(ips);
+    let view = View::new(&context, &snapshot);
+    Ok(Json(wire::IpList { ips: page.into_iter().map(|ip| view.ip(ip)).collect(), total_count }))
+}
+
+fn ip_type(text: &str) -> Result<Option<Family>, Invalid> {
+    match text {
+        "all" => Ok(None),
+        "ipv4" => Ok(Some(Family::V4)),
+        "ipv6" => Ok(Some(Family::V6)),
+        _ => Err(Invalid::constraint(format!("`{text}` is no type of address: all, ipv4 and ipv6 are"))),
+    }
+}
+
+pub(in crate::api) async fn update(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::UpdateIp>,
+) -> Result<Json<wire::Ip>, ApiError> {
+    run(&context, move |context| {
+        let ip_id = path.parse("ip_id")?;
+        find_ip(&context.ledger.snapshot(), &actor, ip_id)?;
+        let mut arguments = Arguments::default();
+        let reverse = arguments.or("reverse", request.reverse, None, |text| Ip::parse_reverse(text).map(Some));
+        let tags = arguments.or("tags", request.tags, None, |tags| Tags::try_from(tags).map(Some));
+        let lb = arguments.or("lb_id", request.lb_id, None, |lb| attachment(lb.as_deref()).map(Some));
+        let ((reverse, tags), lb) = arguments.build(reverse.zip(tags).zip(lb))?;
+        let now = now(context);
+        commit(context, &actor, "ip.update", |current| {
+            let before = find_ip(current, &actor, ip_id)?;
+            if let Some(Some(lb)) = lb
+                && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
+            {
+                let help = format!("there is no load balancer {lb} in the project of this token");
+                return Err(ApiError::argument("lb_id", &Invalid::constraint(help)));
+            }
+            let wanted = Ip {
+                reverse: reverse.clone().unwrap_or_else(|| before.reverse.clone()),
+                tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
+                lb: lb.unwrap_or(before.lb),
+                ..Ip::clone(&before)
+            };
+            let times = if wanted == *before { before.times } else { before.times.updated(now) };
+            let change = updated(Document::Ip(Ip::clone(&before)), Document::Ip(Ip { times, ..wanted }));
+            Ok(Draft { scope: in_project(&actor), changes: vec![change], answer: () })
+        })?;
+        show(context, &actor, ip_id)
+    })
+    .await
+}
+
+/// A load balancer, or none for `null` and an empty text.
+fn attachment(text: Option<&str>) -> Result<Option<LbId>, Invalid> {
+    text.filter(|text| !text.is_empty()).map(id).transpose()
+}
+
+pub(in crate::api) async fn delete(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<StatusCode, ApiError> {
+    let ip_id = path.parse("ip_id")?;
+    run(&context, move |context| {
+        let now = now(context);
+        commit(context, &actor, "ip.delete", |current| {
+            let before = find_ip(current, &actor, ip_id)?;
+            // Attached ones are refused by the guard, with what to do.
+            let change = deleted(Document::Ip(Ip::clone(&before)), now);
+            Ok(Draft { scope: in_project(&actor), changes: vec![change], answer: () })
+        })
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn show(context: &Context, actor: &Actor, id: IpId) -> Result<Json<wire::Ip>, ApiError> {
+    let snapshot = context.ledger.snapshot();
+    let ip = find_ip(&snapshot, actor, id)?;
+    Ok(Json(View::new(context, &snapshot).ip(&ip)))
+}
+
+impl Listed for &Arc<Ip> {
+    fn name(&self) -> String {
+        self.reverse.clone()
+    }
+
+    fn created_at(&self) -> jiff::Timestamp {
+        self.times.created_at
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        self.id.as_uuid()
+    }
+}

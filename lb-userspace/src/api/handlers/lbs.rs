@@ -1,0 +1,304 @@
+//! Load balancers: create, get, list, update, delete.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::allocate::allocate;
+use super::{Id, find_lb, in_lb, in_project, now};
+use crate::api::body::Body;
+use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::parse::{Arguments, id};
+use crate::api::view::View;
+use crate::api::wire;
+use crate::api::{ApiError, Context};
+use crate::ledger::{Change, Snapshot};
+use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Lb, LbId, LbType, Name, Owner, Tags, Times};
+
+pub(in crate::api) async fn create(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Body(request): Body<wire::CreateLb>,
+) -> Result<Json<wire::Lb>, ApiError> {
+    run(&context, move |context| {
+        let (lb, addresses) = parse(&actor, request, now(context))?;
+        commit(context, &actor, "lb.create", |current| {
+            let mut changes = vec![created(Document::Lb(lb.clone()))];
+            changes.extend(addresses.changes(context, current, &lb)?);
+            Ok(Draft { scope: in_project(&actor), changes, answer: () })
+        })?;
+        show(context, &actor, lb.id)
+    })
+    .await
+}
+
+pub(in crate::api) async fn get(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+) -> Result<Json<wire::Lb>, ApiError> {
+    show(&context, &actor, path.parse("lb_id")?)
+}
+
+pub(in crate::api) async fn list(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    pairs: Pairs,
+) -> Result<Json<wire::LbList>, ApiError> {
+    let mut arguments = Arguments::default();
+    let own = ["project_id", "organization_id", "tags", "lb_ids", "deleted"];
+    let (listing, pairs) = Listing::read(pairs, &actor, &own, &mut arguments)?;
+    let ids: Option<Vec<LbId>> = pairs.all("lb_ids").map(|text| arguments.take("lb_ids", id(text))).collect();
+    let with_deleted = pairs.flag(&mut arguments, "deleted");
+    let ids = arguments.build(ids)?;
+    let tags: Vec<&str> = pairs.all("tags").collect();
+    run_list(&context, &actor, &listing, |lb| {
+        (with_deleted || lb.times.is_live())
+            && (ids.is_empty() || ids.contains(&lb.id))
+            && tags.iter().all(|tag| lb.tags.as_slice().iter().any(|own| own == tag))
+    })
+}
+
+fn run_list(
+    context: &Context,
+    actor: &Actor,
+    listing: &Listing,
+    filter: impl Fn(&Lb) -> bool,
+) -> Result<Json<wire::LbList>, ApiError> {
+    let snapshot = context.ledger.snapshot();
+    let view = View::new(context, &snapshot);
+    let (page, total_count) = listing.page(snapshot.lbs_in(actor.owner.project).filter(|lb| filter(lb)));
+    Ok(Json(wire::LbList { lbs: page.into_iter().map(|lb| view.lb(lb)).collect(), total_count }))
+}
+
+pub(in crate::api) async fn update(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::UpdateLb>,
+) -> Result<Json<wire::Lb>, ApiError> {
+    run(&context, move |context| {
+        let lb_id = path.parse("lb_id")?;
+        find_lb(&context.ledger.snapshot(), &actor, lb_id)?;
+        let mut arguments = Arguments::default();
+        let name = arguments.needed("name", request.name, "1 to 255 characters", Name::try_from);
+        let description =
+            arguments.or("description", request.description, None, |text| Lb::parse_description(text).map(Some));
+        let tags = arguments.or("tags", request.tags, None, |tags| Tags::try_from(tags).map(Some));
+        ssl_compatibility_level(&mut arguments, request.ssl_compatibility_level);
+        let parsed = name.zip(description).zip(tags);
+        let ((name, description), tags) = arguments.build(parsed)?;
+        let now = now(context);
+        commit(context, &actor, "lb.update", |current| {
+            let before = find_lb(current, &actor, lb_id)?;
+            let wanted = Lb {
+                name: name.clone(),
+                description: description.clone().unwrap_or_else(|| before.description.clone()),
+                tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
+                ..Lb::clone(&before)
+            };
+            let times = if wanted == *before { before.times } else { before.times.updated(now) };
+            let change = updated(Document::Lb(Lb::clone(&before)), Document::Lb(Lb { times, ..wanted }));
+            Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change], answer: () })
+        })?;
+        show(context, &actor, lb_id)
+    })
+    .await
+}
+
+/// Deleting what is deleted changes nothing.
+pub(in crate::api) async fn delete(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    pairs: Pairs,
+) -> Result<StatusCode, ApiError> {
+    let lb_id = path.parse("lb_id")?;
+    let pairs = pairs.known(&["release_ip"])?;
+    let mut arguments = Arguments::default();
+    let release_ip = pairs.flag(&mut arguments, "release_ip");
+    arguments.finish()?;
+    run(&context, move |context| {
+        let now = now(context);
+        commit(context, &actor, "lb.delete", |current| {
+            let before = find_lb(current, &actor, lb_id)?;
+            let mut changes = Vec::new();
+            if before.times.is_live() {
+                changes.push(deleted(Document::Lb(Lb::clone(&before)), now));
+                let released = current.ips_of(lb_id).filter(|ip| release_ip && ip.times.is_live());
+                changes.extend(released.map(|ip| deleted(Document::Ip(Ip::clone(ip)), now)));
+            }
+            Ok(Draft { scope: in_lb(&actor, lb_id), changes, answer: () })
+        })
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A tombstone.
+pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
+    let mut after = before.clone();
+    let times = match &mut after {
+        Document::Ip(ip) => &mut ip.times,
+        Document::Lb(lb) => &mut lb.times,
+        Document::Frontend(frontend) => &mut frontend.times,
+        Document::Backend(backend) => &mut backend.times,
+    };
+    *times = times.deleted(now);
+    updated(before, after)
+}
+
+fn show(context: &Context, actor: &Actor, id: LbId) -> Result<Json<wire::Lb>, ApiError> {
+    let snapshot = context.ledger.snapshot();
+    let lb = find_lb(&snapshot, actor, id)?;
+    Ok(Json(View::new(context, &snapshot).lb(&lb)))
+}
+
+/// Addresses of a new load balancer.
+struct Addresses {
+    existing: Vec<(String, IpId)>,
+    assign_v4: bool,
+    assign_v6: bool,
+    owner: Owner,
+    /// Ids of the IPs that are reserved, IPv4 and IPv6; the same in every try.
+    new: [IpId; 2],
+}
+
+impl Addresses {
+    fn changes(&self, context: &Context, current: &Snapshot, lb: &Lb) -> Result<Vec<Change>, ApiError> {
+        let mut arguments = Arguments::default();
+        let mut existing: Vec<Arc<Ip>> = Vec::new();
+        for (argument, id) in &self.existing {
+            match current.ip(*id).filter(|ip| ip.owner == self.owner && ip.times.is_live()) {
+                Some(ip) => existing.push(Arc::clone(ip)),
+                None => {
+                    let help = format!("there is no IP {id} in the project of this token");
+                    arguments.wrong(argument, &Invalid::constraint(help));
+                }
+            }
+        }
+        arguments.finish()?;
+        let mut changes = Vec::new();
+        for (family, wanted, id) in
+            [(Family::V4, self.assign_v4, self.new[0]), (Family::V6, self.assign_v6, self.new[1])]
+        {
+            if wanted && !existing.iter().any(|ip| Family::of(ip.address) == family) {
+                let address = allocate(context, current, family)?;
+                changes.push(created(Document::Ip(self.reserved(id, address, lb))));
+            }
+        }
+        changes.extend(existing.iter().map(|ip| {
+            let times = ip.times.updated(lb.times.created_at);
+            let after = Ip { lb: Some(lb.id), times, ..Ip::clone(ip) };
+            updated(Document::Ip(Ip::clone(ip)), Document::Ip(after))
+        }));
+        Ok(changes)
+    }
+
+    fn reserved(&self, id: IpId, address: IpAddr, lb: &Lb) -> Ip {
+        Ip {
+            id,
+            owner: self.owner,
+            address,
+            lb: Some(lb.id),
+            reverse: String::new(),
+            tags: Tags::default(),
+            times: lb.times,
+        }
+    }
+}
+
+fn parse(actor: &Actor, request: wire::CreateLb, now: jiff::Timestamp) -> Result<(Lb, Addresses), ApiError> {
+    let wire::CreateLb {
+        project_id,
+        organization_id,
+        name,
+        description,
+        ip_id,
+        ip_ids,
+        assign_flexible_ip,
+        assign_flexible_ipv6,
+        tags,
+        kind,
+        ssl_compatibility_level: ssl,
+    } = request;
+    let mut arguments = Arguments::default();
+    arguments.owner(actor, project_id.as_deref(), organization_id.as_deref());
+    let name = arguments.needed("name", name, "1 to 255 characters", Name::try_from);
+    let description = arguments.or("description", description, String::new(), Lb::parse_description);
+    let tags = arguments.or("tags", tags, Tags::default(), Tags::try_from);
+    let kind = arguments.or("type", kind, LbType::default(), |text| text.parse());
+    ssl_compatibility_level(&mut arguments, ssl);
+    let existing = existing(&mut arguments, ip_id, ip_ids);
+    let addresses = existing.map(|existing| Addresses {
+        assign_v4: assign_flexible_ip.unwrap_or(existing.is_empty()),
+        assign_v6: assign_flexible_ipv6.unwrap_or(false),
+        existing,
+        owner: actor.owner,
+        new: [IpId::new(), IpId::new()],
+    });
+    let lb = name.zip(description).zip(tags).zip(kind).map(|(((name, description), tags), kind)| Lb {
+        id: LbId::new(),
+        owner: actor.owner,
+        name,
+        description,
+        tags,
+        kind,
+        times: Times::created(now),
+    });
+    arguments.build(lb.zip(addresses))
+}
+
+/// The IPs that are named, each with its argument.
+fn existing(
+    arguments: &mut Arguments,
+    ip_id: Option<String>,
+    ip_ids: Option<Vec<String>>,
+) -> Option<Vec<(String, IpId)>> {
+    if ip_id.is_some() && ip_ids.as_ref().is_some_and(|ids| !ids.is_empty()) {
+        arguments.wrong("ip_id", &Invalid::constraint("give either `ip_id` or `ip_ids`; `ip_ids` is the newer one"));
+        return None;
+    }
+    let many = ip_ids.into_iter().flatten().enumerate().map(|(index, text)| (format!("ip_ids[{index}]"), text));
+    let one = ip_id.into_iter().map(|text| ("ip_id".to_owned(), text));
+    let mut ids: Vec<(String, IpId)> = Vec::new();
+    let mut is_right = true;
+    for (argument, text) in many.chain(one) {
+        match arguments.take(&argument, id::<IpId>(&text)) {
+            Some(id) if ids.iter().any(|(_, other)| *other == id) => {
+                arguments.wrong(&argument, &Invalid::constraint(format!("{id} is named twice; once is allowed")));
+                is_right = false;
+            }
+            Some(id) => ids.push((argument, id)),
+            None => is_right = false,
+        }
+    }
+    is_right.then_some(ids)
+}
+
+fn ssl_compatibility_level(arguments: &mut Arguments, level: Option<String>) {
+    const TAKEN: [&str; 2] = ["ssl_compatibility_level_unknown", "ssl_compatibility_level_intermediate"];
+    if let Some(level) = level.filter(|level| !TAKEN.contains(&level.as_str())) {
+        let help =
+            format!("`{level}` is not available: TLS is not terminated; leave it out, or give {}", TAKEN.join(" or "));
+        arguments.wrong("ssl_compatibility_level", &Invalid::constraint(help));
+    }
+}
+
+impl Listed for &Arc<Lb> {
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    fn created_at(&self) -> jiff::Timestamp {
+        self.times.created_at
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        self.id.as_uuid()
+    }
+}

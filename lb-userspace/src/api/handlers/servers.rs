@@ -1,0 +1,155 @@
+//! Servers of a backend: add or change, set, remove.
+
+use std::net::IpAddr;
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+
+use super::backends::change;
+use super::{Id, find_backend};
+use crate::api::body::Body;
+use crate::api::change::run;
+use crate::api::parse::Arguments;
+use crate::api::wire;
+use crate::api::{ApiError, Context};
+use crate::model::{Actor, Backend, BackendId, Invalid, Server, Weight, address};
+
+/// A server as a request names it; what is `None` is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    address: IpAddr,
+    weight: Option<Weight>,
+    drain: Option<bool>,
+}
+
+impl Wanted {
+    /// The pool with these servers: beside the others, or instead of them.
+    pub(super) fn merge(current: &[Server], wanted: &[Self], keep_others: bool) -> Result<Vec<Server>, Invalid> {
+        let others = current
+            .iter()
+            .filter(|server| keep_others && !wanted.iter().any(|wanted| wanted.address == server.address))
+            .copied();
+        let named = wanted.iter().map(|wanted| {
+            let before = current.iter().find(|server| server.address == wanted.address);
+            Server {
+                address: wanted.address,
+                weight: wanted.weight.or(before.map(|server| server.weight)).unwrap_or(Weight::ONE),
+                drain: wanted.drain.or(before.map(|server| server.drain)).unwrap_or(false),
+            }
+        });
+        Server::sorted(named.chain(others).collect())
+    }
+}
+
+pub(in crate::api) async fn add(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::Servers>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    with(context, actor, path, request, "server.add", |backend, wanted| Wanted::merge(&backend.servers, wanted, true))
+        .await
+}
+
+pub(in crate::api) async fn set(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::Servers>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    with(context, actor, path, request, "server.set", |backend, wanted| Wanted::merge(&backend.servers, wanted, false))
+        .await
+}
+
+pub(in crate::api) async fn remove(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    Path(path): Path<Id>,
+    Body(request): Body<wire::Servers>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    with(context, actor, path, request, "server.remove", |backend, wanted| {
+        let is_in = |address| backend.servers.iter().any(|server| server.address == address);
+        if let Some(missing) = wanted.iter().find(|wanted| !is_in(wanted.address)) {
+            let help = format!("{} is no server of this backend: nothing was removed", missing.address);
+            return Err(Invalid::constraint(help));
+        }
+        let stays = |server: &&Server| !wanted.iter().any(|wanted| wanted.address == server.address);
+        Ok(backend.servers.iter().filter(stays).copied().collect())
+    })
+    .await
+}
+
+async fn with(
+    context: Context,
+    actor: Actor,
+    path: Id,
+    request: wire::Servers,
+    verb: &'static str,
+    servers: fn(&Backend, &[Wanted]) -> Result<Vec<Server>, Invalid>,
+) -> Result<Json<wire::Backend>, ApiError> {
+    run(&context, move |context| {
+        let backend_id: BackendId = path.parse("backend_id")?;
+        find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
+        let argument = if request.servers.is_some() { "servers" } else { "server_ip" };
+        let mut arguments = Arguments::default();
+        let wanted = parse(&mut arguments, request.server_ip, request.servers);
+        let wanted = arguments.build(wanted)?;
+        change(context, &actor, backend_id, verb, |before| {
+            let servers = servers(before, &wanted).map_err(|invalid| ApiError::argument(argument, &invalid))?;
+            Ok(Backend { servers, ..before.clone() })
+        })
+    })
+    .await
+}
+
+/// The servers that a request names, in one of the two ways.
+pub(super) fn parse(
+    arguments: &mut Arguments,
+    server_ip: Option<Vec<String>>,
+    servers: Option<Vec<wire::ServerSpec>>,
+) -> Option<Vec<Wanted>> {
+    match (server_ip, servers) {
+        (Some(addresses), None) => {
+            let wanted = addresses.into_iter().enumerate().map(|(index, text)| {
+                let address = arguments.take(&format!("server_ip[{index}]"), server(&text))?;
+                Some(Wanted { address, weight: None, drain: None })
+            });
+            wanted.collect::<Vec<_>>().into_iter().collect()
+        }
+        (None, Some(specs)) => {
+            let wanted = specs.into_iter().enumerate().map(|(index, spec)| one(arguments, index, spec));
+            wanted.collect::<Vec<_>>().into_iter().collect()
+        }
+        (None, None) => {
+            let help = "name the servers, as `server_ip: [\"10.0.0.5\"]` or `servers: [{\"address\": \"10.0.0.5\"}]`";
+            arguments.wrong("server_ip", &Invalid::required(help));
+            None
+        }
+        (Some(_), Some(_)) => {
+            arguments.wrong("servers", &Invalid::constraint("give either `server_ip` or `servers`, not both"));
+            None
+        }
+    }
+}
+
+fn one(arguments: &mut Arguments, index: usize, spec: wire::ServerSpec) -> Option<Wanted> {
+    let wire::ServerSpec { address, weight, drain } = spec;
+    let address = arguments.needed(
+        &format!("servers[{index}].address"),
+        address,
+        "the IP address of the server",
+        |text: String| server(&text),
+    );
+    let weight = arguments.or(&format!("servers[{index}].weight"), weight, None, |weight: i64| {
+        Weight::try_from(u32::try_from(weight).unwrap_or(0)).map(Some).map_err(|_| {
+            Invalid::constraint(format!(
+                "weight {weight} is outside 1 to 65535; to stop new connections to a server, drain it"
+            ))
+        })
+    });
+    address.zip(weight).map(|(address, weight)| Wanted { address, weight, drain })
+}
+
+fn server(text: &str) -> Result<IpAddr, Invalid> {
+    address::parse(text).and_then(address::check_server)
+}

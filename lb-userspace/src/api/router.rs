@@ -1,0 +1,99 @@
+//! The paths, and what every request passes: who asks, which zone, how large, how long.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+
+use super::handlers::{backends, frontends, health_checks, ips, lb_types, lbs, servers};
+use super::wire::{Problem, ProblemKind};
+use super::{ApiError, Context, admin, auth, body};
+use crate::model::Invalid;
+
+/// Longest time a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+const ZONES: &str = "/lb/v1/zones/";
+
+/// The API.
+pub fn router(context: Context) -> Router {
+    let guarded = Router::new()
+        .nest("/lb/v1/zones/{zone}", zoned())
+        .route("/snowshed/v1/status", get(admin::status::get))
+        .route("/snowshed/v1/explain", get(admin::explain::get))
+        .layer(from_fn_with_state(context.clone(), zone))
+        .layer(from_fn_with_state(context.clone(), auth::authenticate));
+    Router::new()
+        .merge(guarded)
+        .route("/healthz", get(admin::health::get))
+        .route("/metrics", get(admin::metrics::get))
+        .fallback(no_path)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn(deadline))
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
+        .with_state(context)
+}
+
+/// Scaleway's paths below a zone.
+fn zoned() -> Router<Context> {
+    Router::new()
+        .route("/lbs", get(lbs::list).post(lbs::create))
+        .route("/lbs/{id}", get(lbs::get).put(lbs::update).delete(lbs::delete))
+        .route("/lbs/{id}/frontends", get(frontends::list).post(frontends::create))
+        .route("/lbs/{id}/backends", get(backends::list).post(backends::create))
+        .route("/lb-types", get(lb_types::list))
+        .route("/ips", get(ips::list).post(ips::create))
+        .route("/ips/{id}", get(ips::get).patch(ips::update).delete(ips::delete))
+        .route("/frontends/{id}", get(frontends::get).put(frontends::update).delete(frontends::delete))
+        .route("/backends/{id}", get(backends::get).put(backends::update).delete(backends::delete))
+        .route("/backends/{id}/servers", put(servers::set).post(servers::add).delete(servers::remove))
+        .route("/backends/{id}/healthcheck", put(health_checks::update))
+}
+
+/// Refuses other zones than the configured one.
+async fn zone(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let asked = request.extensions().get::<axum::extract::OriginalUri>().map_or(request.uri(), |uri| &uri.0);
+    let named = asked.path().strip_prefix(ZONES).and_then(|rest| rest.split('/').next());
+    match named {
+        Some(named) if named != context.zone => {
+            let help = format!("`{named}` is not the zone of this agent: it serves `{}`", context.zone);
+            ApiError::argument("zone", &Invalid::constraint(help)).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(Problem {
+            kind: ProblemKind::Unavailable,
+            message: format!("the request took longer than {REQUEST_TIMEOUT:?}"),
+            help_message: "whether it was carried out is not known: read, and try again".to_owned(),
+            ..Problem::default()
+        })
+        .into_response(),
+    }
+}
+
+async fn no_path(uri: Uri) -> ApiError {
+    ApiError::nothing_there(
+        format!("there is no path {}", uri.path()),
+        "this version serves lbs, ips, frontends, backends, their servers and health checks, and lb-types below \
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /healthz and /metrics"
+            .to_owned(),
+    )
+}
+
+async fn no_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(Problem {
+        kind: ProblemKind::MethodNotAllowed,
+        message: format!("{} does not take {method}", uri.path()),
+        help_message: "the `Allow` header names what it takes".to_owned(),
+        ..Problem::default()
+    })
+}

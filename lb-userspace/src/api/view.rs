@@ -1,0 +1,173 @@
+//! Model into wire: what the API shows of a snapshot.
+
+use super::Context;
+use super::wire;
+use crate::ledger::Snapshot;
+use crate::model::{Backend, Frontend, HealthCheck, Ip, Lb, LbId, Probe};
+
+/// A snapshot as the API shows it.
+pub(super) struct View<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    zone: &'a str,
+    applied_generation: u64,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(context: &'a Context, snapshot: &'a Snapshot) -> Self {
+        let applied_generation = context.status.borrow().applied_generation;
+        Self { snapshot, zone: &context.zone, applied_generation }
+    }
+
+    pub(super) fn ip(&self, ip: &Ip) -> wire::Ip {
+        wire::Ip {
+            id: ip.id,
+            ip_address: ip.address,
+            organization_id: ip.owner.organization,
+            project_id: ip.owner.project,
+            lb_id: ip.lb,
+            reverse: ip.reverse.clone(),
+            tags: ip.tags.as_slice().to_vec(),
+            zone: self.zone.to_owned(),
+        }
+    }
+
+    pub(super) fn lb(&self, lb: &Lb) -> wire::Lb {
+        let snapshot = self.snapshot;
+        let generation = snapshot.touched(lb.id).0;
+        let is_applied = self.applied_generation >= generation;
+        let mut ip: Vec<_> = snapshot.ips_of(lb.id).filter(|ip| is_shown(lb, ip)).map(|ip| self.ip(ip)).collect();
+        ip.sort_by_key(|ip| ip.ip_address);
+        let (status, of_instance) = match (lb.times.is_live(), is_applied) {
+            (false, _) => (wire::LbStatus::ToDelete, wire::InstanceStatus::Stopped),
+            (true, true) => (wire::LbStatus::Ready, wire::InstanceStatus::Ready),
+            (true, false) => (wire::LbStatus::Pending, wire::InstanceStatus::Pending),
+        };
+        let instance = wire::Instance {
+            // The same for the same load balancer and zone, wherever it is asked for.
+            id: uuid::Uuid::new_v5(&lb.id.as_uuid(), self.zone.as_bytes()),
+            status: of_instance,
+            ip_address: ip.first().map(|ip| ip.ip_address.to_string()).unwrap_or_default(),
+            created_at: Some(lb.times.created_at),
+            updated_at: Some(lb.times.updated_at),
+            zone: self.zone.to_owned(),
+        };
+        let frontends = snapshot.frontends_of(lb.id).filter(|frontend| frontend.times.is_live()).count();
+        let backends = snapshot.backends_of(lb.id).filter(|backend| backend.times.is_live()).count();
+        wire::Lb {
+            id: lb.id,
+            name: lb.name.to_string(),
+            description: lb.description.clone(),
+            status,
+            instances: vec![instance],
+            organization_id: lb.owner.organization,
+            project_id: lb.owner.project,
+            ip,
+            tags: lb.tags.as_slice().to_vec(),
+            frontend_count: u32::try_from(frontends).unwrap_or(u32::MAX),
+            backend_count: u32::try_from(backends).unwrap_or(u32::MAX),
+            kind: lb.kind.as_str().to_owned(),
+            subscriber: None,
+            ssl_compatibility_level: "ssl_compatibility_level_intermediate".to_owned(),
+            created_at: Some(lb.times.created_at),
+            updated_at: Some(lb.times.updated_at),
+            private_network_count: 0,
+            route_count: 0,
+            zone: self.zone.to_owned(),
+            generation,
+            applied_generation: self.applied_generation,
+        }
+    }
+
+    fn lb_with(&self, id: LbId) -> Option<wire::Lb> {
+        self.snapshot.lb(id).map(|lb| self.lb(lb))
+    }
+
+    pub(super) fn frontend(&self, frontend: &Frontend) -> wire::Frontend {
+        wire::Frontend {
+            id: frontend.id,
+            name: frontend.name.to_string(),
+            inbound_port: frontend.inbound_port.get(),
+            backend: self.snapshot.backend(frontend.backend).map(|backend| self.backend(backend)),
+            lb: self.lb_with(frontend.lb),
+            timeout_client: frontend.timeout_client.map(wire::Millis),
+            certificate: None,
+            certificate_ids: Vec::new(),
+            enable_http3: false,
+            enable_access_logs: false,
+            connection_rate_limit: 0,
+            created_at: Some(frontend.times.created_at),
+            updated_at: Some(frontend.times.updated_at),
+        }
+    }
+
+    pub(super) fn backend(&self, backend: &Backend) -> wire::Backend {
+        let servers = backend.servers.iter();
+        wire::Backend {
+            id: backend.id,
+            name: backend.name.to_string(),
+            forward_protocol: backend.protocol,
+            forward_port: backend.forward_port.get(),
+            forward_port_algorithm: backend.algorithm,
+            sticky_sessions: backend.sticky_sessions,
+            sticky_sessions_cookie_name: String::new(),
+            health_check: health_check(&backend.health_check),
+            pool: servers.clone().map(|server| server.address).collect(),
+            servers: servers
+                .map(|server| wire::Server {
+                    address: server.address,
+                    weight: server.weight.get(),
+                    drain: server.drain,
+                })
+                .collect(),
+            lb: self.lb_with(backend.lb),
+            send_proxy_v2: false,
+            timeout_server: backend.timeout_server.map(wire::Millis),
+            timeout_connect: None,
+            timeout_tunnel: None,
+            timeout_queue: None,
+            on_marked_down_action: "on_marked_down_action_none".to_owned(),
+            proxy_protocol: "proxy_protocol_none".to_owned(),
+            failover_host: None,
+            ssl_bridging: false,
+            ignore_ssl_server_verify: false,
+            redispatch_attempt_count: 0,
+            max_retries: 0,
+            max_connections: 0,
+            host: String::new(),
+            forwarding: backend.forwarding,
+            on_empty: backend.on_empty,
+            created_at: Some(backend.times.created_at),
+            updated_at: Some(backend.times.updated_at),
+        }
+    }
+}
+
+/// Of a deleted load balancer also the addresses that went with it.
+fn is_shown(lb: &Lb, ip: &Ip) -> bool {
+    ip.times.is_live() || ip.times.deleted_at == lb.times.deleted_at
+}
+
+fn health_check(check: &HealthCheck) -> wire::HealthCheck {
+    let (tcp_config, http_config) = match &check.probe {
+        Probe::Tcp => (Some(wire::TcpConfig {}), None),
+        Probe::Http { uri, method, code, host_header } => {
+            let config = wire::HttpConfig {
+                uri: uri.clone(),
+                method: method.clone(),
+                code: *code,
+                host_header: host_header.clone(),
+            };
+            (None, Some(config))
+        }
+    };
+    wire::HealthCheck {
+        port: check.port.get(),
+        check_delay: wire::Millis(check.interval),
+        check_timeout: wire::Millis(check.timeout),
+        check_max_retries: check.fall.get(),
+        rise: check.rise.get(),
+        check_send_proxy: false,
+        tcp_config,
+        http_config,
+    }
+}

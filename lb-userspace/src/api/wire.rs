@@ -1,0 +1,34 @@
+//! What travels: the JSON bodies and query strings of the API, shared by the server and the command line.
+//!
+//! Requests are loose on purpose (texts and optional fields): turning them into model types is where a value is
+//! refused, with the argument's name and what is allowed. They refuse unknown fields. Responses ignore unknown ones,
+//! so that an older client reads a newer server.
+
+pub mod backend;
+pub mod frontend;
+pub mod health_check;
+pub mod ip;
+pub mod lb;
+pub mod list;
+pub mod millis;
+pub mod problem;
+pub mod status;
+
+pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
+pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
+pub use health_check::{HealthCheck, HealthCheckSpec, HttpConfig, HttpConfigSpec, TcpConfig};
+pub use ip::{CreateIp, Ip, IpList, UpdateIp};
+pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, UpdateLb};
+pub use list::ListQuery;
+pub use millis::Millis;
+pub use problem::{Detail, Problem, ProblemKind};
+pub use status::{ServerStatus, ServiceStatus, StatusReport};
+
+/// A field that may be absent, `null` or a value: absent keeps, `null` clears.
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,265 @@
+//! Backends and their servers on the wire.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{HealthCheck, HealthCheckSpec, Lb, Millis};
+use crate::model::{Algorithm, BackendId, EmptyPool, Forwarding, Protocol, StickySessions};
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Id.
+    pub id: BackendId,
+    /// Name.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub forward_protocol: Protocol,
+    /// Port of the servers.
+    pub forward_port: u16,
+    /// How a server is picked.
+    pub forward_port_algorithm: Algorithm,
+    /// What ties a client to a server.
+    pub sticky_sessions: StickySessions,
+    /// Always empty: there are no cookies at layer 4.
+    #[serde(default)]
+    pub sticky_sessions_cookie_name: String,
+    /// How health is checked.
+    pub health_check: HealthCheck,
+    /// Addresses of the servers.
+    pub pool: Vec<IpAddr>,
+    /// Snowshed's own: the servers with weight and drain, in the order of `pool`.
+    #[serde(default)]
+    pub servers: Vec<Server>,
+    /// The load balancer it belongs to.
+    pub lb: Option<Lb>,
+    /// Always false.
+    #[serde(default)]
+    pub send_proxy_v2: bool,
+    /// Idle time the tenant allows a server, milliseconds.
+    pub timeout_server: Option<Millis>,
+    /// Always null.
+    #[serde(default)]
+    pub timeout_connect: Option<Millis>,
+    /// Always null.
+    #[serde(default)]
+    pub timeout_tunnel: Option<Millis>,
+    /// Always null.
+    #[serde(default)]
+    pub timeout_queue: Option<Millis>,
+    /// Always `on_marked_down_action_none`.
+    #[serde(default)]
+    pub on_marked_down_action: String,
+    /// Always `proxy_protocol_none`.
+    #[serde(default)]
+    pub proxy_protocol: String,
+    /// Always null.
+    #[serde(default)]
+    pub failover_host: Option<String>,
+    /// Always false.
+    #[serde(default)]
+    pub ssl_bridging: bool,
+    /// Always false.
+    #[serde(default)]
+    pub ignore_ssl_server_verify: bool,
+    /// Always 0.
+    #[serde(default)]
+    pub redispatch_attempt_count: u32,
+    /// Always 0.
+    #[serde(default)]
+    pub max_retries: u32,
+    /// Always 0: no limit.
+    #[serde(default)]
+    pub max_connections: u32,
+    /// Always empty.
+    #[serde(default)]
+    pub host: String,
+    /// Snowshed's own: how packets travel to a server.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+    /// Snowshed's own: what a client sees when no server is usable.
+    #[serde(default)]
+    pub on_empty: EmptyPool,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it last changed.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its share relative to the other servers.
+    pub weight: u32,
+    /// It keeps its connections and gets no new ones.
+    pub drain: bool,
+}
+
+/// A server in a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSpec {
+    /// Its address; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// 1 to 65535; absent keeps what the server has, or 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i64>,
+    /// No new connections; absent keeps what the server has, or false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<bool>,
+}
+
+/// Answer of `GET /lbs/{lb}/backends`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendList {
+    /// One page.
+    pub backends: Vec<Backend>,
+    /// How many there are on all pages.
+    pub total_count: u64,
+}
+
+/// Defines a request with the settings that creation and update share, and fields of its own.
+macro_rules! settings {
+    ($(#[$doc:meta])+ $name:ident { $($(#[$field_doc:meta])+ $field:ident: $type:ty,)* }) => {
+        $(#[$doc])+
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$field_doc])+ #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)*
+            /// Name; needed.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub name: Option<String>,
+            /// `tcp` or `udp`; needed.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub forward_protocol: Option<String>,
+            /// Port of the servers, 1 to 65535; needed.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub forward_port: Option<i64>,
+            /// `roundrobin`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub forward_port_algorithm: Option<String>,
+            /// `none` or `table`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub sticky_sessions: Option<String>,
+            /// Not built: absent or empty.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub sticky_sessions_cookie_name: Option<String>,
+            /// Not built: absent or false.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub send_proxy_v2: Option<bool>,
+            /// Idle time the tenant allows a server.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub timeout_server: Option<Millis>,
+            /// Not built: absent or 0.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub timeout_connect: Option<Millis>,
+            /// Not built: absent or 0.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub timeout_tunnel: Option<Millis>,
+            /// Not built: absent or 0.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub timeout_queue: Option<Millis>,
+            /// Only `on_marked_down_action_none`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub on_marked_down_action: Option<String>,
+            /// Only `proxy_protocol_none` or `proxy_protocol_unknown`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub proxy_protocol: Option<String>,
+            /// Not built: absent or empty.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub failover_host: Option<String>,
+            /// Not built: absent or false.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub ssl_bridging: Option<bool>,
+            /// Not built: absent or false.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub ignore_ssl_server_verify: Option<bool>,
+            /// Not built: absent or 0.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub redispatch_attempt_count: Option<i64>,
+            /// Not built: absent or 0.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub max_retries: Option<i64>,
+            /// Not built: absent or 0.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub max_connections: Option<i64>,
+            /// Not built: absent or empty.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub host: Option<String>,
+            /// Snowshed's own: `ipip`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub forwarding: Option<String>,
+            /// Snowshed's own: `reject` or `drop`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub on_empty: Option<String>,
+        }
+    };
+}
+
+settings! {
+    /// Body of `POST /lbs/{lb}/backends`.
+    CreateBackend {
+        /// Health check; a TCP probe of `forward_port` when absent.
+        health_check: HealthCheckSpec,
+        /// Addresses of the servers; or give `servers`.
+        server_ip: Vec<String>,
+        /// Snowshed's own: the servers with weight and drain.
+        servers: Vec<ServerSpec>,
+    }
+}
+
+impl CreateBackend {
+    /// The settings that creation and update share.
+    pub(crate) fn settings(&self) -> UpdateBackend {
+        UpdateBackend {
+            name: self.name.clone(),
+            forward_protocol: self.forward_protocol.clone(),
+            forward_port: self.forward_port,
+            forward_port_algorithm: self.forward_port_algorithm.clone(),
+            sticky_sessions: self.sticky_sessions.clone(),
+            sticky_sessions_cookie_name: self.sticky_sessions_cookie_name.clone(),
+            send_proxy_v2: self.send_proxy_v2,
+            timeout_server: self.timeout_server,
+            timeout_connect: self.timeout_connect,
+            timeout_tunnel: self.timeout_tunnel,
+            timeout_queue: self.timeout_queue,
+            on_marked_down_action: self.on_marked_down_action.clone(),
+            proxy_protocol: self.proxy_protocol.clone(),
+            failover_host: self.failover_host.clone(),
+            ssl_bridging: self.ssl_bridging,
+            ignore_ssl_server_verify: self.ignore_ssl_server_verify,
+            redispatch_attempt_count: self.redispatch_attempt_count,
+            max_retries: self.max_retries,
+            max_connections: self.max_connections,
+            host: self.host.clone(),
+            forwarding: self.forwarding.clone(),
+            on_empty: self.on_empty.clone(),
+        }
+    }
+}
+
+settings! {
+    /// Body of `PUT /backends/{id}`: name, protocol and port are needed, the rest is kept when absent. Servers and
+    /// health check have paths of their own.
+    UpdateBackend {}
+}
+
+/// Body of `POST`, `PUT` and `DELETE /backends/{id}/servers`: `server_ip` or `servers`.
+///
+/// `POST` adds, and of servers that are there changes what `servers` names; `PUT` leaves exactly these, each keeping
+/// what it has and is not told; `DELETE` takes these away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Servers {
+    /// Addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_ip: Option<Vec<String>>,
+    /// Snowshed's own: addresses with weight and drain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<Vec<ServerSpec>>,
+}

@@ -1,0 +1,88 @@
+//! Frontends on the wire.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Lb, Millis};
+use crate::model::FrontendId;
+
+/// A frontend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Id.
+    pub id: FrontendId,
+    /// Name.
+    pub name: String,
+    /// The port that is listened on.
+    pub inbound_port: u16,
+    /// The backend behind it; its `forward_protocol` is the frontend's protocol.
+    pub backend: Option<Backend>,
+    /// The load balancer it belongs to.
+    pub lb: Option<Lb>,
+    /// Idle time the tenant allows a client, milliseconds.
+    pub timeout_client: Option<Millis>,
+    /// Always null: TLS is not terminated.
+    #[serde(default)]
+    pub certificate: Option<()>,
+    /// Always empty.
+    #[serde(default)]
+    pub certificate_ids: Vec<String>,
+    /// Always false.
+    #[serde(default)]
+    pub enable_http3: bool,
+    /// Always false.
+    #[serde(default)]
+    pub enable_access_logs: bool,
+    /// Always 0: no limit.
+    #[serde(default)]
+    pub connection_rate_limit: u32,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it last changed.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// Answer of `GET /lbs/{lb}/frontends`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrontendList {
+    /// One page.
+    pub frontends: Vec<Frontend>,
+    /// How many there are on all pages.
+    pub total_count: u64,
+}
+
+/// Body of `POST /lbs/{lb}/frontends`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateFrontend {
+    /// Name; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Port, 1 to 65535; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbound_port: Option<i64>,
+    /// Id of the backend, of the same load balancer; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend_id: Option<String>,
+    /// Idle time the tenant allows a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_client: Option<Millis>,
+    /// Not built: absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_id: Option<String>,
+    /// Not built: absent or empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_ids: Option<Vec<String>>,
+    /// Not built: absent or false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_http3: Option<bool>,
+    /// Not built: absent or 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_rate_limit: Option<i64>,
+    /// Not built: absent or false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_access_logs: Option<bool>,
+}
+
+/// Body of `PUT /frontends/{id}`: name, port and backend are needed, the rest is kept when absent.
+pub type UpdateFrontend = CreateFrontend;

@@ -1,0 +1,76 @@
+//! Flexible IPs on the wire.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{IpId, LbId, OrganizationId, ProjectId};
+
+/// An IP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ip {
+    /// Id.
+    pub id: IpId,
+    /// The address.
+    pub ip_address: IpAddr,
+    /// Owner's organization.
+    pub organization_id: OrganizationId,
+    /// Owner's project.
+    pub project_id: ProjectId,
+    /// The load balancer it is attached to; also a deleted one, for which it stays reserved.
+    pub lb_id: Option<LbId>,
+    /// Reverse DNS name; empty for none.
+    pub reverse: String,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Zone.
+    pub zone: String,
+}
+
+/// Answer of `GET /ips`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpList {
+    /// One page.
+    pub ips: Vec<Ip>,
+    /// How many there are on all pages.
+    pub total_count: u64,
+}
+
+/// Body of `POST /ips`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateIp {
+    /// Project; the token's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// Organization; deprecated by Scaleway, accepted when it is the token's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
+    /// An IPv6 address instead of an IPv4 one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_ipv6: Option<bool>,
+    /// Snowshed's own: this very address, one of the edge's pools and free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<String>,
+    /// Reverse DNS name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverse: Option<String>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+}
+
+/// Body of `PATCH /ips/{id}`; what is absent is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateIp {
+    /// Reverse DNS name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverse: Option<String>,
+    /// The load balancer to attach it to; `null` or `""` detaches it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "super::present")]
+    pub lb_id: Option<Option<String>>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+}

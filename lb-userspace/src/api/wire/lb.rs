@@ -1,0 +1,235 @@
+//! Load balancers on the wire.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Ip;
+use crate::model::{LbId, OrganizationId, ProjectId};
+
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lb {
+    /// Id.
+    pub id: LbId,
+    /// Name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Where it stands.
+    pub status: LbStatus,
+    /// The load balancer on each edge.
+    pub instances: Vec<Instance>,
+    /// Owner's organization.
+    pub organization_id: OrganizationId,
+    /// Owner's project.
+    pub project_id: ProjectId,
+    /// Its addresses.
+    pub ip: Vec<Ip>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Frontends, deleted ones not counted.
+    pub frontend_count: u32,
+    /// Backends, deleted ones not counted.
+    pub backend_count: u32,
+    /// `LB-S`, `LB-GP-M`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Always null: alert subscribers are not built.
+    #[serde(default)]
+    pub subscriber: Option<()>,
+    /// Always `ssl_compatibility_level_intermediate`: TLS is not terminated.
+    pub ssl_compatibility_level: String,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Always 0: private networks are not built.
+    pub private_network_count: u32,
+    /// Always 0: routes are not built.
+    pub route_count: u32,
+    /// Zone.
+    pub zone: String,
+    /// Snowshed's own: generation of the last change to it, its addresses, frontends or backends.
+    #[serde(default)]
+    pub generation: u64,
+    /// Snowshed's own: generation the data plane holds.
+    #[serde(default)]
+    pub applied_generation: u64,
+}
+
+/// Status of a load balancer: Scaleway's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LbStatus {
+    /// The data plane holds its last change.
+    Ready,
+    /// The last change is on its way to the data plane.
+    Pending,
+    /// Stopped.
+    Stopped,
+    /// Failed.
+    Error,
+    /// Locked.
+    Locked,
+    /// Changing its type.
+    Migrating,
+    /// About to be made.
+    ToCreate,
+    /// Being made.
+    Creating,
+    /// Deleted; it can still be brought back.
+    ToDelete,
+    /// Being purged.
+    Deleting,
+    /// A word this version does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl LbStatus {
+    /// The API's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Ready => "ready",
+            Self::Pending => "pending",
+            Self::Stopped => "stopped",
+            Self::Error => "error",
+            Self::Locked => "locked",
+            Self::Migrating => "migrating",
+            Self::ToCreate => "to_create",
+            Self::Creating => "creating",
+            Self::ToDelete => "to_delete",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+/// A load balancer on one edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Id: the same for the same load balancer and zone.
+    pub id: uuid::Uuid,
+    /// Where it stands.
+    pub status: InstanceStatus,
+    /// First address of the load balancer; empty when it has none.
+    pub ip_address: String,
+    /// When the load balancer was made.
+    pub created_at: Option<Timestamp>,
+    /// When the load balancer last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Zone.
+    pub zone: String,
+}
+
+/// Status of an instance: Scaleway's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceStatus {
+    /// Its tables are in the kernel.
+    Ready,
+    /// Its tables are on their way.
+    Pending,
+    /// Taken out of the kernel.
+    Stopped,
+    /// Failed.
+    Error,
+    /// Locked.
+    Locked,
+    /// Changing its type.
+    Migrating,
+    /// A word this version does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// Answer of `GET /lbs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LbList {
+    /// One page.
+    pub lbs: Vec<Lb>,
+    /// How many there are on all pages.
+    pub total_count: u64,
+}
+
+/// Body of `POST /lbs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateLb {
+    /// Project; the token's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// Organization; deprecated by Scaleway, accepted when it is the token's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
+    /// Name; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Existing IP to attach; deprecated by Scaleway in favour of `ip_ids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_id: Option<String>,
+    /// Existing IPs to attach: at most one IPv4 and one IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_ids: Option<Vec<String>>,
+    /// Reserve an IPv4 address when no existing one is attached; true when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assign_flexible_ip: Option<bool>,
+    /// Reserve an IPv6 address when no existing one is attached; false when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assign_flexible_ipv6: Option<bool>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// `LB-S` when absent.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Only `ssl_compatibility_level_unknown` or `ssl_compatibility_level_intermediate`: TLS is not terminated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssl_compatibility_level: Option<String>,
+}
+
+/// Body of `PUT /lbs/{id}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateLb {
+    /// Name; needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Free text; kept when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Labels; kept when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// As in [`CreateLb`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssl_compatibility_level: Option<String>,
+}
+
+/// A type of load balancer on offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LbTypeInfo {
+    /// Name to give as `type`.
+    pub name: String,
+    /// `available`.
+    pub stock_status: String,
+    /// What it is.
+    pub description: String,
+    /// Zone.
+    pub zone: String,
+}
+
+/// Answer of `GET /lb-types`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LbTypeList {
+    /// One page.
+    pub lb_types: Vec<LbTypeInfo>,
+    /// How many there are on all pages.
+    pub total_count: u64,
+}

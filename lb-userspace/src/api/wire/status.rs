@@ -1,0 +1,74 @@
+//! The answer of `GET /snowshed/v1/status`.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::health::MassFailure;
+use crate::model::{BackendId, FrontendId, LbId, Protocol};
+use crate::plan::Unresolved;
+use crate::reconcile::Status;
+
+/// How the edge stands, as far as the token may see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the agent.
+    pub version: String,
+    /// Zone.
+    pub zone: String,
+    /// Generation of the ledger.
+    pub ledger_generation: u64,
+    /// What the reconciler last did; `applied_generation` below `ledger_generation` is a change on its way.
+    pub reconcile: Status,
+    /// A suspected failure of the checker: the last good state of the servers is kept.
+    pub mass_failure: Option<MassFailure>,
+    /// The services of the token's project, in the order of address, port and protocol.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// An address and port that is listened on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// The load balancer.
+    pub lb: LbId,
+    /// Its name.
+    pub lb_name: String,
+    /// The frontend.
+    pub frontend: FrontendId,
+    /// The backend.
+    pub backend: BackendId,
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The servers in the order of their addresses.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server behind a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its weight.
+    pub weight: u32,
+    /// Share of new flows, 0 to 1: by weight among the servers that are up, resolved and not drained.
+    pub share: f64,
+    /// It keeps its connections and gets no new ones.
+    pub drain: bool,
+    /// What the probes say; true before the first one ended.
+    pub up: bool,
+    /// What the data plane is told: `up`, or the last good state while a mass failure holds it.
+    pub usable: bool,
+    /// When `up` last changed.
+    pub since: Option<Timestamp>,
+    /// How the last probe ended.
+    pub last_probe: Option<String>,
+    /// Why the way to it is not known.
+    pub unresolved: Option<Unresolved>,
+}

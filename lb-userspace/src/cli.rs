@@ -1,0 +1,321 @@
+//! The command line: one file per noun or verb, output formats in one place, the client of the API in one place.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub mod agent;
+pub mod apply;
+pub mod backend;
+pub mod backend_attach;
+pub mod client;
+pub mod completion;
+pub mod delete;
+pub mod detach;
+pub mod explain;
+pub mod failure;
+pub mod frontend;
+pub mod global;
+pub mod health_check;
+pub mod ip;
+pub mod lb;
+pub mod output;
+pub mod server;
+pub mod session;
+pub mod status;
+pub mod terminal;
+pub mod token;
+pub mod value;
+
+use client::Client;
+use failure::{Exit, Failure};
+use global::Global;
+use session::Session;
+use terminal::Terminal;
+
+/// Snowshed, a Layer-4 load balancer whose traffic keeps flowing while its control plane is being buried
+#[derive(Parser, Debug)]
+#[command(
+    name = "snowshed",
+    version,
+    long_version = long_version(),
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{}", Exit::HELP)
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  snowshed apply -f web.yaml                        make the load balancer that a file describes
+  snowshed status                                   what the edge does now, alarms first
+  snowshed server update --lb web --backend web 10.0.0.8 --drain
+  snowshed explain 198.51.100.7:40000 192.0.2.10:80  which server gets that client, and why";
+
+const APPLY_HELP: &str = "A file describes whole load balancers, everything by name:
+
+  name: web
+  ips: [ipv4, ipv6]               any of the agent's pools; or addresses of your own
+  frontends:
+    - { name: http, inbound_port: 80, backend: web }
+  backends:
+    - name: web
+      forward_port: 80
+      servers:
+        - { address: 10.0.0.5, weight: 3 }
+        - { address: 10.0.0.6, drain: true }
+      health_check:
+        http: { uri: /healthz, code: 200 }
+        interval: 1s
+
+All keys, with [defaults]:
+  name; description []; tags []; type [LB-S]; ips [one IPv4 when made, then left alone]; frontends []; backends []
+  frontend  name; inbound_port; backend; timeout_client [left alone]
+  backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [ipip];
+            on_empty [reject] or drop; timeout_server [left alone]; servers []; health_check
+  server    address; weight [1]; drain [false]
+  health_check  port [forward_port]; interval [5s]; timeout [5s, or the interval if shorter]; fall [3]; rise [2];
+                http {uri [/]; method [GET]; code [200 to 399]; host_header}, without it a TCP connection
+
+Examples:
+  snowshed apply -f web.yaml --dry-run      show what would change; ends with 3 if anything would
+  snowshed apply -f web.yaml --wait         return when the kernel has it
+  snowshed apply -f web.yaml --prune        also remove what the file does not name any more
+  generate | snowshed apply -f -            several load balancers in one stream, --- between them";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    #[command(after_help = "Examples:
+  snowshed agent --print-default-config > agent.toml
+  snowshed agent --config agent.toml --check
+  snowshed agent --config agent.toml")]
+    Agent(agent::Args),
+    #[command(flatten)]
+    Object(Object),
+    /// Make load balancers what YAML files say; what is so already is not touched
+    #[command(after_help = APPLY_HELP)]
+    Apply(apply::Apply),
+    /// Show what the edge does now: alarms first, then every service with its servers
+    #[command(after_help = "Examples:
+  snowshed status
+  snowshed status --watch
+  snowshed status -o json")]
+    Status(status::Status),
+    /// Show which server a client's packets go to, and why, from the live maps
+    #[command(after_help = "Examples:
+  snowshed explain 198.51.100.7:40000 192.0.2.10:80
+  snowshed explain [2001:db8::7]:5000 [2001:db8::10]:5353/udp -o json")]
+    Explain(explain::Explain),
+    /// Take the load balancer's program off this machine's interfaces and remove what it left in the kernel
+    #[command(
+        after_help = "Traffic stops at once. Stopping the agent does not need this: forwarding goes on without it.
+
+Examples:
+  snowshed detach
+  snowshed detach --iface eth1 --yes"
+    )]
+    Detach(detach::Detach),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "Examples:
+  snowshed completion bash > /etc/bash_completion.d/snowshed
+  snowshed completion zsh > ~/.zfunc/_snowshed
+  snowshed completion fish > ~/.config/fish/completions/snowshed.fish")]
+    Completion(completion::Completion),
+}
+
+/// The nouns: each has verbs of its own.
+#[derive(Subcommand, Debug)]
+enum Object {
+    #[command(subcommand)]
+    Lb(lb::LbCommand),
+    #[command(subcommand)]
+    Ip(ip::IpCommand),
+    #[command(subcommand)]
+    Frontend(frontend::FrontendCommand),
+    #[command(subcommand)]
+    Backend(backend::BackendCommand),
+    #[command(subcommand)]
+    Server(server::ServerCommand),
+}
+
+/// What a bug report needs: the version, what it was built from and for, and the layout of the maps it works with.
+fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        format!(
+            "{}\ncommit {}\nbuilt for {}-{}, {build}\nmap layout (ABI) {}",
+            env!("CARGO_PKG_VERSION"),
+            option_env!("SNOWSHED_COMMIT").unwrap_or("not given to the build"),
+            std::env::consts::ARCH,
+            std::env::consts::OS,
+            lb_common::abi::ABI_VERSION,
+        )
+    });
+    &TEXT
+}
+
+/// Runs the command line of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let exit = run(std::env::args_os(), &mut Terminal::of_process());
+    ExitCode::from(exit as u8)
+}
+
+/// Runs a command line on the given streams. The first argument is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error, terminal),
+    };
+    match dispatch(cli, terminal) {
+        Ok(()) => Exit::Ok,
+        Err(failure) => {
+            terminal.report(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// Help and version are results; anything else is a wrong command line.
+fn not_parsed(error: &clap::Error, terminal: &mut Terminal) -> Exit {
+    let text = if terminal.colour { error.render().ansi().to_string() } else { error.render().to_string() };
+    let text = text.trim_end();
+    let (written, exit) =
+        if error.use_stderr() { (terminal.note(text), Exit::Usage) } else { (terminal.line(text), Exit::Ok) };
+    written.map_or_else(|failure| failure.exit, |()| exit)
+}
+
+fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Agent(args) => match agent::run(&args) == ExitCode::SUCCESS {
+            true => Ok(()),
+            // The agent has said why.
+            false => Err(Failure::error("")),
+        },
+        Command::Completion(args) => args.run(terminal),
+        Command::Detach(args) => args.run(terminal, global.output),
+        Command::Object(Object::Backend(backend::BackendCommand::OnServer(command))) => {
+            command.run(terminal, global.output)
+        }
+        Command::Status(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Explain(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Apply(args) => {
+            // The files are read and checked before the first request.
+            let specs = args.read(terminal)?;
+            block_on(async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
+        }
+        Command::Object(object) => block_on(async { object.run(&mut Session::open(&global, terminal).await?).await }),
+    }
+}
+
+/// A command that has no commands of its own, for tests that must not forget one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The words that name it, for example `lb create`.
+    pub path: String,
+    /// It talks to no agent.
+    pub local: bool,
+    /// Its own arguments and the global ones, without `--help` and `--version`.
+    pub arguments: Vec<Argument>,
+}
+
+/// An argument of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// `--name`, or `<name>` of a positional one.
+    pub name: String,
+    /// It takes a value.
+    pub takes_value: bool,
+}
+
+/// Every command that can be run, with every argument.
+#[must_use]
+pub fn leaves() -> Vec<Leaf> {
+    let mut command = Cli::command();
+    command.build();
+    let mut leaves = Vec::new();
+    collect_leaves(&command, "", &mut leaves);
+    leaves
+}
+
+fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
+    let subcommands = command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help");
+    for subcommand in subcommands {
+        let path = format!("{path} {}", subcommand.get_name()).trim_start().to_owned();
+        if subcommand.has_subcommands() {
+            collect_leaves(subcommand, &path, leaves);
+            continue;
+        }
+        let arguments = subcommand
+            .get_arguments()
+            .filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+            .map(|argument| Argument {
+                name: match argument.get_long() {
+                    Some(long) => format!("--{long}"),
+                    None => format!("<{}>", argument.get_id()),
+                },
+                takes_value: argument.get_action().takes_values(),
+            })
+            .collect();
+        let local = LOCAL.contains(&path.as_str());
+        leaves.push(Leaf { path, local, arguments });
+    }
+}
+
+/// Commands that talk to no agent.
+const LOCAL: [&str; 6] = ["agent", "backend attach", "backend detach", "backend status", "completion", "detach"];
+
+/// Runs a client command; one thread is enough for one conversation.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::error(format!("no event loop can be made: {error}")))?
+        .block_on(future)
+}
+
+impl Object {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Lb(command) => command.run(session).await,
+            Self::Ip(command) => command.run(session).await,
+            Self::Frontend(command) => command.run(session).await,
+            Self::Backend(command) => command.run(session).await,
+            Self::Server(command) => command.run(session).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_in_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_explains_itself() {
+        fn check(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
+            }
+            for subcommand in command.get_subcommands() {
+                let path = format!("{path} {}", subcommand.get_name());
+                assert!(subcommand.get_about().is_some(), "{path} has no help");
+                check(subcommand, &path);
+            }
+        }
+        check(&Cli::command(), "snowshed");
+    }
+}

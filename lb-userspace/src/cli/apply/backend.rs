@@ -1,0 +1,208 @@
+//! The difference of one backend: its settings, its servers, its health check.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::plan::{Action, Call, FieldChange, Step, change, duration, set};
+use super::spec::BackendSpec;
+use crate::api::wire;
+use crate::cli::backend::server_json;
+use crate::cli::lb::object;
+use crate::cli::value::{ServerArg, millis};
+use crate::model::{EmptyPool, Forwarding, HealthCheck, Probe, StickySessions};
+
+/// A new backend.
+pub(super) fn create(wanted: &BackendSpec) -> Step {
+    let mut body = settings(wanted);
+    body.insert("servers".into(), json!(wanted.servers.iter().map(server_json).collect::<Vec<_>>()));
+    body.insert("health_check".into(), Value::Object(check_body(&wanted.health_check)));
+    let mut changes = vec![
+        set("protocol", wanted.protocol.as_str()),
+        set("forward_port", &wanted.forward_port.to_string()),
+        set("health_check", &check_text(&wanted.health_check)),
+    ];
+    changes
+        .extend(wanted.servers.iter().map(|server| set(&format!("server {}", server.address), &server_text(server))));
+    Step::new(Action::Create, "backend", &wanted.name, changes, vec![Call::CreateBackend(body)])
+}
+
+/// Whether its port or protocol changes, so that no frontend may stand before it meanwhile.
+pub(super) fn moves(wanted: &BackendSpec, current: &wire::Backend) -> bool {
+    wanted.forward_port.get() != current.forward_port || wanted.protocol != current.forward_protocol
+}
+
+/// A backend that exists: the step for it, and one for each server that is not in the file and stays.
+pub(super) fn update(wanted: &BackendSpec, current: &wire::Backend, prune: bool) -> Vec<Step> {
+    let id = current.id.as_uuid();
+    let mut changes = setting_changes(wanted, current);
+    let mut calls = Vec::new();
+    if !changes.is_empty() {
+        calls.push(Call::UpdateBackend(id, "", settings(wanted)));
+    }
+    let (servers, extra) = server_changes(wanted, current, prune);
+    if !servers.is_empty() {
+        let kept = extra
+            .iter()
+            .map(|server| json!({"address": server.address, "weight": server.weight, "drain": server.drain}));
+        let all: Vec<Value> = wanted.servers.iter().map(server_json).chain(kept).collect();
+        calls.push(Call::UpdateBackend(id, "/servers", object(json!({"servers": all}))));
+        changes.extend(servers);
+    }
+    let check = check_changes(&wanted.health_check, &current.health_check);
+    if !check.is_empty() {
+        calls.push(Call::UpdateBackend(id, "/healthcheck", check_body(&wanted.health_check)));
+        changes.extend(check);
+    }
+    let mut steps = vec![Step::of_changes("backend", &wanted.name, changes, calls)];
+    steps.extend(extra.iter().map(|server| {
+        let name = format!("{} of backend {}", server.address, wanted.name);
+        Step::new(Action::Extra, "server", &name, Vec::new(), Vec::new())
+    }));
+    steps
+}
+
+fn settings(wanted: &BackendSpec) -> Map<String, Value> {
+    let mut body = object(json!({
+        "name": wanted.name,
+        "forward_protocol": wanted.protocol.as_str(),
+        "forward_port": wanted.forward_port,
+        "sticky_sessions": sticky_word(wanted.sticky_sessions),
+        "forwarding": forwarding_word(wanted.forwarding),
+        "on_empty": on_empty_word(wanted.on_empty),
+    }));
+    body.extend(wanted.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
+    body
+}
+
+fn setting_changes(wanted: &BackendSpec, current: &wire::Backend) -> Vec<FieldChange> {
+    let timeout = wanted.timeout_server.and_then(|wanted| {
+        change("timeout_server", &duration(current.timeout_server.map(|timeout| timeout.0)), &duration(Some(wanted)))
+    });
+    [
+        change("protocol", current.forward_protocol.as_str(), wanted.protocol.as_str()),
+        change("forward_port", &current.forward_port.to_string(), &wanted.forward_port.to_string()),
+        change("sticky_sessions", sticky_word(current.sticky_sessions), sticky_word(wanted.sticky_sessions)),
+        change("forwarding", forwarding_word(current.forwarding), forwarding_word(wanted.forwarding)),
+        change("on_empty", on_empty_word(current.on_empty), on_empty_word(wanted.on_empty)),
+        timeout,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Servers that are added, changed or removed, and those that stay although the file does not name them.
+fn server_changes<'c>(
+    wanted: &BackendSpec,
+    current: &'c wire::Backend,
+    prune: bool,
+) -> (Vec<FieldChange>, Vec<&'c wire::Server>) {
+    let text = |server: &wire::Server| server_words(server.weight, server.drain);
+    let mut changes: Vec<FieldChange> = Vec::new();
+    for server in &wanted.servers {
+        let before = current.servers.iter().find(|current| current.address == server.address).map(text);
+        let field = format!("server {}", server.address);
+        changes.extend(change(&field, before.as_deref().unwrap_or_default(), &server_text(server)));
+    }
+    let mut extra: Vec<&wire::Server> =
+        current.servers.iter().filter(|current| !wanted.servers.iter().any(|s| s.address == current.address)).collect();
+    if prune {
+        changes.extend(
+            extra.drain(..).filter_map(|server| change(&format!("server {}", server.address), &text(server), "")),
+        );
+    }
+    (changes, extra)
+}
+
+fn server_text(server: &ServerArg) -> String {
+    server_words(server.weight.get(), server.drain)
+}
+
+fn server_words(weight: u32, drain: bool) -> String {
+    format!("weight {weight}{}", if drain { ", drain" } else { "" })
+}
+
+fn check_body(check: &HealthCheck) -> Map<String, Value> {
+    let mut body = object(json!({
+        "port": check.port,
+        "check_delay": millis(check.interval),
+        "check_timeout": millis(check.timeout),
+        "check_max_retries": check.fall,
+        "rise": check.rise,
+    }));
+    match &check.probe {
+        Probe::Tcp => body.insert("tcp_config".into(), json!({})),
+        Probe::Http { uri, method, code, host_header } => {
+            let mut http = object(json!({"uri": uri, "method": method, "host_header": host_header}));
+            http.extend(code.map(|code| ("code".to_owned(), json!(code))));
+            body.insert("http_config".into(), Value::Object(http))
+        }
+    };
+    body
+}
+
+fn check_changes(wanted: &HealthCheck, current: &wire::HealthCheck) -> Vec<FieldChange> {
+    let time = |duration: Duration| self::duration(Some(duration));
+    let current_probe = match &current.http_config {
+        None => Probe::Tcp,
+        Some(http) => Probe::Http {
+            uri: http.uri.clone(),
+            method: http.method.clone(),
+            code: http.code,
+            host_header: http.host_header.clone(),
+        },
+    };
+    [
+        change("health_check.port", &current.port.to_string(), &wanted.port.to_string()),
+        change("health_check.interval", &time(current.check_delay.0), &time(wanted.interval)),
+        change("health_check.timeout", &time(current.check_timeout.0), &time(wanted.timeout)),
+        change("health_check.fall", &current.check_max_retries.to_string(), &wanted.fall.to_string()),
+        change("health_check.rise", &current.rise.to_string(), &wanted.rise.to_string()),
+        change("health_check.probe", &probe_text(&current_probe), &probe_text(&wanted.probe)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn check_text(check: &HealthCheck) -> String {
+    format!(
+        "{} on port {} every {} within {}",
+        probe_text(&check.probe),
+        check.port,
+        duration(Some(check.interval)),
+        duration(Some(check.timeout))
+    )
+}
+
+fn probe_text(probe: &Probe) -> String {
+    match probe {
+        Probe::Tcp => "tcp".to_owned(),
+        Probe::Http { uri, method, code, host_header } => {
+            let code = code.map_or_else(String::new, |code| format!(" = {code}"));
+            let host = if host_header.is_empty() { String::new() } else { format!(" for {host_header}") };
+            format!("http {method} {uri}{host}{code}")
+        }
+    }
+}
+
+const fn sticky_word(sticky: StickySessions) -> &'static str {
+    match sticky {
+        StickySessions::None => "none",
+        StickySessions::Table => "table",
+    }
+}
+
+const fn forwarding_word(forwarding: Forwarding) -> &'static str {
+    match forwarding {
+        Forwarding::Ipip => "ipip",
+    }
+}
+
+const fn on_empty_word(policy: EmptyPool) -> &'static str {
+    match policy {
+        EmptyPool::Reject => "reject",
+        EmptyPool::Drop => "drop",
+    }
+}

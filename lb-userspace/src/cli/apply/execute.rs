@@ -1,0 +1,105 @@
+//! Carries out the steps of a plan, one request after another, with the ids that earlier ones brought.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::plan::{Call, Observed, Step};
+use crate::cli::failure::Failure;
+use crate::cli::output::text;
+use crate::cli::session::{Session, id_of};
+
+/// What is known of a load balancer while its plan is carried out.
+#[derive(Debug)]
+pub(super) struct Executor {
+    lb: Option<Uuid>,
+    backends: BTreeMap<String, Uuid>,
+    reserved: Vec<Uuid>,
+}
+
+impl Executor {
+    /// Starts from what there is.
+    pub(super) fn new(observed: &Observed) -> Self {
+        Self {
+            lb: observed.lb.as_ref().map(|lb| lb.id.as_uuid()),
+            backends: observed.backends.iter().map(|backend| (backend.name.clone(), backend.id.as_uuid())).collect(),
+            reserved: Vec::new(),
+        }
+    }
+
+    /// Carries out one step.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses; requests of the step before that one were carried out.
+    pub(super) async fn step(&mut self, step: &Step, session: &Session<'_>) -> Result<(), Failure> {
+        for call in &step.calls {
+            self.call(call, session).await?;
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, call: &Call, session: &Session<'_>) -> Result<(), Failure> {
+        let client = &session.client;
+        let send = |method: Method, path: String, body: Map<String, Value>| async move {
+            client.change(method, &path, &Value::Object(body)).await
+        };
+        match call {
+            Call::Reserve(body) => {
+                let ip = send(Method::POST, "ips".into(), body.clone()).await?;
+                self.reserved.push(id_of(&ip)?);
+            }
+            Call::CreateLb(body) => {
+                let mut body = body.clone();
+                if let Some(Value::Array(ids)) = body.get_mut("ip_ids") {
+                    ids.extend(self.reserved.drain(..).map(|id| json!(id)));
+                }
+                let lb = send(Method::POST, "lbs".into(), body).await?;
+                self.lb = Some(id_of(&lb)?);
+            }
+            Call::UpdateLb(body) => {
+                send(Method::PUT, format!("lbs/{}", self.lb()?), body.clone()).await?;
+            }
+            Call::AttachReserved => {
+                for ip in std::mem::take(&mut self.reserved) {
+                    self.attach(ip, json!(self.lb()?), session).await?;
+                }
+            }
+            Call::Attach(ip) => self.attach(*ip, json!(self.lb()?), session).await?,
+            Call::Detach(ip) => self.attach(*ip, Value::Null, session).await?,
+            Call::CreateBackend(body) => {
+                let backend = send(Method::POST, format!("lbs/{}/backends", self.lb()?), body.clone()).await?;
+                self.backends.insert(text(&backend, "/name"), id_of(&backend)?);
+            }
+            Call::UpdateBackend(id, suffix, body) => {
+                send(Method::PUT, format!("backends/{id}{suffix}"), body.clone()).await?;
+            }
+            Call::CreateFrontend(body, backend) => {
+                let body = self.with_backend(body, backend)?;
+                send(Method::POST, format!("lbs/{}/frontends", self.lb()?), body).await?;
+            }
+            Call::UpdateFrontend(id, body, backend) => {
+                send(Method::PUT, format!("frontends/{id}"), self.with_backend(body, backend)?).await?;
+            }
+            Call::Delete(collection, id) => client.delete(&format!("{collection}/{id}"), &[]).await?,
+        }
+        Ok(())
+    }
+
+    async fn attach(&self, ip: Uuid, lb: Value, session: &Session<'_>) -> Result<(), Failure> {
+        session.client.change(Method::PATCH, &format!("ips/{ip}"), &json!({"lb_id": lb})).await.map(drop)
+    }
+
+    fn lb(&self) -> Result<Uuid, Failure> {
+        self.lb.ok_or_else(|| Failure::error("the load balancer has no id yet"))
+    }
+
+    fn with_backend(&self, body: &Map<String, Value>, backend: &str) -> Result<Map<String, Value>, Failure> {
+        let id =
+            self.backends.get(backend).ok_or_else(|| Failure::error(format!("backend {backend} has no id yet")))?;
+        let mut body = body.clone();
+        body.insert("backend_id".into(), json!(id));
+        Ok(body)
+    }
+}

@@ -1,0 +1,327 @@
+//! What a file asks for, checked as a whole before anything is sent: a value that exists makes sense in itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::num::{NonZeroU8, NonZeroU16};
+use std::time::Duration;
+
+use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument, LbDocument, Text, position};
+use crate::cli::health_check as flags;
+use crate::cli::value::{self, ServerArg};
+use crate::model::{EmptyPool, Forwarding, HealthCheck, LbType, Probe, Protocol, StickySessions, Weight};
+
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LbSpec {
+    /// Its name; there must be at most one load balancer of that name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Type.
+    pub kind: LbType,
+    /// Its addresses; `None` when the file does not say: one IPv4 address when it is made, then whatever it has.
+    pub ips: Option<Vec<IpWish>>,
+    /// Its backends, in the order of the file.
+    pub backends: Vec<BackendSpec>,
+    /// Its frontends, in the order of the file.
+    pub frontends: Vec<FrontendSpec>,
+}
+
+/// An address that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpWish {
+    /// Any IPv4 address of the agent's pools.
+    AnyIpv4,
+    /// Any IPv6 address of the agent's pools.
+    AnyIpv6,
+    /// This very address.
+    Address(IpAddr),
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSpec {
+    /// Its name, unique in its load balancer.
+    pub name: String,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port of the servers.
+    pub forward_port: NonZeroU16,
+    /// What ties a client to a server.
+    pub sticky_sessions: StickySessions,
+    /// How packets travel to a server.
+    pub forwarding: Forwarding,
+    /// What a client sees when no server is usable.
+    pub on_empty: EmptyPool,
+    /// Idle time a server is allowed; `None` keeps what there is.
+    pub timeout_server: Option<Duration>,
+    /// The servers, in ascending order of address.
+    pub servers: Vec<ServerArg>,
+    /// How their health is checked.
+    pub health_check: HealthCheck,
+}
+
+/// A frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontendSpec {
+    /// Its name, unique in its load balancer.
+    pub name: String,
+    /// Its port.
+    pub inbound_port: NonZeroU16,
+    /// Name of its backend.
+    pub backend: String,
+    /// Idle time a client is allowed; `None` keeps what there is.
+    pub timeout_client: Option<Duration>,
+}
+
+/// Everything wrong with the files, each with its position.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    source: String,
+    pub(super) list: Vec<String>,
+}
+
+impl Problems {
+    pub(super) fn of(source: &str) -> Self {
+        Self { source: source.to_owned(), list: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, at: &Text, what: impl Display) {
+        self.list.push(format!("{}: {what}", position(&self.source, at)));
+    }
+
+    /// A value, parsed; what is wrong with it is noted, and `instead` stands in, so that the rest is checked too.
+    fn parse<T>(&mut self, text: &Text, parse: impl FnOnce(&str) -> Result<T, String>, instead: T) -> T {
+        parse(&text.value).unwrap_or_else(|what| {
+            self.add(text, what);
+            instead
+        })
+    }
+
+    fn maybe<T>(&mut self, text: Option<&Text>, parse: impl FnOnce(&str) -> Result<T, String>, default: T) -> T {
+        match text {
+            Some(text) => self.parse(text, parse, default),
+            None => default,
+        }
+    }
+
+    /// Notes every value that stands a second time.
+    fn unique<'t>(&mut self, what: &str, texts: impl Iterator<Item = &'t Text>) {
+        let mut first: BTreeMap<&str, &Text> = BTreeMap::new();
+        for text in texts {
+            match first.get(text.value.as_str()) {
+                Some(before) => self.add(
+                    text,
+                    format!("{what} `{}` stands twice, first in line {}", text.value, before.referenced.line()),
+                ),
+                None => drop(first.insert(&text.value, text)),
+            }
+        }
+    }
+}
+
+/// A checked load balancer; what is wrong is added to `problems`.
+pub(super) fn lb(document: &LbDocument, problems: &mut Problems) -> LbSpec {
+    problems.unique("backend", document.backends.iter().map(|backend| &backend.name));
+    problems.unique("frontend", document.frontends.iter().map(|frontend| &frontend.name));
+    let backends: Vec<BackendSpec> = document.backends.iter().map(|backend| self::backend(backend, problems)).collect();
+    let frontends =
+        document.frontends.iter().map(|frontend| self::frontend(frontend, &backends, problems)).collect::<Vec<_>>();
+    one_service_per_port(document, &frontends, &backends, problems);
+    LbSpec {
+        name: problems.parse(&document.name, value::name, String::new()),
+        description: problems.maybe(document.description.as_ref(), crate::cli::lb::description, String::new()),
+        tags: document.tags.iter().map(|tag| problems.parse(tag, value::tag, String::new())).collect(),
+        kind: problems.maybe(document.kind.as_ref(), value::lb_type, LbType::S),
+        ips: document.ips.as_deref().map(|ips| self::ips(ips, problems)),
+        backends,
+        frontends,
+    }
+}
+
+fn ips(texts: &[Text], problems: &mut Problems) -> Vec<IpWish> {
+    let mut wishes: Vec<IpWish> = Vec::new();
+    for text in texts {
+        let wish = match text.value.as_str() {
+            "ipv4" => Ok(IpWish::AnyIpv4),
+            "ipv6" => Ok(IpWish::AnyIpv6),
+            other => value::address(other).map(IpWish::Address),
+        };
+        match wish {
+            Err(_) => problems.add(
+                text,
+                format!("`{}` is not known here: ipv4 or ipv6 for any address of the pool, or an address", text.value),
+            ),
+            Ok(wish) if wishes.iter().any(|other| other.is_ipv6() == wish.is_ipv6()) => {
+                problems.add(text, "a load balancer has at most one IPv4 and one IPv6 address");
+            }
+            Ok(wish) => wishes.push(wish),
+        }
+    }
+    if texts.is_empty() {
+        // An absent list means "whatever it has"; an empty one could only mean "take every address away".
+        problems
+            .list
+            .push(format!("{}: `ips` is empty: leave it out, or name ipv4, ipv6 or an address", problems.source));
+    }
+    wishes
+}
+
+impl IpWish {
+    /// Whether an IPv6 address is asked for.
+    #[must_use]
+    pub const fn is_ipv6(&self) -> bool {
+        matches!(self, Self::AnyIpv6 | Self::Address(IpAddr::V6(_)))
+    }
+}
+
+impl Display for IpWish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AnyIpv4 => f.write_str("any IPv4 address"),
+            Self::AnyIpv6 => f.write_str("any IPv6 address"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
+    problems.unique("server", document.servers.iter().map(|server| &server.address));
+    let forward_port = problems.parse(&document.forward_port, value::port, NonZeroU16::MIN);
+    let mut servers: Vec<ServerArg> = document
+        .servers
+        .iter()
+        .map(|server| ServerArg {
+            address: problems.parse(&server.address, value::address, IpAddr::from([0, 0, 0, 0])),
+            weight: problems.maybe(server.weight.as_ref(), value::weight, Weight::ONE),
+            drain: server.drain,
+        })
+        .collect();
+    servers.sort_by_key(|server| server.address);
+    let timeout_server = document.timeout_server.as_ref();
+    BackendSpec {
+        name: problems.parse(&document.name, value::name, String::new()),
+        protocol: problems.maybe(document.protocol.as_ref(), value::protocol, Protocol::Tcp),
+        forward_port,
+        sticky_sessions: problems.maybe(
+            document.sticky_sessions.as_ref(),
+            |text| one_of(text, &[("none", StickySessions::None), ("table", StickySessions::Table)]),
+            StickySessions::None,
+        ),
+        forwarding: problems.maybe(
+            document.forwarding.as_ref(),
+            |text| one_of(text, &[("ipip", Forwarding::Ipip)]),
+            Forwarding::Ipip,
+        ),
+        on_empty: problems.maybe(
+            document.on_empty.as_ref(),
+            |text| one_of(text, &[("reject", EmptyPool::Reject), ("drop", EmptyPool::Drop)]),
+            EmptyPool::Reject,
+        ),
+        timeout_server: timeout_server.map(|text| problems.parse(text, value::duration, Duration::ZERO)),
+        servers,
+        health_check: health_check(&document.health_check, forward_port, problems),
+    }
+}
+
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    known.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        format!("`{text}` is not known here: {}", words.join(" or "))
+    })
+}
+
+/// The agent's defaults stand in for what the file leaves out, so that taking a line out of the file undoes it.
+fn health_check(document: &CheckDocument, forward_port: NonZeroU16, problems: &mut Problems) -> HealthCheck {
+    let interval = problems.maybe(document.interval.as_ref(), interval, DEFAULT_INTERVAL);
+    let timeout = problems.maybe(document.timeout.as_ref(), value::duration, interval.min(DEFAULT_INTERVAL));
+    if let Some(text) = document.timeout.as_ref().filter(|_| timeout > interval) {
+        problems.add(text, format!("the timeout is longer than the interval, {interval:?}"));
+    }
+    HealthCheck {
+        port: problems.maybe(document.port.as_ref(), value::port, forward_port),
+        interval,
+        timeout,
+        fall: problems.maybe(document.fall.as_ref(), count, DEFAULT_FALL),
+        rise: problems.maybe(document.rise.as_ref(), count, DEFAULT_RISE),
+        probe: document.http.as_ref().map_or(Probe::Tcp, |http| probe(http, problems)),
+    }
+}
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_FALL: NonZeroU8 = NonZeroU8::MIN.saturating_add(2);
+const DEFAULT_RISE: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+
+fn probe(http: &HttpDocument, problems: &mut Problems) -> Probe {
+    Probe::Http {
+        uri: problems.maybe(http.uri.as_ref(), flags::uri, "/".to_owned()),
+        method: problems.maybe(http.method.as_ref(), flags::method, "GET".to_owned()),
+        code: problems.maybe(http.code.as_ref(), |text| code(text).map(Some), None),
+        host_header: problems.maybe(http.host_header.as_ref(), flags::host, String::new()),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = value::duration(text)?;
+    if (HealthCheck::MIN_INTERVAL..=HealthCheck::MAX_INTERVAL).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err(format!("`{text}` is outside 50ms to 1h"))
+    }
+}
+
+fn count(text: &str) -> Result<NonZeroU8, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of probes: 1 to 255 is expected"))
+}
+
+fn code(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|code| (100..=599).contains(code))
+        .ok_or_else(|| format!("`{text}` is not an HTTP status: 100 to 599 is expected"))
+}
+
+fn frontend(document: &FrontendDocument, backends: &[BackendSpec], problems: &mut Problems) -> FrontendSpec {
+    let inbound_port = problems.parse(&document.inbound_port, value::port, NonZeroU16::MIN);
+    match backends.iter().find(|backend| backend.name == document.backend.value) {
+        None => problems
+            .add(&document.backend, format!("there is no backend `{}` in this load balancer", document.backend.value)),
+        Some(backend) if backend.forward_port != inbound_port => problems.add(
+            &document.inbound_port,
+            format!(
+                "ports are not translated: backend `{}` has forward_port {}, so inbound_port is {} too",
+                backend.name, backend.forward_port, backend.forward_port
+            ),
+        ),
+        Some(_) => {}
+    }
+    FrontendSpec {
+        name: problems.parse(&document.name, value::name, String::new()),
+        inbound_port,
+        backend: document.backend.value.clone(),
+        timeout_client: document
+            .timeout_client
+            .as_ref()
+            .map(|text| problems.parse(text, value::duration, Duration::ZERO)),
+    }
+}
+
+fn one_service_per_port(
+    document: &LbDocument,
+    frontends: &[FrontendSpec],
+    backends: &[BackendSpec],
+    problems: &mut Problems,
+) {
+    let mut taken: BTreeMap<(NonZeroU16, Protocol), &str> = BTreeMap::new();
+    for (frontend, document) in frontends.iter().zip(&document.frontends) {
+        let Some(backend) = backends.iter().find(|backend| backend.name == frontend.backend) else { continue };
+        let service = (frontend.inbound_port, backend.protocol);
+        if let Some(other) = taken.insert(service, &frontend.name) {
+            let (port, protocol) = (service.0, service.1.as_str());
+            problems.add(&document.inbound_port, format!("frontend `{other}` listens on {port}/{protocol} already"));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The client of the agent's API: one place that sends requests, pages through lists, waits, and explains failures.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::failure::{Exit, Failure};
+use super::global::Global;
+use super::token;
+use crate::api::wire::StatusReport;
+
+/// A request that is not answered by then has failed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Objects on one page of a list; the API's largest page.
+const PAGE_SIZE: usize = 100;
+/// Pages read at most: one million objects.
+const MAX_PAGES: usize = 10_000;
+/// Pause between two questions whether a change is applied.
+const WAIT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A connection to the agent.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    place: Place,
+    token: Option<String>,
+    zone: Option<String>,
+    wait: Option<Duration>,
+}
+
+/// Where the agent was looked for; errors say it.
+#[derive(Debug)]
+enum Place {
+    Socket(PathBuf),
+    Url(String),
+}
+
+impl Client {
+    /// A client for what the global flags say. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a token was named that cannot be read.
+    pub fn new(global: &Global) -> Result<Self, Failure> {
+        let builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy();
+        let (builder, base, place) = match &global.url {
+            Some(url) => (builder, url.clone(), Place::Url(url.clone())),
+            None => (
+                builder.unix_socket(global.socket.clone()),
+                "http://snowshed".to_owned(),
+                Place::Socket(global.socket.clone()),
+            ),
+        };
+        Ok(Self {
+            http: builder
+                .build()
+                .map_err(|error| Failure::error(format!("the HTTP client cannot be set up: {error}")))?,
+            base,
+            place,
+            token: token::find(global)?,
+            zone: global.zone.clone(),
+            wait: global.wait.then_some(global.timeout),
+        })
+    }
+
+    /// Asks the agent for its zone, unless the zone is known.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked.
+    pub async fn know_zone(&mut self) -> Result<(), Failure> {
+        if self.zone.is_none() {
+            self.zone = Some(self.status().await?.zone);
+        }
+        Ok(())
+    }
+
+    /// What the agent and its data plane do.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked.
+    pub async fn status(&self) -> Result<StatusReport, Failure> {
+        let status = self.call(Method::GET, "/snowshed/v1/status", &[], None).await?;
+        StatusReport::deserialize(status).map_err(|error| {
+            Failure::error(format!("{} reports its status in a shape this version does not know: {error}", self.place))
+                .help("`snowshed --version` should be the agent's version")
+        })
+    }
+
+    /// Path of a resource of the load balancer API in the client's zone.
+    fn zoned(&self, path: &str) -> String {
+        format!("/lb/v1/zones/{}/{path}", self.zone.as_deref().unwrap_or_default())
+    }
+
+    /// Reads one object.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses.
+    pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, &self.zoned(path), &[], None).await
+    }
+
+    /// Makes a change; `path` is relative to the zone.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses.
+    pub async fn change(&self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(method, &self.zoned(path), &[], Some(body)).await
+    }
+
+    /// Deletes one object.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses.
+    pub async fn delete(&self, path: &str, query: &[(&str, String)]) -> Result<(), Failure> {
+        self.call(Method::DELETE, &self.zoned(path), query, None).await.map(drop)
+    }
+
+    /// Every object of a list, whatever the number of pages. `key` is the list's name in the answer.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses, or the list does not end.
+    pub async fn list(&self, path: &str, key: &str, filters: &[(&str, String)]) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let mut query = filters.to_vec();
+            query.push(("page", page.to_string()));
+            query.push(("page_size", PAGE_SIZE.to_string()));
+            let mut answer = self.call(Method::GET, &self.zoned(path), &query, None).await?;
+            let total = answer.get("total_count").and_then(Value::as_u64).unwrap_or(0);
+            let Some(Value::Array(items)) = answer.get_mut(key).map(Value::take) else {
+                return Err(Failure::error(format!("the agent's answer has no list `{key}`")));
+            };
+            let last = items.len() < PAGE_SIZE;
+            all.extend(items);
+            if last || all.len() as u64 >= total {
+                return Ok(all);
+            }
+        }
+        Err(Failure::error(format!("the list has more than {MAX_PAGES} pages: narrow it with a filter")))
+    }
+
+    /// Sends a request and returns the answer's body, `null` when it has none.
+    ///
+    /// # Errors
+    /// When the agent cannot be reached, or answers with an error.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
+        if let Some(token) = &self.token {
+            request = request.header("X-Auth-Token", token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let value = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+        match value {
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(value) => Err(Failure::from_answer(status, &value)),
+            Err(_) if !status.is_success() => Err(Failure::from_answer(status, &Value::Null)),
+            Err(error) => Err(Failure::error(format!("{} did not answer with JSON: {error}", self.place))
+                .help("is it really a Snowshed agent that listens there?")),
+        }
+    }
+
+    /// With `--wait`: returns when the maps hold every change made so far.
+    ///
+    /// # Errors
+    /// [`Exit::TimedOut`] when they do not within `--timeout`.
+    pub async fn wait_applied(&self) -> Result<(), Failure> {
+        let Some(limit) = self.wait else { return Ok(()) };
+        let started = Instant::now();
+        let mut target = None;
+        loop {
+            let status = self.status().await?;
+            let target = *target.get_or_insert(status.ledger_generation);
+            let applied = status.reconcile.applied_generation;
+            if applied >= target {
+                return Ok(());
+            }
+            if started.elapsed() >= limit {
+                let limit = humantime_serde::re::humantime::format_duration(limit);
+                return Err(Failure::new(
+                    Exit::TimedOut,
+                    format!("the change is recorded, but not in the maps after {limit}: generation {applied} of {target} is applied"),
+                )
+                .help("it will be applied without another command; `snowshed status` shows what holds it up"));
+            }
+            tokio::time::sleep(WAIT_PAUSE).await;
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        if error.is_timeout() {
+            return Failure::error(format!("{} did not answer within {} s", self.place, REQUEST_TIMEOUT.as_secs()))
+                .help("`snowshed status` shows whether the agent is alive; its log says what it does");
+        }
+        match (io_kind(error), &self.place) {
+            (Some(io::ErrorKind::NotFound), Place::Socket(path)) => {
+                Failure::error(format!("there is no socket at {}: is the agent running?", path.display())).help(
+                    "start it with: snowshed agent --config /etc/snowshed/agent.toml\nor name another socket with --socket (or SNOWSHED_SOCKET)",
+                )
+            }
+            (Some(io::ErrorKind::PermissionDenied), Place::Socket(path)) => {
+                Failure::new(Exit::NotAuthorized, format!("you may not open the socket {}", path.display()))
+                    .help("run the command as root (sudo), or as a member of the group the socket belongs to")
+            }
+            (Some(io::ErrorKind::ConnectionRefused), place) => {
+                Failure::error(format!("nobody listens at {place}: is the agent running?"))
+                    .help("start it with: snowshed agent --config /etc/snowshed/agent.toml")
+            }
+            (_, place) => Failure::error(format!("{place} cannot be reached: {}", innermost(error)))
+                .help("is the agent running? snowshed agent --config /etc/snowshed/agent.toml"),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "the agent at {}", path.display()),
+            Self::Url(url) => write!(f, "the agent at {url}"),
+        }
+    }
+}
+
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}

@@ -1,0 +1,90 @@
+//! `snowshed detach`: takes the load balancer's program off this machine. A local tool: it asks no agent.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::failure::{Exit, Failure};
+use super::output::{self, Format};
+use super::terminal::Terminal;
+use crate::dataplane::detach::{attached, detach};
+use crate::dataplane::{Attachment, DataplaneError, KernelConfig};
+
+/// Arguments of `detach`.
+#[derive(Args, Debug)]
+pub struct Detach {
+    /// Only this interface; the maps stay
+    #[arg(long, value_name = "NAME")]
+    iface: Option<String>,
+    /// The agent's `dataplane.pin_dir`
+    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/snowshed")]
+    pin_dir: PathBuf,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Even though an agent runs; it attaches again as long as it does
+    #[arg(long)]
+    force: bool,
+}
+
+impl Detach {
+    /// Asks, takes off, and says what it did.
+    ///
+    /// # Errors
+    /// When it is not confirmed, nothing is there, an agent runs, or the kernel refuses.
+    pub fn run(&self, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
+        let directory = KernelConfig::versioned(&self.pin_dir);
+        let Some(mut present) = attached(&directory).map_err(failed)? else {
+            return Err(Failure::new(Exit::NotFound, format!("nothing is pinned in {}", directory.display()))
+                .help("give the agent's `dataplane.pin_dir` with --pin-dir; `ip link` shows what XDP runs where"));
+        };
+        if let Some(only) = &self.iface {
+            present.retain(|attachment| attachment.interface == *only);
+            if present.is_empty() {
+                return Err(Failure::new(Exit::NotFound, format!("the program is not attached to {only}")));
+            }
+        }
+        self.confirm(terminal, &present)?;
+        let done = detach(&directory, self.iface.as_deref(), self.force).map_err(failed)?.unwrap_or_default();
+        if format != Format::Table {
+            return output::value(terminal, format, &json!(done));
+        }
+        for Attachment { interface, mode, .. } in &done.attachments {
+            terminal.line(format!("{interface}: XDP is off ({mode} mode)"))?;
+        }
+        terminal.line(format!("removed {} pins under {}", done.removed.len(), directory.display()))
+    }
+
+    fn confirm(&self, terminal: &mut Terminal, present: &[Attachment]) -> Result<(), Failure> {
+        if self.yes {
+            return Ok(());
+        }
+        let names: Vec<&str> = present.iter().map(|attachment| attachment.interface.as_str()).collect();
+        let names = if names.is_empty() { "no interface".to_owned() } else { names.join(" ") };
+        if !terminal.interactive {
+            return Err(Failure::usage(format!("forwarding on {names} would stop, and nobody can be asked"))
+                .help("if that is what you want, add --yes"));
+        }
+        terminal.note(format!("forwarding stops on: {names}"))?;
+        let answer = terminal.ask("Type the interface names, or yes:")?;
+        if answer == "yes" || answer == names {
+            return Ok(());
+        }
+        Err(Failure::usage("not confirmed: nothing was done"))
+    }
+}
+
+/// A failure of the data plane, with what to do about it.
+pub(super) fn failed(error: DataplaneError) -> Failure {
+    let mut cause = std::error::Error::source(&error);
+    let mut why = String::new();
+    while let Some(one) = cause {
+        why.push_str(&format!(": {one}"));
+        cause = one.source();
+    }
+    match error {
+        DataplaneError::Setup { doing, remedy, .. } => Failure::error(format!("{doing}{why}")).help(remedy),
+        error => Failure::error(format!("{error}{why}")),
+    }
+}

@@ -1,0 +1,55 @@
+//! `snowshed explain`: which server a client's packets go to, and why, from the live maps.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::client::Client;
+use super::failure::Failure;
+use super::output::{self, Format, text};
+use super::terminal::{Paint, Terminal};
+use super::value::{self, ServiceArg};
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// Address and port of the client, for example 198.51.100.7:40000 or [2001:db8::7]:40000
+    #[arg(value_name = "CLIENT", value_parser = value::endpoint)]
+    client: SocketAddr,
+    /// Address, port and protocol of the service, for example 192.0.2.10:80 or [2001:db8::10]:53/udp
+    #[arg(value_name = "SERVICE")]
+    service: ServiceArg,
+}
+
+impl Explain {
+    /// Asks and shows the answer.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses.
+    pub async fn run(self, client: &Client, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
+        let query = [
+            ("client", self.client.to_string()),
+            ("service", self.service.address.to_string()),
+            ("protocol", self.service.protocol.as_str().to_owned()),
+        ];
+        let answer = client.call(Method::GET, "/snowshed/v1/explain", &query, None).await?;
+        if format != Format::Table {
+            return output::value(terminal, format, &answer);
+        }
+        show(terminal, &answer)
+    }
+}
+
+fn show(terminal: &mut Terminal, answer: &Value) -> Result<(), Failure> {
+    for step in answer.get("steps").and_then(Value::as_array).into_iter().flatten() {
+        terminal.line(format!("{:<9} {}", text(step, "/stage"), text(step, "/what")))?;
+    }
+    let verdict = terminal.paint(Paint::Bold, &text(answer, "/verdict"));
+    terminal.line(verdict)?;
+    match text(answer, "/opening/remedy") {
+        remedy if remedy.is_empty() => Ok(()),
+        remedy => terminal.line(format!("  {remedy}")),
+    }
+}

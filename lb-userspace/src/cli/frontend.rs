@@ -1,0 +1,206 @@
+//! `snowshed frontend`: the ports of a load balancer.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::delete::{self, Confirm};
+use super::failure::Failure;
+use super::lb::object;
+use super::output::{Column, text};
+use super::session::{Noun, Session, id_of, keep};
+use super::value::{self, Reference, millis};
+
+/// Fields that an update replaces together.
+const FIELDS: [&str; 2] = ["name", "inbound_port"];
+
+const COLUMNS: [Column; 6] = [
+    Column::text("NAME", |frontend| text(frontend, "/name")),
+    Column::text("LB", |frontend| text(frontend, "/lb/name")),
+    Column::number("PORT", |frontend| text(frontend, "/inbound_port")),
+    Column::text("PROTOCOL", |frontend| text(frontend, "/backend/forward_protocol")),
+    Column::text("BACKEND", |frontend| text(frontend, "/backend/name")),
+    Column::text("ID", |frontend| text(frontend, "/id")),
+];
+
+/// Frontends: the ports of a load balancer's addresses, each with the backend behind it
+#[derive(Subcommand, Debug)]
+pub enum FrontendCommand {
+    /// Listen on a port
+    #[command(
+        after_help = "The frontend's protocol, tcp or udp, is its backend's. Ports are not translated: the backend's \
+forward port is the frontend's port.
+
+Example:
+  snowshed frontend create --lb web --name http --inbound-port 80 --backend web"
+    )]
+    Create(Create),
+    /// Show a frontend
+    #[command(after_help = "Example:
+  snowshed frontend get http --lb web")]
+    Get(Get),
+    /// List the frontends of a load balancer
+    #[command(after_help = "Example:
+  snowshed frontend list --lb web")]
+    List(List),
+    /// Change a frontend's name, port, backend or timeout; what is not given stays
+    #[command(after_help = "Example:
+  snowshed frontend update http --lb web --backend web-v2")]
+    Update(Update),
+    /// Delete frontends: their ports stop forwarding at once
+    #[command(after_help = "Example:
+  snowshed frontend delete http --lb web")]
+    Delete(Delete),
+}
+
+/// Arguments of `frontend create`.
+#[derive(Args, Debug)]
+pub struct Create {
+    /// The load balancer: name or id
+    #[arg(long)]
+    lb: Reference,
+    /// Name, 1 to 255 characters
+    #[arg(long, value_parser = value::name)]
+    name: String,
+    /// Port that is listened on, 1 to 65535
+    #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::port)]
+    inbound_port: NonZeroU16,
+    /// The backend behind it: name or id
+    #[arg(long)]
+    backend: Reference,
+    /// Idle time a client is allowed, for example 5m; kept for the forwarding modes that hold flow state
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    timeout_client: Option<Duration>,
+}
+
+/// Arguments of `frontend get`.
+#[derive(Args, Debug)]
+pub struct Get {
+    /// Name or id
+    frontend: Reference,
+    /// The load balancer, when the frontend is named and not given by id
+    #[arg(long)]
+    lb: Option<Reference>,
+}
+
+/// Arguments of `frontend list`.
+#[derive(Args, Debug)]
+pub struct List {
+    /// The load balancer: name or id
+    #[arg(long)]
+    lb: Reference,
+}
+
+/// Arguments of `frontend update`.
+#[derive(Args, Debug)]
+#[group(id = "changes", required = true, multiple = true, args = ["name", "inbound_port", "backend", "timeout_client"])]
+pub struct Update {
+    /// Name or id
+    frontend: Reference,
+    /// The load balancer, when the frontend is named and not given by id
+    #[arg(long)]
+    lb: Option<Reference>,
+    /// New name
+    #[arg(long, value_parser = value::name)]
+    name: Option<String>,
+    /// New port, 1 to 65535
+    #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::port)]
+    inbound_port: Option<NonZeroU16>,
+    /// New backend: name or id
+    #[arg(long)]
+    backend: Option<Reference>,
+    /// New idle time a client is allowed, for example 5m
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    timeout_client: Option<Duration>,
+}
+
+/// Arguments of `frontend delete`.
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// Names or ids
+    #[arg(required = true, value_name = "FRONTEND")]
+    frontends: Vec<Reference>,
+    /// The load balancer, when frontends are named and not given by id
+    #[arg(long)]
+    lb: Option<Reference>,
+    #[command(flatten)]
+    confirm: Confirm,
+}
+
+impl FrontendCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses.
+    pub async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Create(args) => args.run(session).await,
+            Self::Get(args) => {
+                let frontend = session.find(Noun::Frontend, &args.frontend, args.lb.as_ref()).await?;
+                show(session, &frontend)
+            }
+            Self::List(args) => session.list_of(Noun::Frontend, &args.lb, &COLUMNS).await,
+            Self::Update(args) => args.run(session).await,
+            Self::Delete(args) => {
+                let frontends = session.find_all(Noun::Frontend, &args.frontends, args.lb.as_ref()).await?;
+                delete::delete(session, Noun::Frontend, &frontends, &args.confirm, &[]).await
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let lb = session.lb_id(&self.lb).await?;
+        let backend = session.find(Noun::Backend, &self.backend, Some(&Reference::Id(lb))).await?;
+        let mut body = object(json!({
+            "name": self.name,
+            "inbound_port": self.inbound_port,
+            "backend_id": id_of(&backend)?,
+        }));
+        body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
+        let frontend = session.change(Method::POST, &format!("lbs/{lb}/frontends"), body).await?;
+        show(session, &frontend)
+    }
+}
+
+impl Update {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let frontend = session.find(Noun::Frontend, &self.frontend, self.lb.as_ref()).await?;
+        let mut body = keep(&frontend, &FIELDS);
+        let backend = match &self.backend {
+            Some(backend) => {
+                let lb = text(&frontend, "/lb/id").parse().ok();
+                id_of(&session.find(Noun::Backend, backend, lb.as_ref()).await?)?.to_string()
+            }
+            None => text(&frontend, "/backend/id"),
+        };
+        body.insert("backend_id".into(), json!(backend));
+        body.extend(self.name.map(|name| ("name".to_owned(), json!(name))));
+        body.extend(self.inbound_port.map(|port| ("inbound_port".to_owned(), json!(port))));
+        body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
+        let path = format!("frontends/{}", id_of(&frontend)?);
+        let frontend = session.change(Method::PUT, &path, body).await?;
+        show(session, &frontend)
+    }
+}
+
+fn show(session: &mut Session<'_>, frontend: &Value) -> Result<(), Failure> {
+    session.show(
+        frontend,
+        &[
+            ("name", text(frontend, "/name")),
+            ("id", text(frontend, "/id")),
+            ("lb", text(frontend, "/lb/name")),
+            ("port", text(frontend, "/inbound_port")),
+            ("protocol", text(frontend, "/backend/forward_protocol")),
+            ("backend", text(frontend, "/backend/name")),
+            ("timeout client ms", text(frontend, "/timeout_client")),
+            ("created", text(frontend, "/created_at")),
+            ("updated", text(frontend, "/updated_at")),
+        ],
+    )
+}

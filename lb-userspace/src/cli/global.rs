@@ -1,0 +1,53 @@
+//! Flags that every command understands: where the agent is, who asks, how the answer is shown.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::Format;
+use super::value;
+
+/// Flags that every command understands.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The agent's Unix socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "SNOWSHED_SOCKET",
+        default_value = "/run/snowshed/snowshed.sock"
+    )]
+    pub socket: PathBuf,
+
+    /// Talk to the agent over HTTP on this machine instead of the socket, for example http://127.0.0.1:7070
+    #[arg(long, global = true, value_name = "URL", env = "SNOWSHED_URL", value_parser = value::loopback_url)]
+    pub url: Option<String>,
+
+    /// The token; a file keeps it out of the process list and the shell's history [env: SNOWSHED_TOKEN=]
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+
+    /// File that holds the token and nothing else; ~/.config/snowshed/token when no token is given at all
+    /// [env: SNOWSHED_TOKEN_FILE=]
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+
+    /// The zone; the agent's own when not given
+    #[arg(long, global = true, value_name = "ZONE", env = "SNOWSHED_ZONE", value_parser = value::zone)]
+    pub zone: Option<String>,
+
+    /// How results are shown; json and yaml are the API's own shapes
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Format,
+
+    /// After a change, wait until the kernel's maps hold it
+    #[arg(long, global = true)]
+    pub wait: bool,
+
+    /// How long --wait waits, for example 500ms, 30s or 5m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = value::duration, default_value = "30s")]
+    pub timeout: Duration,
+}

@@ -1,0 +1,252 @@
+//! `snowshed lb`: load balancers.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::delete::{self, Confirm};
+use super::failure::Failure;
+use super::output::{Column, text};
+use super::session::{Noun, Session, id_of, keep};
+use super::value::{self, IpReference, Reference};
+use crate::model::LbType;
+
+/// Fields that an update replaces together.
+const FIELDS: [&str; 3] = ["name", "description", "tags"];
+
+const COLUMNS: [Column; 7] = [
+    Column::text("NAME", |lb| text(lb, "/name")),
+    Column::text("STATUS", |lb| text(lb, "/status")),
+    Column::text("ADDRESSES", addresses),
+    Column::number("FRONTENDS", |lb| text(lb, "/frontend_count")),
+    Column::number("BACKENDS", |lb| text(lb, "/backend_count")),
+    Column::text("TYPE", |lb| text(lb, "/type")),
+    Column::text("ID", |lb| text(lb, "/id")),
+];
+
+/// Load balancers
+#[derive(Subcommand, Debug)]
+pub enum LbCommand {
+    /// Make a load balancer, with an address of its own
+    #[command(after_help = "Examples:
+  snowshed lb create --name web                     with one IPv4 address out of the agent's pool
+  snowshed lb create --name web --ipv6              with one IPv4 and one IPv6 address
+  snowshed lb create --name web --ip 192.0.2.10     with an address reserved before (snowshed ip create)")]
+    Create(Create),
+    /// Show a load balancer
+    #[command(after_help = "Examples:
+  snowshed lb get web
+  snowshed lb get web -o json")]
+    Get {
+        /// Name or id
+        lb: Reference,
+    },
+    /// List load balancers; deleted ones are not shown
+    #[command(after_help = "Examples:
+  snowshed lb list
+  snowshed lb list --tag production -o yaml")]
+    List(List),
+    /// Change a load balancer's name, description or labels; what is not given stays
+    #[command(after_help = "Examples:
+  snowshed lb update web --name www
+  snowshed lb update web --tag production --tag eu")]
+    Update(Update),
+    /// Delete load balancers with their frontends and backends
+    #[command(
+        after_help = "A deleted load balancer forwards on through the grace period (15 min unless configured), and its \
+addresses stay reserved.
+
+Examples:
+  snowshed lb delete web
+  snowshed lb delete web --yes
+  snowshed lb delete web mail dns --expect-count 3"
+    )]
+    Delete(Delete),
+}
+
+/// Arguments of `lb create`.
+#[derive(Args, Debug)]
+pub struct Create {
+    /// Name, 1 to 255 characters
+    #[arg(long, value_parser = value::name)]
+    name: String,
+    /// Free text, at most 1024 characters
+    #[arg(long, default_value = "", value_parser = description)]
+    description: String,
+    /// Label; may be given again
+    #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
+    tags: Vec<String>,
+    /// Type: LB-S, LB-GP-M, LB-GP-L or LB-GP-XL
+    #[arg(long = "type", value_name = "TYPE", default_value = "LB-S", value_parser = value::lb_type)]
+    kind: LbType,
+    /// Id or address of a reserved IP to attach; may be given again, one per family
+    #[arg(long = "ip", value_name = "IP")]
+    ips: Vec<IpReference>,
+    /// Reserve and attach an IPv6 address as well
+    #[arg(long)]
+    ipv6: bool,
+    /// Reserve no IPv4 address
+    #[arg(long)]
+    no_ipv4: bool,
+    /// Project that will own it; the token's own when not given
+    #[arg(long, value_name = "ID", value_parser = value::project)]
+    project: Option<Uuid>,
+}
+
+/// Arguments of `lb list`.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Only those whose name contains this
+    #[arg(long, value_parser = value::name)]
+    name: Option<String>,
+    /// Only those with this label; may be given again
+    #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
+    tags: Vec<String>,
+}
+
+/// Arguments of `lb update`.
+#[derive(Args, Debug)]
+#[group(id = "changes", required = true, multiple = true, args = ["name", "description", "tags", "no_tags"])]
+pub struct Update {
+    /// Name or id
+    lb: Reference,
+    /// New name
+    #[arg(long, value_parser = value::name)]
+    name: Option<String>,
+    /// New free text, at most 1024 characters
+    #[arg(long, value_parser = description)]
+    description: Option<String>,
+    /// New labels, instead of all the old ones; may be given again
+    #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
+    tags: Vec<String>,
+    /// Remove all labels
+    #[arg(long, conflicts_with = "tags")]
+    no_tags: bool,
+}
+
+/// Arguments of `lb delete`.
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// Names or ids
+    #[arg(required = true, value_name = "LB")]
+    lbs: Vec<Reference>,
+    /// Give the addresses back as well; without it they stay reserved for you
+    #[arg(long)]
+    release_ip: bool,
+    #[command(flatten)]
+    confirm: Confirm,
+}
+
+impl LbCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked or refuses.
+    pub async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Create(args) => args.run(session).await,
+            Self::Get { lb } => {
+                let lb = session.find(Noun::Lb, &lb, None).await?;
+                show(session, &lb)
+            }
+            Self::List(args) => {
+                let mut filters: Vec<(&str, String)> = args.tags.into_iter().map(|tag| ("tags", tag)).collect();
+                filters.extend(args.name.map(|name| ("name", name)));
+                let lbs = session.client.list("lbs", "lbs", &filters).await?;
+                session.show_list(&lbs, &COLUMNS)
+            }
+            Self::Update(args) => args.run(session).await,
+            Self::Delete(args) => {
+                let lbs = session.find_all(Noun::Lb, &args.lbs, None).await?;
+                let query = [("release_ip", args.release_ip.to_string())];
+                delete::delete(session, Noun::Lb, &lbs, &args.confirm, &query).await
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let mut ip_ids = Vec::with_capacity(self.ips.len());
+        let mut has_ipv4 = false;
+        for ip in &self.ips {
+            let ip = session.find_ip(*ip).await?;
+            has_ipv4 |= !text(&ip, "/ip_address").contains(':');
+            ip_ids.push(id_of(&ip)?);
+        }
+        let mut body = object(json!({
+            "name": self.name,
+            "description": self.description,
+            "tags": self.tags,
+            "type": self.kind.as_str(),
+            "assign_flexible_ip": !self.no_ipv4 && !has_ipv4,
+            "assign_flexible_ipv6": self.ipv6,
+            "ip_ids": ip_ids,
+        }));
+        if let Some(project) = self.project {
+            body.insert("project_id".into(), json!(project));
+        }
+        let lb = session.change(Method::POST, "lbs", body).await?;
+        show(session, &lb)
+    }
+}
+
+impl Update {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let lb = session.find(Noun::Lb, &self.lb, None).await?;
+        let mut body = keep(&lb, &FIELDS);
+        body.extend(self.name.map(|name| ("name".to_owned(), json!(name))));
+        body.extend(self.description.map(|description| ("description".to_owned(), json!(description))));
+        if self.no_tags || !self.tags.is_empty() {
+            body.insert("tags".into(), json!(self.tags));
+        }
+        let lb = session.change(Method::PUT, &format!("lbs/{}", id_of(&lb)?), body).await?;
+        show(session, &lb)
+    }
+}
+
+fn show(session: &mut Session<'_>, lb: &Value) -> Result<(), Failure> {
+    session.show(
+        lb,
+        &[
+            ("name", text(lb, "/name")),
+            ("id", text(lb, "/id")),
+            ("status", text(lb, "/status")),
+            ("addresses", addresses(lb)),
+            ("type", text(lb, "/type")),
+            ("description", text(lb, "/description")),
+            ("tags", text(lb, "/tags")),
+            ("frontends", text(lb, "/frontend_count")),
+            ("backends", text(lb, "/backend_count")),
+            ("project", text(lb, "/project_id")),
+            ("created", text(lb, "/created_at")),
+            ("updated", text(lb, "/updated_at")),
+        ],
+    )
+}
+
+fn addresses(lb: &Value) -> String {
+    let ips = lb.get("ip").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    ips.iter().map(|ip| text(ip, "/ip_address")).collect::<Vec<_>>().join(", ")
+}
+
+/// A description.
+pub(super) fn description(text: &str) -> Result<String, String> {
+    let chars = text.chars().count();
+    if chars > crate::model::Lb::MAX_DESCRIPTION_CHARS {
+        return Err(format!(
+            "it has {chars} characters; at most {} are allowed",
+            crate::model::Lb::MAX_DESCRIPTION_CHARS
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The fields of a JSON object.
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}

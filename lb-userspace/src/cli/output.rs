@@ -1,0 +1,147 @@
+//! Output formats: a table for people, the API's own shapes as JSON or YAML for programs.
+
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// The API's answer as JSON.
+    Json,
+    /// The API's answer as YAML.
+    Yaml,
+}
+
+/// A column: its heading, and how a row of the API's answer fills it.
+pub struct Column {
+    heading: &'static str,
+    number: bool,
+    cell: fn(&Value) -> String,
+}
+
+impl Column {
+    /// A column of text.
+    #[must_use]
+    pub const fn text(heading: &'static str, cell: fn(&Value) -> String) -> Self {
+        Self { heading, number: false, cell }
+    }
+
+    /// A column of numbers.
+    #[must_use]
+    pub const fn number(heading: &'static str, cell: fn(&Value) -> String) -> Self {
+        Self { heading, number: true, cell }
+    }
+}
+
+/// Shows a list of objects.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn list(terminal: &mut Terminal, format: Format, rows: &[Value], columns: &[Column]) -> Result<(), Failure> {
+    if format != Format::Table {
+        return value(terminal, format, &Value::Array(rows.to_vec()));
+    }
+    if rows.is_empty() {
+        return terminal.note("none");
+    }
+    let mut table = table(terminal);
+    table.set_header(columns.iter().map(|column| column.heading).collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(columns.iter().map(|column| cell(&(column.cell)(row), column.number)).collect::<Vec<_>>());
+    }
+    print_table(terminal, &table)
+}
+
+/// Shows one object: a table of two columns, or the API's shape.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn object(
+    terminal: &mut Terminal,
+    format: Format,
+    object: &Value,
+    fields: &[(&str, String)],
+) -> Result<(), Failure> {
+    if format != Format::Table {
+        return value(terminal, format, object);
+    }
+    let mut table = table(terminal);
+    for (name, text) in fields.iter().filter(|(_, text)| !text.is_empty()) {
+        table.add_row(vec![Cell::new(name), cell(text, false)]);
+    }
+    print_table(terminal, &table)
+}
+
+/// Shows a value in a format for programs.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn value(terminal: &mut Terminal, format: Format, value: &Value) -> Result<(), Failure> {
+    let text = if format == Format::Yaml {
+        serde_saphyr::to_string(value).map_err(|error| Failure::error(format!("no YAML can be made of it: {error}")))?
+    } else {
+        serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::error(format!("no JSON can be made of it: {error}")))?
+    };
+    terminal.line(text.trim_end())
+}
+
+/// An empty table in the one style of this program: it wraps on a terminal, and never in a pipe.
+#[must_use]
+pub fn table(terminal: &Terminal) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    match terminal.width {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    if terminal.colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+/// Writes a table.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn print_table(terminal: &mut Terminal, table: &Table) -> Result<(), Failure> {
+    terminal.line(table.trim_fmt())
+}
+
+/// A cell. States are coloured by their word, the same word the same colour everywhere.
+#[must_use]
+pub fn cell(text: &str, number: bool) -> Cell {
+    let shown = if text.is_empty() { "-" } else { text };
+    let cell = Cell::new(shown).set_alignment(if number { CellAlignment::Right } else { CellAlignment::Left });
+    match shown {
+        "ready" | "up" | "passed" => cell.fg(Color::Green),
+        "pending" | "drain" | "to_create" | "creating" => cell.fg(Color::Yellow),
+        "error" | "down" | "to_delete" | "deleting" => cell.fg(Color::Red),
+        _ => cell,
+    }
+}
+
+/// The text at a JSON pointer; numbers and booleans as text, lists joined by commas, anything else empty.
+#[must_use]
+pub fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).map_or_else(String::new, plain)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Null | Value::Object(_) => String::new(),
+    }
+}

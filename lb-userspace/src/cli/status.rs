@@ -1,0 +1,199 @@
+//! `snowshed status`: what an operator reads at three in the morning. What is wrong comes first.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::to_value;
+
+use super::client::Client;
+use super::failure::Failure;
+use super::output::{self, Format, cell, table};
+use super::terminal::{Paint, Terminal};
+use super::value;
+use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Show it again and again, until Ctrl-C; the time between two, for example 500ms or 5s [when not given: 1s]
+    #[arg(
+        short,
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1s",
+        value_parser = value::duration
+    )]
+    watch: Option<Duration>,
+}
+
+impl Status {
+    /// Asks and shows the answer; with `--watch` until the output is closed.
+    ///
+    /// # Errors
+    /// When the agent cannot be asked; with `--watch` that is shown, and asked again.
+    pub async fn run(self, client: &Client, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
+        let Some(pause) = self.watch else {
+            let report = client.status().await?;
+            return show(&report, Timestamp::now(), terminal, format);
+        };
+        loop {
+            let answer = client.status().await;
+            terminal.clear()?;
+            match answer {
+                Ok(report) => show(&report, Timestamp::now(), terminal, format)?,
+                Err(failure) => terminal.report(&failure),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn show(report: &StatusReport, now: Timestamp, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
+    if format != Format::Table {
+        let value = to_value(report).map_err(|error| Failure::error(error.to_string()))?;
+        return output::value(terminal, format, &value);
+    }
+    terminal.line(headline(report, now))?;
+    for (paint, alarm) in alarms(report, now) {
+        let alarm = terminal.paint(paint, &alarm);
+        terminal.line(format!("  {} {alarm}", terminal.paint(paint, "!")))?;
+    }
+    if report.services.is_empty() {
+        return terminal.line("no services: `snowshed apply -f FILE` makes some");
+    }
+    terminal.line("")?;
+    services(report, now, terminal)
+}
+
+fn headline(report: &StatusReport, now: Timestamp) -> String {
+    let reconcile = &report.reconcile;
+    let attached: Vec<String> =
+        reconcile.attachments.iter().map(|it| format!("{} ({})", it.interface, it.mode)).collect();
+    let when = reconcile.applied_at.map_or_else(String::new, |at| format!(", {} ago", age(at, now)));
+    format!(
+        "agent {}  zone {}  generation {} applied{when} of {}\nattached to {}  {} services, {} backend entries in the maps",
+        report.version,
+        report.zone,
+        reconcile.applied_generation,
+        report.ledger_generation,
+        if attached.is_empty() { "nothing".to_owned() } else { attached.join(", ") },
+        reconcile.services,
+        reconcile.backends,
+    )
+}
+
+/// What is wrong, the worst first.
+fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
+    let reconcile = &report.reconcile;
+    let mut alarms = Vec::new();
+    if let Some(failure) = &report.mass_failure {
+        alarms.push((
+            Paint::Red,
+            format!(
+                "MASS FAILURE for {}: {} of {} checked servers look down at once; the checker is suspected and their last \
+                 good state is kept",
+                age(failure.since, now),
+                failure.down,
+                failure.checked
+            ),
+        ));
+    }
+    if let Some(error) = &reconcile.last_error {
+        alarms.push((Paint::Red, format!("the maps could not be brought up to date, it is tried again: {error}")));
+    }
+    if reconcile.attachments.is_empty() {
+        alarms.push((Paint::Red, "the program is attached to no interface: no traffic is balanced".into()));
+    }
+    for service in &reconcile.empty_services {
+        alarms.push((Paint::Red, format!("{service} has no usable server")));
+    }
+    if reconcile.applied_generation < report.ledger_generation {
+        let (applied, ledger) = (reconcile.applied_generation, report.ledger_generation);
+        alarms.push((Paint::Yellow, format!("changes {} to {ledger} are not in the maps yet", applied + 1)));
+    }
+    for (address, why) in &reconcile.unresolved {
+        alarms.push((Paint::Yellow, format!("no way to {address}: {why}")));
+    }
+    if reconcile.repaired > 0 {
+        let last = reconcile.repairs.last().map_or_else(String::new, |repair| {
+            format!("; the last {} ago in {}: {}", age(repair.at, now), repair.map, repair.what)
+        });
+        alarms.push((
+            Paint::Yellow,
+            format!("{} map entries were altered by somebody else and repaired{last}", reconcile.repaired),
+        ));
+    }
+    alarms
+}
+
+fn services(report: &StatusReport, now: Timestamp, terminal: &mut Terminal) -> Result<(), Failure> {
+    let mut table = table(terminal);
+    table.set_header(vec!["LB", "SERVICE", "SERVER", "WEIGHT", "SHARE", "STATE", "FOR", "WHY"]);
+    for service in &report.services {
+        let mut head = (service.lb_name.clone(), listener(service));
+        if service.servers.is_empty() {
+            table.add_row(vec![cell(&head.0, false), cell(&head.1, false), cell("no servers", false)]);
+        }
+        for server in &service.servers {
+            let (name, address) = std::mem::take(&mut head);
+            table.add_row(vec![
+                comfy_table::Cell::new(name),
+                comfy_table::Cell::new(address),
+                cell(&server.address.to_string(), false),
+                cell(&server.weight.to_string(), true),
+                cell(&format!("{:.1}%", server.share * 100.0), true),
+                cell(state(server), false),
+                cell(&server.since.map(|since| age(since, now)).unwrap_or_default(), true),
+                cell(&why(server), false),
+            ]);
+        }
+    }
+    output::print_table(terminal, &table)
+}
+
+fn listener(service: &ServiceStatus) -> String {
+    let address = std::net::SocketAddr::new(service.address, service.port);
+    format!("{address}/{}", service.protocol.as_str())
+}
+
+const fn state(server: &ServerStatus) -> &'static str {
+    match (server.up, server.drain) {
+        (false, _) => "down",
+        (true, true) => "drain",
+        (true, false) => "up",
+    }
+}
+
+/// Why a server does not get its share, or why it gets one although it looks down.
+fn why(server: &ServerStatus) -> String {
+    let mut reasons = Vec::new();
+    if let Some(unresolved) = server.unresolved {
+        reasons.push(unresolved.to_string());
+    }
+    if !server.up {
+        reasons.extend(server.last_probe.clone());
+        if server.usable {
+            reasons.push("kept in use: mass failure".into());
+        }
+    } else if server.drain {
+        reasons.push("keeps its connections, gets no new ones".into());
+    }
+    reasons.join("; ")
+}
+
+/// Time since `at` in its largest unit or two: `8s`, `5m 10s`, `3h 2m`, `12d 4h`.
+fn age(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(at).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests;

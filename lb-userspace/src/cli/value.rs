@@ -1,0 +1,265 @@
+//! Values on the command line: parsed once, refused with what is allowed.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::str::FromStr;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::model::{LbType, Name, Protocol, Tags, Weight};
+
+/// Names a load balancer, frontend or backend: its id, or its name when only one has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The id.
+    Id(Uuid),
+    /// The name.
+    Name(String),
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match Uuid::try_parse(text) {
+            Ok(id) if id.is_nil() => Err("the nil UUID names nothing: give an id or a name".into()),
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => name(text).map(Self::Name),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Names a flexible IP: its id, or its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpReference {
+    /// The id.
+    Id(Uuid),
+    /// The address.
+    Address(IpAddr),
+}
+
+impl FromStr for IpReference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (Uuid::try_parse(text), address(text)) {
+            (Ok(id), _) if !id.is_nil() => Ok(Self::Id(id)),
+            (_, Ok(address)) => Ok(Self::Address(address)),
+            _ => Err(format!(
+                "`{text}` names no IP: give its id (a UUID) or its address, for example 192.0.2.1 or 2001:db8::1"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for IpReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A server as `--server` gives it: `ADDRESS[,weight=N][,drain]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerArg {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its share.
+    pub weight: Weight,
+    /// It gets no new connections.
+    pub drain: bool,
+}
+
+impl FromStr for ServerArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let mut server =
+            Self { address: address(parts.next().unwrap_or_default())?, weight: Weight::ONE, drain: false };
+        for part in parts {
+            match part.split_once('=') {
+                Some(("weight", number)) => server.weight = weight(number)?,
+                None if part == "drain" => server.drain = true,
+                _ => {
+                    return Err(format!(
+                        "`{part}` is not known of a server: ADDRESS[,weight=1..65535][,drain], for example \
+                         10.0.0.5,weight=3"
+                    ));
+                }
+            }
+        }
+        Ok(server)
+    }
+}
+
+/// A service as `explain` takes it: `ADDRESS:PORT[/tcp|/udp]`, TCP unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceArg {
+    /// The VIP and the port.
+    pub address: SocketAddr,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+impl FromStr for ServiceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, word) = text.split_once('/').unwrap_or((text, "tcp"));
+        Ok(Self { address: endpoint(address)?, protocol: protocol(word)? })
+    }
+}
+
+/// An address with a port.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn endpoint(text: &str) -> Result<SocketAddr, String> {
+    let parsed: SocketAddr = text.parse().map_err(|_| {
+        format!("`{text}` is not ADDRESS:PORT: for example 192.0.2.1:80, or [2001:db8::1]:80 with IPv6")
+    })?;
+    port(&parsed.port().to_string()).map(|_| parsed)
+}
+
+/// An IP address.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.parse().map_err(|_| {
+        format!("`{text}` is not an IP address: an IPv4 address such as 10.0.0.5, or an IPv6 address such as fd00::5")
+    });
+    match bare {
+        Ok(address @ (IpAddr::V4(_) | IpAddr::V6(_))) if address.is_unspecified() || address.is_multicast() => {
+            Err(format!("{address} is no address of a single machine"))
+        }
+        other => other,
+    }
+}
+
+/// A port.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn port(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a port: a number from 1 to 65535 is expected"))
+}
+
+/// A weight.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn weight(text: &str) -> Result<Weight, String> {
+    let number: u32 =
+        text.parse().map_err(|_| format!("`{text}` is not a weight: a whole number from 1 to 65535 is expected"))?;
+    Weight::try_from(number).map_err(|invalid| invalid.to_string())
+}
+
+/// A protocol.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(format!("`{text}` is not a protocol: tcp or udp")),
+    }
+}
+
+/// A duration of at least a millisecond.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime_serde::re::humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration: a number with its unit, for example 500ms, 30s, 5m or 1h"))?;
+    if parsed < Duration::from_millis(1) || parsed.subsec_nanos() % 1_000_000 != 0 {
+        return Err(format!("`{text}` is not a whole number of milliseconds, 1ms or more"));
+    }
+    Ok(parsed)
+}
+
+/// A duration as the API takes it: milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A name.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn name(text: &str) -> Result<String, String> {
+    Name::try_from(text.to_owned()).map(String::from).map_err(|invalid| invalid.to_string())
+}
+
+/// A label.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn tag(text: &str) -> Result<String, String> {
+    Tags::try_from(vec![text.to_owned()]).map(|_| text.to_owned()).map_err(|invalid| invalid.to_string())
+}
+
+/// A type of load balancer.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn lb_type(text: &str) -> Result<LbType, String> {
+    text.parse().map_err(|invalid: crate::model::Invalid| invalid.to_string())
+}
+
+/// A zone's name.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn zone(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
+        return Err(format!("`{text}` is not a zone: lower-case letters, digits and hyphens, for example fr-par-1"));
+    }
+    Ok(text.to_owned())
+}
+
+/// An id of a project.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn project(text: &str) -> Result<Uuid, String> {
+    text.parse::<crate::model::ProjectId>().map(crate::model::ProjectId::as_uuid).map_err(|invalid| invalid.to_string())
+}
+
+/// The agent's address: plain HTTP on this machine. Anything else would send the token in clear over a network.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn loopback_url(text: &str) -> Result<String, String> {
+    let wrong =
+        || format!("`{text}` is not a URL of the agent: http://127.0.0.1:PORT or http://[::1]:PORT is expected");
+    let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let address = match authority.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => authority.to_owned(),
+    };
+    let endpoint: SocketAddr = address.parse().map_err(|_| wrong())?;
+    if !endpoint.ip().is_loopback() {
+        return Err(format!("{}: only this machine's own agent is spoken to without TLS", wrong()));
+    }
+    Ok(format!("http://{endpoint}"))
+}

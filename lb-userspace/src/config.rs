@@ -1,0 +1,313 @@
+//! `agent.toml`: every key with its type, its default, what is allowed and what it is for.
+//!
+//! A section's struct, reader, defaults and printed documentation come from one declaration, so they cannot drift
+//! apart. Unknown keys are refused with a hint, and every problem of a file is reported at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use lb_common::abi::limits;
+
+use crate::model::{OrganizationId, ProjectId};
+
+mod check;
+mod print;
+mod read;
+mod relations;
+mod rule;
+pub mod secret;
+
+pub use print::default_file;
+pub use read::{ConfigError, Problem};
+pub use secret::{HashKey, SecretError};
+
+pub(crate) use read::nearest;
+use read::{Key, Reader, Section, Source};
+use rule::Rule;
+
+/// Where the configuration is looked for when no path is given.
+pub const DEFAULT_PATH: &str = "/etc/snowshed/agent.toml";
+
+macro_rules! section {
+    ($($(#[doc = $about:literal])+ $section:ident {
+        $($(#[doc = $doc:literal])+ $key:ident: $kind:ty = $default:expr, $rule:expr;)+
+    })+) => {$(
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $section {
+            $($(#[doc = $doc])+ pub $key: $kind,)+
+        }
+
+        impl Default for $section {
+            fn default() -> Self {
+                Self { $($key: $default,)+ }
+            }
+        }
+
+        impl Section for $section {
+            const ABOUT: &'static [&'static str] = &[$($about),+];
+
+            fn keys() -> Vec<Key> {
+                let default = Self::default();
+                vec![$({
+                    let rule: Rule<$kind> = $rule;
+                    let name = stringify!($key);
+                    Key { name, doc: &[$($doc),+], default: (rule.show)(&default.$key), example: rule.example }
+                }),+]
+            }
+
+            fn read(from: &mut Reader<'_, '_>) -> Self {
+                Self { $($key: from.get(stringify!($key), &$rule, $default),)+ }
+            }
+        }
+    )+};
+}
+
+section! {
+    /// The control API: where it listens and who may use it. Changes need a restart of the agent; forwarding goes on.
+    Api {
+        /// Zone in the API's paths: /lb/v1/zones/{zone}/… Scaleway's SDKs want the form `xx-xxx-1`.
+        zone: String = "fr-par-1".to_owned(), rule::text(check::zone);
+        /// Unix socket of the API. Its directory is made when it is absent; only root may connect.
+        socket: PathBuf = PathBuf::from("/run/snowshed/snowshed.sock"), rule::path();
+        /// Addresses the API listens on beside the socket. Loopback only; [] for none.
+        listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 7480))],
+            rule::list(rule::loopback(), 16);
+        /// Who may use the API: one [[api.tokens]] each, at least one.
+        tokens: Vec<Token> = Vec::new(), rule::list(rule::table(), 4096);
+    }
+
+    /// A token: it sees and changes one project. Its secret is given by file or by digest, never in this file.
+    Token {
+        /// Name in the ledger and the logs.
+        name: String = String::new(), rule::text(check::token_name).example("\"ops\"");
+        /// File that holds the secret; not readable by everybody.
+        secret_file: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/ops.token\"");
+        /// Or the secret's SHA-256, 64 hexadecimal digits: printf %s "$SECRET" | sha256sum
+        secret_sha256: Option<[u8; 32]> = None, rule::optional(rule::hex());
+        /// Organization of the project.
+        organization: Option<OrganizationId> = None, rule::id();
+        /// The project.
+        project: Option<ProjectId> = None, rule::id();
+    }
+
+    /// The ledger: the log of every change, and the only source of truth.
+    Ledger {
+        /// SQLite file. Its directory is made when it is absent.
+        path: PathBuf = PathBuf::from("/var/lib/snowshed/ledger.db"), rule::path();
+    }
+
+    /// The XDP program and its maps. Sizes are taken when the maps are made: to change one, `snowshed detach` first.
+    Dataplane {
+        /// Interfaces that traffic arrives on, at least one.
+        interfaces: Vec<String> = Vec::new(),
+            rule::list(rule::text(check::interface_name), 64).example("[\"eth0\"]");
+        /// `native` (in the driver), `generic` (in the stack, slower, any driver), or `auto`: native where it works.
+        xdp_mode: XdpMode = XdpMode::Auto, rule::one_of(XdpMode::WORDS);
+        /// Directory on a bpf file system for the pinned program, link and maps; `v<ABI version>` is put below it.
+        pin_dir: PathBuf = PathBuf::from("/sys/fs/bpf/snowshed"), rule::path();
+        /// Services (address, port and protocol) there is room for.
+        max_services: u32 = limits::MAX_SERVICES, rule::integer(64..=1_048_576);
+        /// Servers in pools there is room for.
+        max_backends: u32 = limits::MAX_BACKENDS, rule::integer(64..=4_194_304);
+        /// Slots of all tables there is room for; 4 bytes each. At least 2 × 1021 for a service of up to ten servers.
+        max_slots: u32 = limits::MAX_SLOTS, rule::integer(65_536..=268_435_456);
+        /// Flows each of the two flow tables has room for.
+        max_flows: u32 = limits::MAX_FLOWS, rule::integer(1_024..=16_777_216);
+        /// Key of the flow hash, 32 hexadecimal digits. The same on every edge of a fleet.
+        hash_key: Option<HashKey> = None,
+            rule::optional(rule::hash_key()).example("\"000102030405060708090a0b0c0d0e0f\"");
+        /// Or a file that holds it. Without either, a key is drawn once into `hash_key` beside the ledger.
+        hash_key_file: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/hash_key\"");
+        /// Network the outer IPv4 source is taken from; its last 16 bits vary with the flow. Accept it on the servers.
+        outer_source_v4: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(198, 18, 0, 0), 16),
+            rule::network(16, |net| match net { IpNet::V4(v4) => Some(v4), IpNet::V6(_) => None }, "198.18.0.0/16");
+        /// Network the outer IPv6 source is taken from; its last 64 bits vary with the flow.
+        outer_source_v6: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64),
+            rule::network(64, |net| match net { IpNet::V6(v6) => Some(v6), IpNet::V4(_) => None }, "100::/64");
+    }
+
+    /// Addresses that may be given to load balancers: networks or single addresses that are routed to this edge.
+    Addresses {
+        /// IPv4.
+        v4: Vec<Ipv4Net> = Vec::new(), rule::list(rule::pool_v4(), 4096).example("[\"203.0.113.0/24\", \"198.51.100.7\"]");
+        /// IPv6.
+        v6: Vec<Ipv6Net> = Vec::new(), rule::list(rule::pool_v6(), 4096).example("[\"2001:db8::/64\"]");
+    }
+
+    /// Health checks. Interval, timeout, rise and fall are each backend's own, set through the API.
+    Health {
+        /// When more than this share of all checked servers (and at least 2) goes down within the window, the checker
+        /// itself is suspected: servers keep their last good state, and an alarm is raised. 1 switches this off.
+        mass_failure_share: f64 = 0.5, rule::share();
+        /// Window of the above; for a server that is probed less often, its own interval and timeout.
+        mass_failure_window: Duration = Duration::from_secs(10),
+            rule::duration(Duration::from_secs(1)..=Duration::from_secs(3600));
+        /// Probes under way at once; one that is due waits for another to end. Each needs a file descriptor.
+        max_concurrent_probes: u32 = 1024, rule::integer(1..=65_536);
+    }
+
+    /// Deleting load balancers.
+    Deletion {
+        /// How long a deleted load balancer keeps forwarding.
+        grace: Duration = Duration::from_secs(15 * 60),
+            rule::duration(Duration::ZERO..=Duration::from_secs(7 * 24 * 3600));
+    }
+
+    /// The reconciler: it makes the kernel's maps hold what the ledger says.
+    Reconcile {
+        /// How often the maps are read back whole, and what somebody else altered is repaired.
+        audit_interval: Duration = Duration::from_secs(1),
+            rule::duration(Duration::from_millis(100)..=Duration::from_secs(3600));
+        /// How long flows of a slot that moves to another server are still told apart: longer than a quiet connection.
+        move_window: Duration = Duration::from_secs(3600),
+            rule::duration(Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600));
+    }
+
+    /// Most that one project may have; what exists already stays when a quota is lowered.
+    Quotas {
+        /// Flexible IPs of a project.
+        ips: u32 = 20_000, rule::integer(0..=1_000_000);
+        /// Load balancers of a project.
+        load_balancers: u32 = 20_000, rule::integer(0..=1_000_000);
+        /// Frontends of a load balancer.
+        frontends_per_lb: u32 = 100, rule::integer(0..=65_535);
+        /// Backends of a load balancer.
+        backends_per_lb: u32 = 100, rule::integer(0..=65_535);
+        /// Servers of a backend.
+        servers_per_backend: u32 = 1_000, rule::integer(0..=65_535);
+    }
+}
+
+/// How XDP is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver where it can, otherwise in the stack.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
+impl XdpMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("native", Self::Native), ("generic", Self::Generic)];
+}
+
+macro_rules! config {
+    ($($(#[$doc:meta])+ $name:ident: $section:ident;)+) => {
+        /// The configuration of an agent. A value that was loaded is consistent in itself; whether it fits this host
+        /// is [`Config::check_host`]'s question.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Config {
+            $($(#[$doc])+ pub $name: $section,)+
+        }
+
+        /// Every section: name, what it is about, its keys.
+        fn sections() -> Vec<(&'static str, &'static [&'static str], Vec<Key>)> {
+            vec![$((stringify!($name), $section::ABOUT, $section::keys())),+]
+        }
+
+        fn read_sections(from: &mut Reader<'_, '_>) -> Config {
+            Config { $($name: from.section(stringify!($name)),)+ }
+        }
+    };
+}
+
+config! {
+    /// `[api]`
+    api: Api;
+    /// `[ledger]`
+    ledger: Ledger;
+    /// `[dataplane]`
+    dataplane: Dataplane;
+    /// `[addresses]`
+    addresses: Addresses;
+    /// `[health]`
+    health: Health;
+    /// `[deletion]`
+    deletion: Deletion;
+    /// `[reconcile]`
+    reconcile: Reconcile;
+    /// `[quotas]`
+    quotas: Quotas;
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem: unreadable, not TOML, unknown keys, values outside what is allowed, keys
+    /// that contradict each other.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            path: path.to_owned(),
+            problems: vec![Problem::of(
+                "",
+                format!("cannot be read ({error}); `snowshed agent --print-default-config` writes one to begin with"),
+            )],
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Checks the text of a file; `path` is for the messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut source = Source::new(text);
+        let table = source.parse();
+        let mut reader = Reader::new(&mut source, String::new(), table);
+        let config = read_sections(&mut reader);
+        reader.refuse_the_rest(section_with);
+        source.add(relations::problems(&config));
+        source.finish(path)?;
+        Ok(config)
+    }
+
+    /// What does not fit this host: interfaces that do not exist, files that cannot be read, directories that cannot
+    /// be written.
+    #[must_use]
+    pub fn check_host(&self) -> Vec<Problem> {
+        check::host(self)
+    }
+
+    /// The hash key: the one that is given, or the one beside the ledger, drawn when there is none.
+    ///
+    /// # Errors
+    /// [`SecretError`] when a file cannot be read or written.
+    pub fn hash_key(&self) -> Result<HashKey, SecretError> {
+        match (&self.dataplane.hash_key, &self.dataplane.hash_key_file) {
+            (Some(key), _) => Ok(*key),
+            (None, Some(path)) => secret::hash_key(path),
+            (None, None) => secret::hash_key_or_new(&self.ledger.path.with_file_name("hash_key")),
+        }
+    }
+}
+
+impl Token {
+    /// SHA-256 of the secret.
+    ///
+    /// # Errors
+    /// [`SecretError`] when its file cannot be read.
+    pub fn digest(&self) -> Result<[u8; 32], SecretError> {
+        match (&self.secret_sha256, &self.secret_file) {
+            (Some(digest), _) => Ok(*digest),
+            (None, Some(path)) => secret::token_digest(path),
+            (None, None) => {
+                Err(SecretError::Content { path: PathBuf::from(&self.name), expected: "secret_file or secret_sha256" })
+            }
+        }
+    }
+}
+
+/// The section that has a key of this name.
+fn section_with(key: &str) -> Option<String> {
+    sections().into_iter().find(|(_, _, keys)| keys.iter().any(|known| known.name == key)).map(|(name, ..)| name.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! What must hold between keys: needed ones are there, contradicting ones are not.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::{Config, Problem};
+
+/// Every relation that does not hold.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    tokens(config, &mut problems);
+    dataplane(config, &mut problems);
+    pools(config, &mut problems);
+    problems
+}
+
+fn tokens(config: &Config, problems: &mut Vec<Problem>) {
+    let tokens = &config.api.tokens;
+    if tokens.is_empty() {
+        problems.push(Problem::of("api.tokens", "without a token nobody can use the API: add an [[api.tokens]]"));
+    }
+    let mut names = BTreeSet::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let key = format!("api.tokens[{at}]");
+        if token.name.is_empty() {
+            problems.push(Problem::of(format!("{key}.name"), "is needed"));
+        } else if !names.insert(&token.name) {
+            problems.push(Problem::of(format!("{key}.name"), format!("`{}` is taken by a token above", token.name)));
+        }
+        match (&token.secret_file, &token.secret_sha256) {
+            (None, None) => problems.push(Problem::of(&key, "needs `secret_file` or `secret_sha256`")),
+            (Some(_), Some(_)) => {
+                problems.push(Problem::of(&key, "has both `secret_file` and `secret_sha256`: give one"));
+            }
+            _ => {}
+        }
+        for (name, absent) in [("organization", token.organization.is_none()), ("project", token.project.is_none())] {
+            if absent {
+                problems.push(Problem::of(format!("{key}.{name}"), "is needed: a UUID"));
+            }
+        }
+    }
+}
+
+fn dataplane(config: &Config, problems: &mut Vec<Problem>) {
+    let dataplane = &config.dataplane;
+    if dataplane.interfaces.is_empty() {
+        problems.push(Problem::of("dataplane.interfaces", "at least one interface is needed, for example [\"eth0\"]"));
+    }
+    let distinct: BTreeSet<&String> = dataplane.interfaces.iter().collect();
+    if distinct.len() != dataplane.interfaces.len() {
+        problems.push(Problem::of("dataplane.interfaces", "names an interface twice"));
+    }
+    if dataplane.hash_key.is_some() && dataplane.hash_key_file.is_some() {
+        problems.push(Problem::of("dataplane.hash_key", "is given beside `hash_key_file`: give one"));
+    }
+}
+
+fn pools(config: &Config, problems: &mut Vec<Problem>) {
+    let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
+    let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
+    let mut nets: Vec<IpNet> = v4.chain(v6).collect();
+    nets.sort_by_key(|net| (net.network(), net.prefix_len()));
+    // Sorted by first address, a network that overlaps a later one contains the next one.
+    for pair in nets.windows(2) {
+        if let [wide, narrow] = pair
+            && wide.contains(narrow)
+        {
+            let key = if wide.addr().is_ipv4() { "addresses.v4" } else { "addresses.v6" };
+            problems.push(Problem::of(key, format!("{narrow} lies within {wide}: an address would be counted twice")));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The data plane's maps behind one trait: the kernel's, one in memory, and one that fails on purpose.
+//!
+//! Architecture Invariant: only this folder imports aya, only this folder has `unsafe`, and only `reconcile` calls
+//! the methods that write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::abi::{
+    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, ServiceStats, Slot,
+};
+
+pub mod arena;
+mod attach;
+pub mod chaos;
+pub mod decap;
+pub mod detach;
+pub mod kernel;
+mod maps;
+pub mod memory;
+pub mod object;
+mod pins;
+mod shared;
+mod sys;
+
+pub use chaos::ChaosDataplane;
+pub use kernel::{KernelConfig, KernelDataplane};
+pub use memory::MemoryDataplane;
+pub use object::Sizes;
+
+/// The maps of one edge. An `Arc<Mutex<…>>` of one is one, too.
+///
+/// Writes are idempotent. A failed write leaves what was there before.
+pub trait Dataplane: Send {
+    /// Everything the maps hold now.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when a map cannot be read.
+    fn observe(&mut self) -> Result<Observed, DataplaneError>;
+
+    /// Replaces the configuration.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be written.
+    fn set_config(&mut self, config: &ConfigEntry) -> Result<(), DataplaneError>;
+
+    /// Interfaces that packets may be redirected to: exactly these.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be written.
+    fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError>;
+
+    /// Replaces a backend entry; identity 0 frees it.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the index is outside the map or the map cannot be written.
+    fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError>;
+
+    /// Puts a service's new table in a fresh range, then swaps the service to it in one update. The old range is
+    /// used again only after a grace period in which no packet can still read it.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the arena or the map is full, or cannot be written.
+    fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError>;
+
+    /// Removes a service; no error when there is none.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be written.
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError>;
+
+    /// Sums of the per-CPU counters.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when a map cannot be read.
+    fn counters(&mut self) -> Result<Counters, DataplaneError>;
+
+    /// One service, for `explain`.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError>;
+
+    /// One slot of the arena, for `explain`.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the index is outside the arena.
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError>;
+
+    /// One backend entry, for `explain`; `None` when it is free.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the index is outside the map.
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError>;
+
+    /// The configuration, for `explain`; `None` before the first [`Dataplane::set_config`].
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError>;
+
+    /// The entry of a flow: opened, or else pinned; for `explain`.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when a map cannot be read.
+    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError>;
+
+    /// Where the program is attached, as the kernel tells it now.
+    fn attachments(&self) -> Vec<Attachment>;
+
+    /// Puts the program back on every configured interface that somebody took it off, and its pins back. Returns
+    /// one sentence for each repair; empty when nothing was amiss.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when an interface cannot be attached to; the others are.
+    fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A service to publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    /// Index into `SERVICE_STATS`.
+    pub id: u32,
+    /// `lb_common::abi::service::flags`.
+    pub flags: u32,
+    /// The table, flags included; empty when no server is usable.
+    pub slots: &'a [Slot],
+    /// The previous owners' table; empty when no slot is moving.
+    pub previous: &'a [Slot],
+    /// Generation of the ledger.
+    pub generation: u64,
+}
+
+/// What the maps hold.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The configuration; `None` before the first write.
+    pub config: Option<ConfigEntry>,
+    /// Interfaces that packets may be redirected to.
+    pub egress: BTreeSet<u32>,
+    /// Every service.
+    pub services: BTreeMap<ServiceKey, ObservedService>,
+    /// Every backend entry in use (identity other than 0), by index.
+    pub backends: BTreeMap<u32, BackendEntry>,
+}
+
+/// A service as the maps hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedService {
+    /// The entry.
+    pub entry: ServiceEntry,
+    /// The table it points at; empty, whatever `entry.slots_len` says, when the entry points outside the arena or
+    /// at slots that are not this service's own.
+    pub slots: Vec<Slot>,
+    /// The previous owners' table it points at; empty likewise.
+    pub previous: Vec<Slot>,
+}
+
+/// Sums over the CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets by reason number; absent reasons are 0.
+    pub verdicts: BTreeMap<u32, u64>,
+    /// By service id; only those above 0.
+    pub services: BTreeMap<u32, ServiceStats>,
+    /// By backend index; only those above 0.
+    pub backends: BTreeMap<u32, BackendStats>,
+}
+
+/// An interface the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Attachment {
+    /// Name of the interface.
+    pub interface: String,
+    /// Its number.
+    pub ifindex: u32,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// Why the data plane could not be opened, read or written. Variants are facts.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// A map could not be read or written.
+    #[error("map {map}: {doing} failed")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What was being done.
+        doing: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A map has no room.
+    #[error("{map} is full ({capacity} entries): raise `{setting}` in agent.toml and restart with `snowshed detach`")]
+    Full {
+        /// Name of the map.
+        map: &'static str,
+        /// Its size.
+        capacity: u32,
+        /// The setting that sizes it.
+        setting: &'static str,
+    },
+    /// An index outside a map.
+    #[error("index {index} is outside {map} ({capacity} entries)")]
+    OutOfRange {
+        /// Name of the map.
+        map: &'static str,
+        /// The index.
+        index: u32,
+        /// The size of the map.
+        capacity: u32,
+    },
+    /// Loading, pinning, adopting or attaching failed.
+    #[error("{doing}. {remedy}")]
+    Setup {
+        /// What failed, and on what.
+        doing: String,
+        /// What to do.
+        remedy: String,
+        /// The kernel's answer.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The chaos data plane decided so.
+    #[error("injected failure")]
+    Injected,
+}

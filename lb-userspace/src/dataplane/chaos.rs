@@ -1,0 +1,126 @@
+//! A data plane that fails on purpose: a seeded share of the reads and writes of the one inside.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, Publish};
+
+/// Fails before the data plane inside is reached: what was there before stays.
+pub struct ChaosDataplane<D> {
+    inner: D,
+    dice: RefCell<SmallRng>,
+    odds: Odds,
+}
+
+/// Shares of calls that fail, 0 to 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Odds {
+    /// Of the calls that read.
+    pub reads: f64,
+    /// Of the calls that write.
+    pub writes: f64,
+}
+
+impl<D: Dataplane> ChaosDataplane<D> {
+    /// Puts chaos around a data plane; the same seed fails the same calls.
+    pub fn new(inner: D, seed: u64, odds: Odds) -> Self {
+        Self { inner, dice: RefCell::new(SmallRng::seed_from_u64(seed)), odds }
+    }
+
+    /// Changes the odds from now on.
+    pub const fn set_odds(&mut self, odds: Odds) {
+        self.odds = odds;
+    }
+
+    /// The data plane inside.
+    pub const fn inner_mut(&mut self) -> &mut D {
+        &mut self.inner
+    }
+
+    fn read(&self) -> Result<(), DataplaneError> {
+        self.roll(self.odds.reads)
+    }
+
+    fn write(&self) -> Result<(), DataplaneError> {
+        self.roll(self.odds.writes)
+    }
+
+    fn roll(&self, share: f64) -> Result<(), DataplaneError> {
+        if self.dice.borrow_mut().random_bool(share.clamp(0.0, 1.0)) { Err(DataplaneError::Injected) } else { Ok(()) }
+    }
+}
+
+impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
+    fn observe(&mut self) -> Result<Observed, DataplaneError> {
+        self.read()?;
+        self.inner.observe()
+    }
+
+    fn set_config(&mut self, config: &ConfigEntry) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.set_config(config)
+    }
+
+    fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.set_egress(interfaces)
+    }
+
+    fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.write_backend(index, entry)
+    }
+
+    fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.publish_service(key, service)
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.remove_service(key)
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataplaneError> {
+        self.read()?;
+        self.inner.counters()
+    }
+
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.service(key)
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        self.read()?;
+        self.inner.slot(index)
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.backend(index)
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.config()
+    }
+
+    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.flow(key)
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.inner.attachments()
+    }
+
+    fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
+        self.write()?;
+        self.inner.ensure_attached()
+    }
+}

@@ -1,0 +1,372 @@
+//! The kernel's maps: pinned, adopted by the next agent, written in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lb_common::abi::{
+    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, ServiceStats, Slot, names,
+};
+
+use crate::config::XdpMode;
+
+use super::arena::{Arena, Range};
+use super::attach::Link;
+use super::maps::{Backends, Map, PerCpu, Slots, Table};
+use super::object::{self, LOAD_BALANCER, Object, Sizes};
+use super::pins::{Lock, PinDir};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
+
+/// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
+/// microseconds; this leaves room for a virtual machine that is stopped in the middle of one.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// What the kernel's data plane is opened with.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// Where maps, program and links are pinned; on bpffs.
+    pub pin_dir: PathBuf,
+    /// Interfaces to attach to.
+    pub interfaces: Vec<String>,
+    /// Where in the receive path the program runs.
+    pub xdp_mode: XdpMode,
+    /// Sizes of the maps, in entries.
+    pub sizes: Sizes,
+}
+
+impl KernelConfig {
+    /// The pin directory of this version of the ABI below `dataplane.pin_dir`.
+    #[must_use]
+    pub fn versioned(pin_dir: &Path) -> PathBuf {
+        pin_dir.join(format!("v{}", lb_common::abi::ABI_VERSION))
+    }
+}
+
+/// The maps of this machine's kernel. Dropping it leaves everything in place.
+#[derive(Debug)]
+pub struct KernelDataplane {
+    config: KernelConfig,
+    directory: PinDir,
+    _lock: Lock,
+    program: OwnedFd,
+    /// By interface; also those of interfaces that are no longer in the configuration.
+    links: BTreeMap<String, Link>,
+    services: Table<ServiceKey, ServiceEntry>,
+    slots: Slots,
+    backends: Backends,
+    settings: Table<u32, ConfigEntry>,
+    opened: Table<FlowKey, FlowEntry>,
+    pinned: Table<FlowKey, FlowEntry>,
+    egress: Table<u32, u64>,
+    service_stats: PerCpu<ServiceStats>,
+    backend_stats: PerCpu<BackendStats>,
+    verdicts: PerCpu<u64>,
+    arena: Arena,
+    /// Ranges of the arena that each service owns: table, and previous owners' table.
+    tables: BTreeMap<ServiceKey, [Range; 2]>,
+    clock: fn() -> Instant,
+}
+
+impl KernelDataplane {
+    /// Adopts what is pinned, makes what is not, and attaches to the interfaces.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Setup`] with what to do about it.
+    pub fn open(config: KernelConfig) -> Result<Self, DataplaneError> {
+        Self::open_with(config, &LOAD_BALANCER, Instant::now)
+    }
+
+    /// [`KernelDataplane::open`] with another object, and another clock.
+    ///
+    /// # Errors
+    /// As [`KernelDataplane::open`].
+    pub fn open_with(config: KernelConfig, object: &Object, clock: fn() -> Instant) -> Result<Self, DataplaneError> {
+        let directory = PinDir::create(&config.pin_dir)?;
+        let lock = directory.lock()?;
+        let program = object::adopt_or_load(&directory, object, &config.sizes.shapes())?;
+        let open = |name| Map::open(name, &directory.pin(name));
+        let slots = Slots::new(open(names::SLOTS)?)?;
+        let mut dataplane = Self {
+            program,
+            links: BTreeMap::new(),
+            services: Table::new(open(names::SERVICES)?, "dataplane.max_services")?,
+            backends: Backends::new(open(names::BACKENDS)?)?,
+            settings: Table::new(open(names::CONFIG)?, "")?,
+            opened: Table::new(open(names::FLOWS_OPENED)?, "dataplane.max_flows")?,
+            pinned: Table::new(open(names::FLOWS_PINNED)?, "dataplane.max_flows")?,
+            egress: Table::new(open(names::EGRESS)?, "lb_common::abi::limits::MAX_EGRESS")?,
+            service_stats: PerCpu::new(open(names::SERVICE_STATS)?)?,
+            backend_stats: PerCpu::new(open(names::BACKEND_STATS)?)?,
+            verdicts: PerCpu::new(open(names::VERDICTS)?)?,
+            arena: Arena::new(slots.capacity(), GRACE),
+            slots,
+            tables: BTreeMap::new(),
+            config,
+            directory,
+            _lock: lock,
+            clock,
+        };
+        dataplane.claim_tables()?;
+        dataplane.adopt_links()?;
+        for done in dataplane.ensure_attached()? {
+            log::info!("{done}");
+        }
+        object::note_current(&dataplane.directory, object)?;
+        Ok(dataplane)
+    }
+
+    /// Backend entries there is room for.
+    #[must_use]
+    pub const fn max_backends(&self) -> u32 {
+        self.backends.capacity()
+    }
+
+    /// Slots that could be handed out now or after the grace period.
+    #[must_use]
+    pub fn available_slots(&self) -> u64 {
+        self.arena.available()
+    }
+
+    /// The services, read one by one: the slow way, against which the bulk read is tested.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    pub fn services_one_by_one(&self) -> Result<BTreeMap<ServiceKey, ServiceEntry>, DataplaneError> {
+        Ok(self.services.all_one_by_one()?.into_iter().collect())
+    }
+
+    /// Takes the ranges of the services found in the map. Where two overlap, the first keeps its own; the other is
+    /// observed without a table, and so published again.
+    fn claim_tables(&mut self) -> Result<(), DataplaneError> {
+        let mut services = self.services.all()?;
+        services.sort_by_key(|(key, _)| *key);
+        for (key, entry) in services {
+            let [table, previous] = ranges_of(&entry);
+            if !self.arena.claim(table) {
+                continue;
+            }
+            if self.arena.claim(previous) {
+                self.tables.insert(key, [table, previous]);
+            } else {
+                self.arena.cancel(table);
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt_links(&mut self) -> Result<(), DataplaneError> {
+        for interface in self.directory.links()? {
+            let Some(link) = Link::adopt(&interface, &self.directory.link(&interface))? else {
+                log::warn!("{interface}: the pinned link was attached to nothing any more");
+                continue;
+            };
+            if link.swap(self.program.as_fd())? {
+                log::info!("{interface}: swapped to this version's program");
+            }
+            if !self.config.interfaces.contains(&interface) {
+                log::warn!(
+                    "{interface} is no longer in `dataplane.interfaces` but the program stays attached: take it off \
+                     with `snowshed detach --iface {interface}`"
+                );
+            }
+            self.links.insert(interface, link);
+        }
+        Ok(())
+    }
+
+    /// What became of one configured interface; `None` when nothing was amiss.
+    fn ensure_interface(&mut self, interface: &str) -> Result<Option<String>, DataplaneError> {
+        let mut doing = "attached";
+        if let Some(link) = self.links.get(interface) {
+            if link.ifindex()?.is_some() {
+                if !link.is_pinned() {
+                    link.pin_again()?;
+                    return Ok(Some(format!("{interface}: the link's pin was gone; pinned again")));
+                }
+                let swapped = link.swap(self.program.as_fd())?;
+                return Ok(swapped.then(|| format!("{interface}: another program ran there; swapped back")));
+            }
+            doing = "the program had been taken off; attached again";
+            if let Some(link) = self.links.remove(interface) {
+                link.forget()?;
+            }
+        }
+        let pin = self.directory.link(interface);
+        let link = Link::attach(self.program.as_fd(), interface, self.config.xdp_mode, &pin)?;
+        let mode = link.attachment().map_or_else(String::new, |attachment| format!(" ({} mode)", attachment.mode));
+        self.links.insert(interface.to_owned(), link);
+        Ok(Some(format!("{interface}: {doing}{mode}")))
+    }
+
+    fn check_service_id(&self, id: u32) -> Result<(), DataplaneError> {
+        let capacity = self.service_stats.capacity();
+        if id < capacity {
+            return Ok(());
+        }
+        Err(DataplaneError::OutOfRange { map: names::SERVICE_STATS, index: id, capacity })
+    }
+}
+
+impl Dataplane for KernelDataplane {
+    fn observe(&mut self) -> Result<Observed, DataplaneError> {
+        let mut observed = Observed { config: self.config()?, ..Observed::default() };
+        observed.egress = self.egress.keys()?.into_iter().collect();
+        for (key, entry) in self.services.all()? {
+            let [table, previous] = ranges_of(&entry);
+            let own = self.tables.get(&key).is_some_and(|ranges| *ranges == [table, previous]);
+            let read = |range: Range| if own { self.slots.read(range.offset, range.len) } else { None };
+            let (slots, previous) = (read(table).unwrap_or_default(), read(previous).unwrap_or_default());
+            observed.services.insert(key, ObservedService { entry, slots, previous });
+        }
+        for index in 0..self.backends.capacity() {
+            if let Some(entry) = self.backends.get(index)? {
+                observed.backends.insert(index, entry);
+            }
+        }
+        Ok(observed)
+    }
+
+    fn set_config(&mut self, config: &ConfigEntry) -> Result<(), DataplaneError> {
+        self.settings.insert(&0, config)
+    }
+
+    fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError> {
+        let present: BTreeSet<u32> = self.egress.keys()?.into_iter().collect();
+        for interface in interfaces.difference(&present) {
+            // `struct bpf_devmap_val`: the interface, and no program to run behind it.
+            let [i0, i1, i2, i3] = interface.to_ne_bytes();
+            self.egress.insert(interface, &u64::from_ne_bytes([i0, i1, i2, i3, 0, 0, 0, 0]))?;
+        }
+        for interface in present.difference(interfaces) {
+            self.egress.remove(interface)?;
+        }
+        Ok(())
+    }
+
+    fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
+        self.backends.set(index, entry)
+    }
+
+    fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
+        self.check_service_id(service.id)?;
+        let now = (self.clock)();
+        let len_of = |slots: &[Slot]| u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let (slots_len, previous_len) = (len_of(service.slots), len_of(service.previous));
+        let Some(range) = self.arena.allocate(slots_len.saturating_add(previous_len), now) else {
+            let (map, capacity) = (names::SLOTS, self.arena.capacity());
+            return Err(DataplaneError::Full { map, capacity, setting: "dataplane.max_slots" });
+        };
+        let (table, previous) = range.split_at(slots_len);
+        let entry = ServiceEntry {
+            id: service.id,
+            flags: service.flags,
+            slots_offset: table.offset,
+            slots_len,
+            previous_offset: previous.offset,
+            previous_len,
+            generation: service.generation,
+        };
+        let written = self
+            .slots
+            .write(table.offset, service.slots)
+            .and_then(|()| self.slots.write(previous.offset, service.previous))
+            .and_then(|()| self.services.insert(key, &entry));
+        if let Err(error) = written {
+            self.arena.cancel(range);
+            return Err(error);
+        }
+        for old in self.tables.insert(*key, ranges_of(&entry)).into_iter().flatten() {
+            self.arena.release(old, now);
+        }
+        Ok(())
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
+        self.services.remove(key)?;
+        let now = (self.clock)();
+        for old in self.tables.remove(key).into_iter().flatten() {
+            self.arena.release(old, now);
+        }
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataplaneError> {
+        let mut counters = Counters::default();
+        self.verdicts.for_each(self.verdicts.capacity(), |reason, cpus| {
+            let packets: u64 = cpus.iter().sum();
+            if packets > 0 {
+                counters.verdicts.insert(reason, packets);
+            }
+        })?;
+        let services = self.service_stats.capacity();
+        self.service_stats.for_each(services, |id, cpus| {
+            let sum = cpus.iter().fold(ServiceStats::default(), |sum, cpu| ServiceStats {
+                packets: sum.packets + cpu.packets,
+                bytes: sum.bytes + cpu.bytes,
+                opened: sum.opened + cpu.opened,
+                pad: 0,
+            });
+            if sum != ServiceStats::default() {
+                counters.services.insert(id, sum);
+            }
+        })?;
+        let backends = self.backend_stats.capacity();
+        self.backend_stats.for_each(backends, |index, cpus| {
+            let sum = cpus.iter().fold(BackendStats::default(), |sum, cpu| BackendStats {
+                packets: sum.packets + cpu.packets,
+                bytes: sum.bytes + cpu.bytes,
+            });
+            if sum != BackendStats::default() {
+                counters.backends.insert(index, sum);
+            }
+        })?;
+        Ok(counters)
+    }
+
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        self.services.get(key)
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        self.slots.get(index)
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        self.backends.get(index)
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        Ok(self.settings.get(&0)?.filter(|config| config.abi_version != 0))
+    }
+
+    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        match self.opened.get(key)? {
+            Some(entry) => Ok(Some(entry)),
+            None => self.pinned.get(key),
+        }
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.links.values().filter_map(Link::attachment).collect()
+    }
+
+    fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
+        let (mut done, mut failure) = (Vec::new(), None);
+        for interface in self.config.interfaces.clone() {
+            match self.ensure_interface(&interface) {
+                Ok(repair) => done.extend(repair),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(done),
+        }
+    }
+}
+
+fn ranges_of(entry: &ServiceEntry) -> [Range; 2] {
+    let range = |offset, len| if len == 0 { Range::default() } else { Range { offset, len } };
+    [range(entry.slots_offset, entry.slots_len), range(entry.previous_offset, entry.previous_len)]
+}

@@ -1,0 +1,271 @@
+//! The maps in memory: for tests, and for what-if runs without a kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot, limits};
+
+use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
+
+/// A data plane without a kernel. Tables stand in an arena of ranges, as they do in `SLOTS`.
+#[derive(Default)]
+pub struct MemoryDataplane {
+    contents: Contents,
+    arena: Arena,
+    writes: u64,
+    after_write: Option<Check>,
+}
+
+type Check = Box<dyn FnMut(&Contents) + Send>;
+
+/// What the maps hold. Tests alter it behind the reconciler's back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// `CONFIG`.
+    pub config: Option<ConfigEntry>,
+    /// `EGRESS`.
+    pub egress: BTreeSet<u32>,
+    /// `SERVICES`.
+    pub services: BTreeMap<ServiceKey, ServiceEntry>,
+    /// `SLOTS`, as far as it was ever used.
+    pub slots: Vec<Slot>,
+    /// `BACKENDS`, entries in use.
+    pub backends: BTreeMap<u32, BackendEntry>,
+    /// Both flow tables.
+    pub flows: BTreeMap<FlowKey, FlowEntry>,
+    /// Where the program is attached.
+    pub attachments: Vec<Attachment>,
+}
+
+impl Contents {
+    /// Slots `offset..offset + len`; empty when they are outside the arena.
+    #[must_use]
+    pub fn range(&self, offset: u32, len: u32) -> &[Slot] {
+        let (offset, len) = (offset as usize, len as usize);
+        offset.checked_add(len).and_then(|end| self.slots.get(offset..end)).unwrap_or(&[])
+    }
+}
+
+impl std::fmt::Debug for MemoryDataplane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { contents, arena, writes, after_write: _ } = self;
+        let mut debug = f.debug_struct("MemoryDataplane");
+        debug.field("contents", contents).field("arena", arena).field("writes", writes).finish_non_exhaustive()
+    }
+}
+
+impl MemoryDataplane {
+    /// An empty data plane of the default sizes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the maps hold.
+    #[must_use]
+    pub const fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// The same, to tamper with: these are not the reconciler's writes.
+    pub const fn contents_mut(&mut self) -> &mut Contents {
+        &mut self.contents
+    }
+
+    /// Writes since the start.
+    #[must_use]
+    pub const fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Calls `check` after every single write from now on.
+    pub fn after_each_write(&mut self, check: impl FnMut(&Contents) + Send + 'static) {
+        self.after_write = Some(Box::new(check));
+    }
+
+    fn written(&mut self) {
+        self.writes += 1;
+        if let Some(check) = &mut self.after_write {
+            check(&self.contents);
+        }
+    }
+
+    /// The slots of a service, if they are its own.
+    fn own(&self, key: &ServiceKey, offset: u32, len: u32) -> Vec<Slot> {
+        let is_own = self.arena.owned.get(key).is_some_and(|&(start, size)| {
+            start <= offset && u64::from(offset) + u64::from(len) <= u64::from(start) + u64::from(size)
+        });
+        if is_own { self.contents.range(offset, len).to_vec() } else { Vec::new() }
+    }
+}
+
+impl Dataplane for MemoryDataplane {
+    fn observe(&mut self) -> Result<Observed, DataplaneError> {
+        let services = self.contents.services.iter().map(|(key, &entry)| {
+            let slots = self.own(key, entry.slots_offset, entry.slots_len);
+            let previous = self.own(key, entry.previous_offset, entry.previous_len);
+            (*key, ObservedService { entry, slots, previous })
+        });
+        Ok(Observed {
+            config: self.contents.config,
+            egress: self.contents.egress.clone(),
+            services: services.collect(),
+            backends: self.contents.backends.clone(),
+        })
+    }
+
+    fn set_config(&mut self, config: &ConfigEntry) -> Result<(), DataplaneError> {
+        self.contents.config = Some(*config);
+        self.written();
+        Ok(())
+    }
+
+    fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError> {
+        self.contents.egress.clone_from(interfaces);
+        self.written();
+        Ok(())
+    }
+
+    fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
+        check_backend(index)?;
+        if entry.identity == 0 {
+            self.contents.backends.remove(&index);
+        } else {
+            self.contents.backends.insert(index, *entry);
+        }
+        self.written();
+        Ok(())
+    }
+
+    fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
+        if self.contents.services.len() >= limits::MAX_SERVICES as usize && !self.contents.services.contains_key(key) {
+            return Err(DataplaneError::Full {
+                map: "SERVICES",
+                capacity: limits::MAX_SERVICES,
+                setting: "dataplane.max_services",
+            });
+        }
+        let (slots_len, previous_len) = (service.slots.len() as u32, service.previous.len() as u32);
+        let offset = self.arena.take(slots_len + previous_len)?;
+        let end = (offset + slots_len + previous_len) as usize;
+        if self.contents.slots.len() < end {
+            self.contents.slots.resize(end, Slot(0));
+        }
+        let (start, middle) = (offset as usize, (offset + slots_len) as usize);
+        self.contents.slots[start..middle].copy_from_slice(service.slots);
+        self.contents.slots[middle..end].copy_from_slice(service.previous);
+        let entry = ServiceEntry {
+            id: service.id,
+            flags: service.flags,
+            slots_offset: offset,
+            slots_len,
+            previous_offset: if previous_len == 0 { 0 } else { offset + slots_len },
+            previous_len,
+            generation: service.generation,
+        };
+        self.contents.services.insert(*key, entry);
+        if let Some((offset, len)) = self.arena.owned.insert(*key, (offset, slots_len + previous_len)) {
+            self.arena.give_back(offset, len);
+        }
+        self.written();
+        Ok(())
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
+        self.contents.services.remove(key);
+        if let Some((offset, len)) = self.arena.owned.remove(key) {
+            self.arena.give_back(offset, len);
+        }
+        self.written();
+        Ok(())
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataplaneError> {
+        Ok(Counters::default())
+    }
+
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        Ok(self.contents.services.get(key).copied())
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        if index >= limits::MAX_SLOTS {
+            return Err(DataplaneError::OutOfRange { map: "SLOTS", index, capacity: limits::MAX_SLOTS });
+        }
+        Ok(self.contents.slots.get(index as usize).copied().unwrap_or(Slot(0)))
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        check_backend(index)?;
+        Ok(self.contents.backends.get(&index).copied())
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        Ok(self.contents.config)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        Ok(self.contents.flows.get(key).copied())
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.contents.attachments.clone()
+    }
+}
+
+fn check_backend(index: u32) -> Result<(), DataplaneError> {
+    if index < limits::MAX_BACKENDS {
+        Ok(())
+    } else {
+        Err(DataplaneError::OutOfRange { map: "BACKENDS", index, capacity: limits::MAX_BACKENDS })
+    }
+}
+
+/// Which parts of `SLOTS` are in use.
+#[derive(Debug, Default)]
+struct Arena {
+    /// The range of each service: offset and length.
+    owned: BTreeMap<ServiceKey, (u32, u32)>,
+    /// Ranges that were given back: offset and length; neighbours are joined.
+    free: BTreeMap<u32, u32>,
+    /// Everything from here on was never used.
+    end: u32,
+}
+
+impl Arena {
+    fn take(&mut self, len: u32) -> Result<u32, DataplaneError> {
+        let fitting = self.free.iter().find(|(_, size)| **size >= len).map(|(offset, size)| (*offset, *size));
+        if let Some((offset, size)) = fitting {
+            self.free.remove(&offset);
+            if size > len {
+                self.free.insert(offset + len, size - len);
+            }
+            return Ok(offset);
+        }
+        if limits::MAX_SLOTS - self.end < len {
+            return Err(DataplaneError::Full {
+                map: "SLOTS",
+                capacity: limits::MAX_SLOTS,
+                setting: "dataplane.max_slots",
+            });
+        }
+        let offset = self.end;
+        self.end += len;
+        Ok(offset)
+    }
+
+    fn give_back(&mut self, mut offset: u32, mut len: u32) {
+        if len == 0 {
+            return;
+        }
+        if let Some(after) = self.free.remove(&(offset + len)) {
+            len += after;
+        }
+        if let Some((&before, &size)) = self.free.range(..offset).next_back()
+            && before + size == offset
+        {
+            offset = before;
+            len += size;
+        }
+        self.free.insert(offset, len);
+    }
+}

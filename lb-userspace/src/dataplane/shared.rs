@@ -1,0 +1,71 @@
+//! One data plane for several users: the reconciler writes, `explain`, status and metrics read.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot};
+
+use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, Publish};
+
+/// A panic elsewhere does not stop the data plane: every write leaves the maps as a packet may find them.
+fn lock<D: Dataplane + ?Sized>(shared: &Mutex<D>) -> MutexGuard<'_, D> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
+    fn observe(&mut self) -> Result<Observed, DataplaneError> {
+        lock(self).observe()
+    }
+
+    fn set_config(&mut self, config: &ConfigEntry) -> Result<(), DataplaneError> {
+        lock(self).set_config(config)
+    }
+
+    fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError> {
+        lock(self).set_egress(interfaces)
+    }
+
+    fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
+        lock(self).write_backend(index, entry)
+    }
+
+    fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
+        lock(self).publish_service(key, service)
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
+        lock(self).remove_service(key)
+    }
+
+    fn counters(&mut self) -> Result<Counters, DataplaneError> {
+        lock(self).counters()
+    }
+
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        lock(self).service(key)
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        lock(self).slot(index)
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        lock(self).backend(index)
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        lock(self).config()
+    }
+
+    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        lock(self).flow(key)
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        lock(self).attachments()
+    }
+
+    fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
+        lock(self).ensure_attached()
+    }
+}

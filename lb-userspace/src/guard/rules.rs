@@ -1,0 +1,83 @@
+//! The rules, one file each.
+
+use std::collections::BTreeSet;
+
+use super::{Limits, Proposed, Refusal};
+use crate::ledger::{Change, Snapshot};
+use crate::model::{Actor, Document, DocumentKey, Kind, Lb, LbId, Pools};
+
+mod addresses;
+mod attachment;
+mod immutable;
+mod in_use;
+mod live;
+mod ports;
+mod quotas;
+mod references;
+mod scope;
+mod servers;
+
+/// What every rule sees.
+pub(super) struct Case<'a> {
+    pub(super) current: &'a Snapshot,
+    /// The state if the change were made.
+    pub(super) after: &'a Snapshot,
+    pub(super) proposed: &'a Proposed,
+    pub(super) actor: &'a Actor,
+    pub(super) limits: &'a Limits,
+    pub(super) pools: &'a Pools,
+}
+
+/// Takes what a rule finds.
+pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
+
+type Rule = fn(&Case<'_>, &mut Sink<'_>);
+
+/// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
+pub(super) const ALL: [(&str, Rule); 10] = [
+    ("scope", scope::check),
+    ("live", live::check),
+    ("immutable", immutable::check),
+    ("references", references::check),
+    ("in_use", in_use::check),
+    ("addresses", addresses::check),
+    ("attachment", attachment::check),
+    ("ports", ports::check),
+    ("servers", servers::check),
+    ("quotas", quotas::check),
+];
+
+impl<'a> Case<'a> {
+    fn changes(&self) -> impl Iterator<Item = &'a Change> {
+        self.proposed.changes.iter()
+    }
+
+    /// Documents that are not deleted by the change.
+    fn live(&self) -> impl Iterator<Item = &'a Document> {
+        self.changes().map(|change| &change.after).filter(|document| document.times().is_live())
+    }
+
+    /// Load balancers that the change touches and that are not deleted after it.
+    fn live_lbs(&self) -> impl Iterator<Item = &'a Lb> {
+        let ids: BTreeSet<LbId> = self.changes().filter_map(|change| lb_of(&change.after)).collect();
+        ids.into_iter().filter_map(|id| self.after.lb(id)).map(AsRef::as_ref).filter(|lb| lb.times.is_live())
+    }
+
+    fn is_changed(&self, key: DocumentKey) -> bool {
+        self.changes().any(|change| change.key() == key)
+    }
+}
+
+/// The load balancer that a document is or belongs to.
+const fn lb_of(document: &Document) -> Option<LbId> {
+    match document {
+        Document::Ip(ip) => ip.lb,
+        Document::Lb(lb) => Some(lb.id),
+        Document::Frontend(frontend) => Some(frontend.lb),
+        Document::Backend(backend) => Some(backend.lb),
+    }
+}
+
+const fn lb_key(lb: LbId) -> DocumentKey {
+    DocumentKey { kind: Kind::Lb, id: lb.as_uuid() }
+}

@@ -1,0 +1,29 @@
+//! What a resource is, whose it is and where it belongs never changes.
+
+use super::{Case, Refusal, Sink};
+use crate::model::{Document, Invalid};
+
+pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
+    for change in case.changes() {
+        let Some(before) = &change.before else { continue };
+        let changed: &[(&str, bool)] = &match (before, &change.after) {
+            (Document::Ip(before), Document::Ip(after)) => {
+                [("project_id", before.owner != after.owner), ("ip_address", before.address != after.address)]
+            }
+            (Document::Lb(before), Document::Lb(after)) => {
+                [("project_id", before.owner != after.owner), ("lb_id", before.id != after.id)]
+            }
+            (Document::Frontend(before), Document::Frontend(after)) => {
+                [("lb_id", before.lb != after.lb), ("frontend_id", before.id != after.id)]
+            }
+            (Document::Backend(before), Document::Backend(after)) => {
+                [("lb_id", before.lb != after.lb), ("backend_id", before.id != after.id)]
+            }
+            _ => [("id", true), ("id", false)],
+        };
+        for (argument, _) in changed.iter().filter(|(_, changed)| *changed) {
+            let help = format!("`{argument}` of {} never changes: make a new one instead", before.key());
+            refuse(change.key(), Refusal::Argument { argument, invalid: Invalid::constraint(help) });
+        }
+    }
+}

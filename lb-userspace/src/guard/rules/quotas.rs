@@ -1,0 +1,94 @@
+//! There is room for what is added. Reducing is always allowed, also above a quota that was lowered.
+
+use super::{Case, Refusal, Sink};
+use crate::model::{Document, DocumentKey, Kind, LbId, ProjectId, Times};
+
+/// A quota: its name, how many are allowed, how many there were and would be.
+struct Room {
+    resource: &'static str,
+    quota: usize,
+    before: usize,
+    after: usize,
+}
+
+pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
+    let mut told: Vec<(&str, uuid::Uuid)> = Vec::new();
+    for change in case.changes() {
+        let (of, room) = match &change.after {
+            Document::Lb(lb) if change.before.is_none() => (lb.owner.project.as_uuid(), lbs(case, lb.owner.project)),
+            Document::Ip(ip) if change.before.is_none() => (ip.owner.project.as_uuid(), ips(case, ip.owner.project)),
+            Document::Frontend(frontend) if change.before.is_none() => {
+                (frontend.lb.as_uuid(), frontends(case, frontend.lb))
+            }
+            Document::Backend(backend) => {
+                if change.before.is_none() {
+                    tell(change.key(), backend.lb.as_uuid(), backends(case, backend.lb), &mut told, refuse);
+                }
+                let before = match &change.before {
+                    Some(Document::Backend(before)) => before.servers.len(),
+                    _ => 0,
+                };
+                let after = backend.servers.len();
+                let quota = case.limits.servers_per_backend;
+                (backend.id.as_uuid(), Room { resource: "lb_servers", quota, before, after })
+            }
+            _ => continue,
+        };
+        tell(change.key(), of, room, &mut told, refuse);
+    }
+}
+
+fn tell(
+    key: DocumentKey,
+    of: uuid::Uuid,
+    room: Room,
+    told: &mut Vec<(&'static str, uuid::Uuid)>,
+    refuse: &mut Sink<'_>,
+) {
+    let Room { resource, quota, before, after } = room;
+    if after > quota && after > before && !told.contains(&(resource, of)) {
+        told.push((resource, of));
+        refuse(key, Refusal::Quota { resource, quota, current: before });
+    }
+}
+
+fn lbs(case: &Case<'_>, project: ProjectId) -> Room {
+    let before = case.current.lbs_in(project).filter(|lb| lb.times.is_live()).count();
+    let created = created(case, Kind::Lb);
+    Room { resource: "lbs", quota: case.limits.lbs_per_project, before, after: before + created }
+}
+
+fn ips(case: &Case<'_>, project: ProjectId) -> Room {
+    let before = case.current.ips_in(project).filter(|ip| ip.times.is_live()).count();
+    let created = created(case, Kind::Ip);
+    Room { resource: "lb_ips", quota: case.limits.ips_per_project, before, after: before + created }
+}
+
+/// The changes of one operation are all of one project.
+fn created(case: &Case<'_>, kind: Kind) -> usize {
+    case.changes().filter(|change| change.before.is_none() && change.key().kind == kind).count()
+}
+
+fn frontends(case: &Case<'_>, lb: LbId) -> Room {
+    let count = |snapshot: &crate::ledger::Snapshot| live(snapshot.frontends_of(lb).map(|frontend| &frontend.times));
+    Room {
+        resource: "lb_frontends",
+        quota: case.limits.frontends_per_lb,
+        before: count(case.current),
+        after: count(case.after),
+    }
+}
+
+fn backends(case: &Case<'_>, lb: LbId) -> Room {
+    let count = |snapshot: &crate::ledger::Snapshot| live(snapshot.backends_of(lb).map(|backend| &backend.times));
+    Room {
+        resource: "lb_backends",
+        quota: case.limits.backends_per_lb,
+        before: count(case.current),
+        after: count(case.after),
+    }
+}
+
+fn live<'a>(times: impl Iterator<Item = &'a Times>) -> usize {
+    times.filter(|times| times.is_live()).count()
+}

@@ -1,0 +1,48 @@
+//! What a resource refers to exists, is not deleted, and belongs to the same load balancer and owner.
+
+use super::{Case, Refusal, Sink};
+use crate::model::{Document, Invalid, LbId, Owner};
+
+pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
+    for document in case.live() {
+        let key = document.key();
+        let mut wrong = |argument, help: String| {
+            refuse(key, Refusal::Argument { argument, invalid: Invalid::constraint(help) });
+        };
+        match document {
+            Document::Lb(_) => {}
+            Document::Ip(ip) => {
+                if let Some(lb) = ip.lb
+                    && !exists(case, lb, Some(ip.owner))
+                {
+                    wrong("lb_id", format!("there is no load balancer {lb} in the project of this IP"));
+                }
+            }
+            Document::Backend(backend) => {
+                if !exists(case, backend.lb, None) {
+                    wrong("lb_id", format!("there is no load balancer {}", backend.lb));
+                }
+            }
+            Document::Frontend(frontend) => {
+                if !exists(case, frontend.lb, None) {
+                    wrong("lb_id", format!("there is no load balancer {}", frontend.lb));
+                }
+                let backend = case.after.backend(frontend.backend);
+                if !backend.is_some_and(|backend| backend.times.is_live() && backend.lb == frontend.lb) {
+                    wrong(
+                        "backend_id",
+                        format!(
+                            "there is no backend {} in this load balancer: a frontend takes one of its own load balancer",
+                            frontend.backend
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether it is deleted is another rule's.
+fn exists(case: &Case<'_>, lb: LbId, owner: Option<Owner>) -> bool {
+    case.after.lb(lb).is_some_and(|lb| owner.is_none_or(|owner| lb.owner == owner))
+}

@@ -1,0 +1,30 @@
+//! A server's address is that of one host, and no address that is load-balanced.
+
+use super::{Case, Refusal, Sink};
+use crate::model::{Document, Invalid, Server, address};
+
+pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
+    for document in case.live() {
+        let Document::Backend(backend) = document else { continue };
+        let mut wrong = |invalid| refuse(document.key(), Refusal::Argument { argument: "server_ip", invalid });
+        if let Err(invalid) = Server::sorted(backend.servers.clone()) {
+            wrong(invalid);
+        }
+        for server in &backend.servers {
+            if let Err(invalid) = address::check_server(server.address) {
+                wrong(invalid);
+            }
+            if case.after.ip_with_address(server.address).is_some() {
+                wrong(Invalid::constraint(format!(
+                    "{} is an address of a load balancer: a server has one of its own, or packets would go in circles",
+                    server.address
+                )));
+            }
+        }
+        let check = &backend.health_check;
+        if check.timeout > check.interval || check.timeout.is_zero() {
+            let invalid = Invalid::constraint("the timeout of a probe is more than 0 and at most its interval");
+            refuse(document.key(), Refusal::Argument { argument: "health_check.check_timeout", invalid });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Health of the servers: who is up, since when, and why.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::ServerRef;
+
+mod checker;
+#[cfg(test)]
+mod fixture;
+mod machine;
+mod mass_failure;
+mod probe;
+mod run;
+mod schedule;
+
+pub use checker::{Checker, Job, Settings, Urgency};
+pub use machine::{Machine, Now, Thresholds, Turn};
+pub use probe::{Network, Prober};
+pub use run::{Health, ProbeCounts, start};
+
+/// What the checkers know. Servers without a check are absent and count as up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HealthView {
+    /// By server.
+    pub servers: BTreeMap<ServerRef, ServerHealth>,
+    /// More servers than the configured share went down at once: the checker is suspected, their last good state
+    /// is kept, and an alarm is raised.
+    pub mass_failure: Option<MassFailure>,
+}
+
+impl HealthView {
+    /// Whether traffic may be sent to a server.
+    #[must_use]
+    pub fn is_usable(&self, server: ServerRef) -> bool {
+        self.servers.get(&server).is_none_or(|health| health.usable)
+    }
+}
+
+/// Health of one server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerHealth {
+    /// What the probes say.
+    pub up: bool,
+    /// What the data plane is told: `up`, or the last good state while a mass failure holds it.
+    pub usable: bool,
+    /// When `up` last changed.
+    pub since: Timestamp,
+    /// When the deciding probe ended; measures the way to the data plane.
+    pub decided_at: std::time::Instant,
+    /// The last probe's outcome; `None` before the first.
+    pub last: Option<ProbeOutcome>,
+}
+
+/// How a probe ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeOutcome {
+    /// As expected.
+    #[error("passed")]
+    Passed,
+    /// The connection was refused.
+    #[error("connection refused: nothing listens on the port, or a firewall rejects the edge's address")]
+    Refused,
+    /// No answer in time.
+    #[error("no answer within the timeout")]
+    TimedOut,
+    /// The network could not reach the server.
+    #[error("unreachable: {0}")]
+    Unreachable(String),
+    /// The answer was not the expected one.
+    #[error("unexpected answer: {0}")]
+    Unexpected(String),
+}
+
+/// A suspected failure of the checker itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MassFailure {
+    /// When it began.
+    pub since: Timestamp,
+    /// Servers that look down.
+    pub down: usize,
+    /// Servers that are checked.
+    pub checked: usize,
+}

@@ -1,0 +1,287 @@
+//! Every server's health at once: follows the snapshot, says what to probe when, and turns outcomes into a view.
+//! It has no socket and no clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::machine::{Machine, Now, Thresholds, Turn};
+use super::mass_failure::{Hold, Watch};
+use super::schedule::{self, Schedule};
+use super::{HealthView, ProbeOutcome, ServerHealth};
+use crate::ledger::Snapshot;
+use crate::model::{Backend, HealthCheck, Probe};
+use crate::plan::ServerRef;
+
+/// How the checker works.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// More than this share of all checked servers within the window is a mass failure.
+    pub mass_failure_share: f64,
+    /// The window; for a server that is probed less often, its own interval and timeout.
+    pub mass_failure_window: Duration,
+    /// How long a deleted load balancer keeps forwarding, and so is checked.
+    pub delete_grace: Duration,
+    /// Spreads the probes; any number.
+    pub seed: u64,
+}
+
+/// A probe to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Names the check when the outcome is handed back.
+    pub check: u64,
+    /// The server.
+    pub server: ServerRef,
+    /// Port, timeout and kind.
+    pub health_check: Arc<HealthCheck>,
+}
+
+/// How soon others must hear of an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Nothing that is published changed.
+    None,
+    /// Only a detail: why a server is down.
+    Detail,
+    /// A verdict: at once.
+    Verdict,
+}
+
+/// The checks of an edge.
+#[derive(Debug)]
+pub struct Checker {
+    settings: Settings,
+    checks: BTreeMap<ServerRef, Check>,
+    servers: HashMap<u64, ServerRef>,
+    schedule: Schedule,
+    watch: Watch,
+    taken_over: BTreeMap<ServerRef, bool>,
+    view: BTreeMap<ServerRef, ServerHealth>,
+    next_check: u64,
+}
+
+#[derive(Debug)]
+struct Check {
+    id: u64,
+    health_check: Arc<HealthCheck>,
+    machine: Machine,
+    round: u64,
+}
+
+impl Checker {
+    /// A checker of nothing yet. `taken_over` is what the agent before left: a server that is in it starts with that
+    /// verdict instead of none.
+    #[must_use]
+    pub fn new(settings: Settings, taken_over: BTreeMap<ServerRef, bool>) -> Self {
+        Self {
+            settings,
+            checks: BTreeMap::new(),
+            servers: HashMap::new(),
+            schedule: Schedule::default(),
+            watch: Watch::new(settings.mass_failure_share),
+            taken_over,
+            view: BTreeMap::new(),
+            next_check: 0,
+        }
+    }
+
+    /// Follows a snapshot: checks new servers, forgets those that are gone, and takes over changed parameters
+    /// without losing what is known.
+    pub fn follow(&mut self, snapshot: &Snapshot, now: Now) -> Urgency {
+        let wanted = self.wanted(snapshot, now);
+        let gone: Vec<ServerRef> = self.checks.keys().filter(|server| !wanted.contains_key(server)).copied().collect();
+        let mut urgency = Urgency::None;
+        for server in gone {
+            if let Some(check) = self.checks.remove(&server) {
+                self.servers.remove(&check.id);
+            }
+            if self.view.remove(&server).is_some() {
+                urgency = Urgency::Detail;
+            }
+            let hold = self.watch.on_up_or_gone(server, wanted.len());
+            urgency = urgency.max(self.apply(hold));
+        }
+        for (server, health_check) in wanted {
+            match self.checks.get_mut(&server) {
+                Some(check) if check.health_check == health_check => {}
+                Some(check) => {
+                    let sooner = health_check.interval < check.health_check.interval;
+                    check.health_check = health_check;
+                    if sooner {
+                        self.servers.remove(&check.id);
+                        check.id = self.next_check;
+                        self.next_check += 1;
+                        self.servers.insert(check.id, server);
+                        let wait = schedule::first(self.settings.seed, check.id, check.health_check.interval);
+                        self.schedule.add(now.instant + wait, check.id);
+                    }
+                }
+                None => self.begin(server, health_check, now),
+            }
+        }
+        if self.schedule.len() > 2 * self.checks.len() + 64 {
+            let servers = &self.servers;
+            self.schedule.retain(|check| servers.contains_key(&check));
+        }
+        let hold = self.watch.on_checked(self.checks.len());
+        urgency.max(self.apply(hold))
+    }
+
+    /// When the next probe is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        self.schedule.next()
+    }
+
+    /// The next probe, if one is due; its check is due again an interval later.
+    pub fn take_due(&mut self, now: Instant) -> Option<Job> {
+        while let Some((due, id)) = self.schedule.take(now) {
+            let Some(server) = self.servers.get(&id) else { continue };
+            let Some(check) = self.checks.get_mut(server) else { continue };
+            let wait = schedule::next(self.settings.seed, id, check.round, check.health_check.interval);
+            check.round += 1;
+            // A probe that had to wait for others is not caught up with, and never overtaken by the next.
+            self.schedule.add((due + wait).max(now + wait / 2), id);
+            return Some(Job { check: id, server: *server, health_check: Arc::clone(&check.health_check) });
+        }
+        None
+    }
+
+    /// Takes the outcome of a probe; one of a check that is gone is ignored.
+    pub fn on_outcome(&mut self, id: u64, outcome: ProbeOutcome, now: Now) -> Urgency {
+        let Some(server) = self.servers.get(&id).copied() else { return Urgency::None };
+        let Some(check) = self.checks.get_mut(&server) else { return Urgency::None };
+        let thresholds = Thresholds { rise: check.health_check.rise, fall: check.health_check.fall };
+        let passed = outcome == ProbeOutcome::Passed;
+        let Some(turn) = check.machine.on_probe(passed, thresholds, now) else {
+            let Some(health) = self.view.get_mut(&server) else { return Urgency::None };
+            if health.last.as_ref() == Some(&outcome) {
+                return Urgency::None;
+            }
+            health.last = Some(outcome);
+            return Urgency::Detail;
+        };
+        let window = (check.health_check.interval + check.health_check.timeout).max(self.settings.mass_failure_window);
+        let health = ServerHealth { up: passed, usable: passed, since: now.time, decided_at: now.instant, last: None };
+        log::info!("server {} of backend {}: {} ({outcome})", server.address, server.backend, word(passed));
+        self.view.insert(server, ServerHealth { last: Some(outcome), ..health });
+        let hold = match turn {
+            Turn::Fell => self.watch.on_down(server, window, self.checks.len(), now),
+            // A server that never was up has no good state to be held in.
+            Turn::First { up: false } => Hold::Same,
+            Turn::Rose | Turn::First { up: true } => self.watch.on_up_or_gone(server, self.checks.len()),
+        };
+        self.apply(hold);
+        if self.watch.is_held(server)
+            && let Some(health) = self.view.get_mut(&server)
+        {
+            health.usable = true;
+        }
+        Urgency::Verdict
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn view(&self) -> HealthView {
+        HealthView { servers: self.view.clone(), mass_failure: self.watch.current(self.checks.len()) }
+    }
+
+    /// Servers that are checked.
+    #[must_use]
+    pub fn checked(&self) -> usize {
+        self.checks.len()
+    }
+
+    fn begin(&mut self, server: ServerRef, health_check: Arc<HealthCheck>, now: Now) {
+        let id = self.next_check;
+        self.next_check += 1;
+        let machine = match self.taken_over.remove(&server) {
+            Some(up) => {
+                let health = ServerHealth { up, usable: up, since: now.time, decided_at: now.instant, last: None };
+                self.view.insert(server, health);
+                Machine::taken_over(up, now)
+            }
+            None => Machine::unknown(),
+        };
+        let wait = schedule::first(self.settings.seed, id, health_check.interval);
+        self.schedule.add(now.instant + wait, id);
+        self.servers.insert(id, server);
+        self.checks.insert(server, Check { id, health_check, machine, round: 0 });
+    }
+
+    fn apply(&mut self, hold: Hold) -> Urgency {
+        let (servers, usable) = match hold {
+            Hold::Same => return Urgency::None,
+            Hold::Began(servers) => {
+                log::error!(
+                    "mass failure: {} of {} checked servers went down at once; the checker is suspected, servers keep \
+                     their last good state. Can this edge reach them?",
+                    servers.len(),
+                    self.checks.len()
+                );
+                (servers, true)
+            }
+            Hold::Ended(servers) => {
+                log::warn!("the mass failure is over; {} servers are still down and taken out", servers.len());
+                (servers, false)
+            }
+        };
+        for server in servers {
+            if let Some(health) = self.view.get_mut(&server) {
+                health.usable = usable;
+            }
+        }
+        Urgency::Verdict
+    }
+
+    /// Every server to be checked: of pools that are not deleted, or whose load balancer still forwards.
+    fn wanted(&self, snapshot: &Snapshot, now: Now) -> BTreeMap<ServerRef, Arc<HealthCheck>> {
+        let grace = SignedDuration::try_from(self.settings.delete_grace).unwrap_or(SignedDuration::MAX);
+        let mut wanted = BTreeMap::new();
+        for backend in snapshot.backends() {
+            let lb_deleted = snapshot.lb(backend.lb).and_then(|lb| lb.times.deleted_at);
+            let checked = match (lb_deleted, backend.times.deleted_at) {
+                (None, deleted) => deleted.is_none(),
+                (Some(lb), backend) => {
+                    let ends = lb.checked_add(grace).unwrap_or(Timestamp::MAX);
+                    now.time < ends && backend.is_none_or(|backend| backend >= lb)
+                }
+            };
+            if checked && !backend.servers.is_empty() {
+                let health_check = self.health_check_of(backend);
+                let refs =
+                    backend.servers.iter().map(|server| ServerRef { backend: backend.id, address: server.address });
+                wanted.extend(refs.map(|server| (server, Arc::clone(&health_check))));
+            }
+        }
+        wanted
+    }
+
+    /// The pool's parameters; shared with what its servers have already, when nothing changed.
+    fn health_check_of(&self, backend: &Backend) -> Arc<HealthCheck> {
+        backend
+            .servers
+            .first()
+            .and_then(|server| self.checks.get(&ServerRef { backend: backend.id, address: server.address }))
+            .filter(|check| *check.health_check == backend.health_check)
+            .map_or_else(|| Arc::new(backend.health_check.clone()), |check| Arc::clone(&check.health_check))
+    }
+}
+
+impl Job {
+    /// Kind of the probe.
+    #[must_use]
+    pub fn probe(&self) -> &Probe {
+        &self.health_check.probe
+    }
+}
+
+const fn word(up: bool) -> &'static str {
+    if up { "up" } else { "down" }
+}
+
+#[cfg(test)]
+mod tests;

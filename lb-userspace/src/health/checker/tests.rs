@@ -1,0 +1,196 @@
+//! Tests of the checker without sockets and clocks.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::super::fixture::{health_check, server, snapshot};
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+fn settings() -> Settings {
+    Settings {
+        mass_failure_share: 0.5,
+        mass_failure_window: Duration::from_secs(10),
+        delete_grace: Duration::from_secs(900),
+        seed: 1,
+    }
+}
+
+fn at(start: Instant, millis: u64) -> Now {
+    Now { instant: start + Duration::from_millis(millis), time: Timestamp::UNIX_EPOCH }
+}
+
+fn checker(servers: u16, start: Instant) -> Checker {
+    let mut checker = Checker::new(settings(), BTreeMap::new());
+    checker.follow(&snapshot(1, servers, health_check(INTERVAL)), at(start, 0));
+    checker
+}
+
+fn id_of(checker: &Checker, number: u16) -> u64 {
+    checker.checks[&server(number)].id
+}
+
+fn probe(checker: &mut Checker, number: u16, passed: bool, now: Now) -> Urgency {
+    let outcome = if passed { ProbeOutcome::Passed } else { ProbeOutcome::Refused };
+    checker.on_outcome(id_of(checker, number), outcome, now)
+}
+
+#[test]
+fn every_server_is_probed_once_per_interval() {
+    let start = Instant::now();
+    let mut checker = checker(100, start);
+    let mut probes: BTreeMap<ServerRef, u32> = BTreeMap::new();
+    while let Some(due) = checker.next_due().filter(|due| *due < start + Duration::from_secs(20)) {
+        while let Some(job) = checker.take_due(due) {
+            *probes.entry(job.server).or_default() += 1;
+        }
+    }
+    assert_eq!(probes.len(), 100);
+    assert!(probes.values().all(|count| (19..=21).contains(count)), "{probes:?}");
+}
+
+#[test]
+fn an_unknown_server_is_absent_and_usable_until_its_first_verdict() {
+    let start = Instant::now();
+    let mut checker = checker(2, start);
+    assert!(checker.view().servers.is_empty() && checker.view().is_usable(server(1)));
+    assert_eq!(probe(&mut checker, 1, false, at(start, 10)), Urgency::Verdict);
+    assert!(!checker.view().is_usable(server(1)));
+    assert_eq!(checker.view().servers[&server(1)].decided_at, start + Duration::from_millis(10));
+}
+
+#[test]
+fn a_server_left_down_by_the_agent_before_starts_down_and_needs_its_rise() {
+    let start = Instant::now();
+    let mut checker = Checker::new(settings(), BTreeMap::from([(server(1), false), (server(2), true)]));
+    checker.follow(&snapshot(1, 3, health_check(INTERVAL)), at(start, 0));
+    let view = checker.view();
+    assert!(!view.is_usable(server(1)) && view.is_usable(server(2)) && view.is_usable(server(3)));
+    assert_eq!(view.servers.len(), 2);
+    assert_eq!(probe(&mut checker, 1, true, at(start, 1)), Urgency::Detail);
+    assert_eq!(probe(&mut checker, 1, true, at(start, 2)), Urgency::Verdict);
+    assert!(checker.view().is_usable(server(1)));
+}
+
+#[test]
+fn changed_parameters_are_taken_over_without_losing_the_verdict() {
+    let start = Instant::now();
+    let mut checker = checker(3, start);
+    probe(&mut checker, 1, false, at(start, 1));
+    for (generation, interval) in [(2, INTERVAL / 10), (3, INTERVAL * 10)] {
+        checker.follow(&snapshot(generation, 3, health_check(interval)), at(start, 2));
+        assert!(!checker.view().is_usable(server(1)));
+        assert_eq!(checker.checks[&server(1)].health_check.interval, interval);
+    }
+    let due: BTreeSet<ServerRef> =
+        std::iter::from_fn(|| checker.take_due(start + INTERVAL)).map(|job| job.server).collect();
+    assert_eq!(due.len(), 3, "each still has a due time");
+}
+
+#[test]
+fn a_shorter_interval_is_in_force_at_once() {
+    let start = Instant::now();
+    let mut checker = Checker::new(settings(), BTreeMap::new());
+    checker.follow(&snapshot(1, 1, health_check(Duration::from_secs(3600))), at(start, 0));
+    while checker.take_due(start + Duration::from_secs(3)).is_some() {}
+    checker.follow(&snapshot(2, 1, health_check(Duration::from_millis(100))), at(start, 3_000));
+    assert!(checker.take_due(start + Duration::from_millis(3_100)).is_some());
+}
+
+#[test]
+fn removed_servers_are_forgotten_and_outcomes_still_under_way_are_ignored() {
+    let start = Instant::now();
+    let mut checker = checker(3, start);
+    let id = id_of(&checker, 3);
+    probe(&mut checker, 3, true, at(start, 1));
+    assert_eq!(checker.follow(&snapshot(2, 2, health_check(INTERVAL)), at(start, 2)), Urgency::Detail);
+    assert_eq!(checker.on_outcome(id, ProbeOutcome::Refused, at(start, 3)), Urgency::None);
+    assert!(!checker.view().servers.contains_key(&server(3)));
+    assert_eq!(checker.checked(), 2);
+    for generation in 3..1_000 {
+        let servers = if generation % 2 == 0 { 2 } else { 30 };
+        checker.follow(&snapshot(generation, servers, health_check(INTERVAL)), at(start, 4));
+    }
+    assert!(checker.schedule.len() <= 2 * 30 + 64 + 30, "what is gone does not pile up");
+}
+
+#[test]
+fn a_mass_failure_holds_the_servers_and_a_return_lets_go() {
+    let start = Instant::now();
+    let mut checker = checker(4, start);
+    for number in 1..=4 {
+        probe(&mut checker, number, true, at(start, 1));
+    }
+    for number in 1..=3 {
+        probe(&mut checker, number, false, at(start, 1_000));
+        probe(&mut checker, number, false, at(start, 2_000 + u64::from(number)));
+        let expected = number == 3;
+        assert_eq!(checker.view().mass_failure.is_some(), expected);
+        assert!((1..=number).all(|held| checker.view().is_usable(server(held)) == expected), "after {number}");
+    }
+    assert!((1..=3).all(|number| !checker.view().servers[&server(number)].up), "up still says what the probes say");
+    probe(&mut checker, 1, true, at(start, 30_000));
+    assert_eq!(probe(&mut checker, 1, true, at(start, 31_000)), Urgency::Verdict);
+    let view = checker.view();
+    assert_eq!(view.mass_failure, None);
+    assert!(view.is_usable(server(1)) && !view.is_usable(server(2)) && !view.is_usable(server(3)));
+}
+
+#[test]
+fn servers_that_never_were_up_are_no_mass_failure() {
+    let start = Instant::now();
+    let mut checker = checker(3, start);
+    for number in 1..=3 {
+        probe(&mut checker, number, false, at(start, 1));
+    }
+    assert_eq!(checker.view().mass_failure, None);
+    assert!((1..=3).all(|number| !checker.view().is_usable(server(number))));
+}
+
+#[test]
+fn a_server_probed_once_a_minute_counts_for_its_own_interval() {
+    let start = Instant::now();
+    let mut checker = Checker::new(settings(), BTreeMap::new());
+    checker.follow(&snapshot(1, 3, health_check(Duration::from_secs(60))), at(start, 0));
+    for number in 1..=3 {
+        probe(&mut checker, number, true, at(start, 1));
+        probe(&mut checker, number, false, at(start, 2));
+    }
+    probe(&mut checker, 1, false, at(start, 60_000));
+    probe(&mut checker, 2, false, at(start, 110_000));
+    assert!(checker.view().mass_failure.is_some(), "50 s apart is one round of probes");
+}
+
+#[test]
+fn following_thirty_thousand_servers_keeps_what_is_shared() {
+    let start = Instant::now();
+    let mut checker = checker(30_000, start);
+    assert_eq!(checker.follow(&snapshot(2, 30_000, health_check(INTERVAL)), at(start, 1)), Urgency::None);
+    let mut distinct: Vec<*const HealthCheck> = checker.checks.values().map(|c| Arc::as_ptr(&c.health_check)).collect();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 1);
+}
+
+proptest! {
+    /// Whatever happens: without a hold, what the data plane is told is what the probes say; with one, only servers
+    /// that look down are told otherwise.
+    #[test]
+    fn what_is_usable_differs_from_what_is_up_only_for_held_servers(
+        probes in prop::collection::vec((1u16..8, any::<bool>(), 0u64..3_000), 0..300)
+    ) {
+        let start = Instant::now();
+        let mut checker = checker(7, start);
+        let mut millis = 0;
+        for (number, passed, wait) in probes {
+            millis += wait;
+            probe(&mut checker, number, passed, at(start, millis));
+            let view = checker.view();
+            let held = view.servers.values().filter(|health| health.usable && !health.up).count();
+            prop_assert!(view.servers.values().all(|health| health.usable || !health.up));
+            prop_assert_eq!(held, view.mass_failure.as_ref().map_or(0, |mass| mass.down));
+            prop_assert!(view.mass_failure.is_none() || held > 3);
+        }
+    }
+}

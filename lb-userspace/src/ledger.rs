@@ -1,0 +1,163 @@
+//! The ledger: an append-only, hash-chained log of operations, and the snapshot that is its fold.
+//!
+//! There is no second source of truth: undo, restore, audit and replication are reads of the same log.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::model::{Actor, Document, DocumentKey, Generation, OperationId, Scope};
+
+mod chain;
+mod engine;
+mod files;
+pub mod memory;
+pub mod snapshot;
+pub mod sqlite;
+
+pub use engine::MAX_CHANGES;
+pub(crate) use engine::check_scope;
+pub use memory::MemoryLedger;
+pub use snapshot::Snapshot;
+pub use sqlite::SqliteLedger;
+
+/// SHA-256 over an operation and the hash before it; what makes the log a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChainHash(pub [u8; 32]);
+
+impl ChainHash {
+    /// The hash before the first operation.
+    pub const GENESIS: Self = Self([0; 32]);
+}
+
+impl std::fmt::Display for ChainHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One document before and after an operation. `before: None` is a creation; a deletion is a tombstone after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The document as it was.
+    pub before: Option<Document>,
+    /// The document as it is from now on. Never absent: nothing is hard-deleted by a request.
+    pub after: Document,
+}
+
+impl Change {
+    /// Kind and id of the document.
+    #[must_use]
+    pub const fn key(&self) -> DocumentKey {
+        self.after.key()
+    }
+}
+
+/// An operation that is proposed: it has no place in the chain yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Generation of the snapshot the proposal was made from: compare-and-set.
+    pub expected: Generation,
+    /// Who.
+    pub actor: Actor,
+    /// What it may touch; the ledger engine checks every change against it once more.
+    pub scope: Scope,
+    /// Verb and noun, for example `lb.create`.
+    pub verb: String,
+    /// Why, in the actor's words; may be empty.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// What; at least one change, each document at most once.
+    pub changes: Vec<Change>,
+}
+
+/// An operation in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its number; operations are numbered 1, 2, 3, … without a gap.
+    pub generation: Generation,
+    /// Id.
+    pub id: OperationId,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What it was allowed to touch.
+    pub scope: Scope,
+    /// Verb and noun.
+    pub verb: String,
+    /// Why.
+    pub reason: String,
+    /// Every document before and after.
+    pub changes: Vec<Change>,
+    /// Hash of the operation before.
+    pub previous: ChainHash,
+    /// Hash of this one.
+    pub hash: ChainHash,
+}
+
+/// Storage of the log. Appends are serialized by the engine; reads never wait for them.
+pub trait Ledger: Send + Sync {
+    /// The newest snapshot.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Follows the newest snapshot.
+    fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>>;
+
+    /// Appends an operation: durable when this returns, or nothing happened.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when the ledger has moved past `expected`; a refusal when the proposal breaks a rule
+    /// of the engine; an engine error otherwise. In every case of error the ledger is unchanged.
+    fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError>;
+
+    /// Operations with `after < generation`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// An engine error.
+    fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError>;
+}
+
+/// Why the ledger could not be opened, read or appended to. Variants are facts.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Somebody else wrote first.
+    #[error("the ledger is at generation {actual}, the change was made from {expected}: read again and retry")]
+    Conflict {
+        /// Generation the proposal was made from.
+        expected: Generation,
+        /// Generation of the ledger.
+        actual: Generation,
+    },
+    /// The proposal breaks a rule of the engine itself.
+    #[error("the ledger refuses the operation: {0}")]
+    Refused(String),
+    /// The log is torn or was tampered with.
+    #[error("the ledger {path} is not intact at generation {generation}: {what}. Nothing was changed. {remedy}")]
+    NotIntact {
+        /// The file.
+        path: String,
+        /// First operation that does not fit.
+        generation: Generation,
+        /// What does not fit.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Another process has it open.
+    #[error(
+        "the ledger {path} is in use: another agent runs on it. Stop that one first, or give this one a ledger of its \
+         own (`ledger.path` in agent.toml)"
+    )]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The storage engine failed.
+    #[error("the ledger's storage failed")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,53 @@
+//! The ledger in memory: for tests. It shares every check with the others and forgets everything at the end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::{Ledger, LedgerError, Operation, Proposal, Snapshot, engine};
+use crate::model::Generation;
+
+/// A ledger without a file.
+#[derive(Debug)]
+pub struct MemoryLedger {
+    operations: Mutex<Vec<Operation>>,
+    head: watch::Sender<Arc<Snapshot>>,
+}
+
+impl MemoryLedger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { operations: Mutex::default(), head: watch::Sender::new(Arc::default()) }
+    }
+}
+
+impl Default for MemoryLedger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.head.borrow())
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.head.subscribe()
+    }
+
+    fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
+        let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot();
+        let (operation, _) = engine::next(&current, proposal)?;
+        operations.push(operation.clone());
+        self.head.send_replace(Arc::new(engine::after(&current, &operation)));
+        Ok(Arc::new(operation))
+    }
+
+    fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {
+        let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(operations.iter().filter(|operation| operation.generation > after).take(limit).cloned().collect())
+    }
+}

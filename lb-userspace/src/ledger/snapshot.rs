@@ -1,0 +1,299 @@
+//! The current state: an immutable fold of the log, cheap to clone and to derive the next one from.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+
+use super::ChainHash;
+use crate::model::{
+    Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId, ProjectId,
+};
+
+/// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    generation: Generation,
+    head: Option<ChainHash>,
+    ips: OrdMap<IpId, Arc<Ip>>,
+    lbs: OrdMap<LbId, Arc<Lb>>,
+    frontends: OrdMap<FrontendId, Arc<Frontend>>,
+    backends: OrdMap<BackendId, Arc<Backend>>,
+    /// Addresses in use; a tombstone's address stays reserved.
+    ips_by_address: OrdMap<IpAddr, IpId>,
+    ips_by_lb: OrdSet<(LbId, IpId)>,
+    frontends_by_lb: OrdSet<(LbId, FrontendId)>,
+    backends_by_lb: OrdSet<(LbId, BackendId)>,
+    /// Frontends by the backend they point at.
+    frontends_by_backend: OrdSet<(BackendId, FrontendId)>,
+    /// Generation of the last change to a load balancer or to what belongs to it.
+    touched: OrdMap<LbId, Generation>,
+    /// Live and deleted documents of each project.
+    by_project: OrdMap<ProjectId, Owned>,
+}
+
+/// What a project owns, tombstones included.
+#[derive(Clone, Debug, Default)]
+struct Owned {
+    lbs: OrdSet<LbId>,
+    ips: OrdSet<IpId>,
+}
+
+impl Snapshot {
+    /// Number of the last operation folded in.
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Hash of the last operation folded in.
+    #[must_use]
+    pub fn head(&self) -> ChainHash {
+        self.head.unwrap_or(ChainHash::GENESIS)
+    }
+
+    /// An IP, also a deleted one.
+    #[must_use]
+    pub fn ip(&self, id: IpId) -> Option<&Arc<Ip>> {
+        self.ips.get(&id)
+    }
+
+    /// A load balancer, also a deleted one.
+    #[must_use]
+    pub fn lb(&self, id: LbId) -> Option<&Arc<Lb>> {
+        self.lbs.get(&id)
+    }
+
+    /// A frontend, also a deleted one.
+    #[must_use]
+    pub fn frontend(&self, id: FrontendId) -> Option<&Arc<Frontend>> {
+        self.frontends.get(&id)
+    }
+
+    /// A backend, also a deleted one.
+    #[must_use]
+    pub fn backend(&self, id: BackendId) -> Option<&Arc<Backend>> {
+        self.backends.get(&id)
+    }
+
+    /// The IP that holds an address, also a deleted one.
+    #[must_use]
+    pub fn ip_with_address(&self, address: IpAddr) -> Option<&Arc<Ip>> {
+        self.ips_by_address.get(&address).and_then(|id| self.ips.get(id))
+    }
+
+    /// Every IP in the order of the ids, also deleted ones.
+    pub fn ips(&self) -> impl Iterator<Item = &Arc<Ip>> {
+        self.ips.values()
+    }
+
+    /// Every load balancer in the order of the ids, also deleted ones.
+    pub fn lbs(&self) -> impl Iterator<Item = &Arc<Lb>> {
+        self.lbs.values()
+    }
+
+    /// Every backend in the order of the ids, also deleted ones.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends.values()
+    }
+
+    /// IPs attached to a load balancer.
+    pub fn ips_of(&self, lb: LbId) -> impl Iterator<Item = &Arc<Ip>> {
+        self.ips_by_lb
+            .range((lb, IpId::from_uuid(uuid::Uuid::nil()))..)
+            .take_while(move |(of, _)| *of == lb)
+            .filter_map(|(_, id)| self.ips.get(id))
+    }
+
+    /// Frontends of a load balancer, also deleted ones.
+    pub fn frontends_of(&self, lb: LbId) -> impl Iterator<Item = &Arc<Frontend>> {
+        self.frontends_by_lb
+            .range((lb, FrontendId::from_uuid(uuid::Uuid::nil()))..)
+            .take_while(move |(of, _)| *of == lb)
+            .filter_map(|(_, id)| self.frontends.get(id))
+    }
+
+    /// Backends of a load balancer, also deleted ones.
+    pub fn backends_of(&self, lb: LbId) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends_by_lb
+            .range((lb, BackendId::from_uuid(uuid::Uuid::nil()))..)
+            .take_while(move |(of, _)| *of == lb)
+            .filter_map(|(_, id)| self.backends.get(id))
+    }
+
+    /// Frontends that point at a backend, also deleted ones.
+    pub fn frontends_with(&self, backend: BackendId) -> impl Iterator<Item = &Arc<Frontend>> {
+        self.frontends_by_backend
+            .range((backend, FrontendId::from_uuid(uuid::Uuid::nil()))..)
+            .take_while(move |(of, _)| *of == backend)
+            .filter_map(|(_, id)| self.frontends.get(id))
+    }
+
+    /// Load balancers of a project in the order of the ids, also deleted ones.
+    pub fn lbs_in(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Lb>> {
+        self.by_project.get(&project).into_iter().flat_map(|owned| &owned.lbs).filter_map(|id| self.lbs.get(id))
+    }
+
+    /// IPs of a project in the order of the ids, also deleted ones.
+    pub fn ips_in(&self, project: ProjectId) -> impl Iterator<Item = &Arc<Ip>> {
+        self.by_project.get(&project).into_iter().flat_map(|owned| &owned.ips).filter_map(|id| self.ips.get(id))
+    }
+
+    /// The highest address in use from `first` to `last`.
+    #[must_use]
+    pub fn highest_address(&self, first: IpAddr, last: IpAddr) -> Option<IpAddr> {
+        self.ips_by_address.range(first..=last).next_back().map(|(address, _)| *address)
+    }
+
+    /// Generation of the last change to a load balancer, its addresses, frontends or backends.
+    #[must_use]
+    pub fn touched(&self, lb: LbId) -> Generation {
+        self.touched.get(&lb).copied().unwrap_or_default()
+    }
+
+    /// A document of any kind, also a deleted one.
+    #[must_use]
+    pub fn document(&self, key: DocumentKey) -> Option<Document> {
+        match key.kind {
+            Kind::Ip => self.ip(IpId::from_uuid(key.id)).map(|ip| Document::Ip(Ip::clone(ip))),
+            Kind::Lb => self.lb(LbId::from_uuid(key.id)).map(|lb| Document::Lb(Lb::clone(lb))),
+            Kind::Frontend => self
+                .frontend(FrontendId::from_uuid(key.id))
+                .map(|frontend| Document::Frontend(Frontend::clone(frontend))),
+            Kind::Backend => {
+                self.backend(BackendId::from_uuid(key.id)).map(|backend| Document::Backend(Backend::clone(backend)))
+            }
+        }
+    }
+
+    /// Whether the current document of the same kind and id is exactly this one.
+    pub(super) fn holds(&self, document: &Document) -> bool {
+        match document {
+            Document::Ip(ip) => self.ip(ip.id).is_some_and(|current| **current == *ip),
+            Document::Lb(lb) => self.lb(lb.id).is_some_and(|current| **current == *lb),
+            Document::Frontend(frontend) => self.frontend(frontend.id).is_some_and(|current| **current == *frontend),
+            Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
+        }
+    }
+
+    /// Whether there is a document of this kind and id, deleted or not.
+    pub(super) fn knows(&self, key: DocumentKey) -> bool {
+        match key.kind {
+            Kind::Ip => self.ips.contains_key(&IpId::from_uuid(key.id)),
+            Kind::Lb => self.lbs.contains_key(&LbId::from_uuid(key.id)),
+            Kind::Frontend => self.frontends.contains_key(&FrontendId::from_uuid(key.id)),
+            Kind::Backend => self.backends.contains_key(&BackendId::from_uuid(key.id)),
+        }
+    }
+
+    /// Load balancers that may be served differently than in an `earlier` snapshot: they, or anything that belongs
+    /// to them, differ. The two share what they have in common, so this costs what the difference costs.
+    #[must_use]
+    pub fn changed_lbs(&self, earlier: &Self) -> BTreeSet<LbId> {
+        let mut changed = BTreeSet::new();
+        for (before, after) in pairs(earlier.lbs.diff(&self.lbs)) {
+            changed.extend(before.into_iter().chain(after).map(|lb| lb.id));
+        }
+        for (before, after) in pairs(earlier.frontends.diff(&self.frontends)) {
+            changed.extend(before.into_iter().chain(after).map(|frontend| frontend.lb));
+        }
+        for (before, after) in pairs(earlier.backends.diff(&self.backends)) {
+            changed.extend(before.into_iter().chain(after).map(|backend| backend.lb));
+        }
+        for (before, after) in pairs(earlier.ips.diff(&self.ips)) {
+            for ip in before.into_iter().chain(after) {
+                let holders = [earlier, self].map(|snapshot| snapshot.ip_with_address(ip.address));
+                changed.extend(holders.into_iter().flatten().chain([ip]).filter_map(|ip| ip.lb));
+            }
+        }
+        changed
+    }
+
+    /// The snapshot after an operation.
+    #[must_use]
+    pub fn after<'a>(
+        &self,
+        generation: Generation,
+        hash: ChainHash,
+        documents: impl IntoIterator<Item = &'a Document>,
+    ) -> Self {
+        let mut next = self.clone();
+        next.fold(generation, hash, documents);
+        next
+    }
+
+    /// Folds an operation in.
+    pub(super) fn fold<'a>(
+        &mut self,
+        generation: Generation,
+        hash: ChainHash,
+        documents: impl IntoIterator<Item = &'a Document>,
+    ) {
+        self.generation = generation;
+        self.head = Some(hash);
+        for document in documents {
+            self.put(document);
+        }
+    }
+
+    fn put(&mut self, document: &Document) {
+        match document {
+            Document::Ip(ip) => self.put_ip(ip),
+            Document::Lb(lb) => {
+                self.touch(lb.id);
+                self.by_project.entry(lb.owner.project).or_default().lbs.insert(lb.id);
+                self.lbs.insert(lb.id, Arc::new(lb.clone()));
+            }
+            Document::Frontend(frontend) => {
+                self.touch(frontend.lb);
+                if let Some(before) = self.frontends.insert(frontend.id, Arc::new(frontend.clone())) {
+                    self.frontends_by_backend.remove(&(before.backend, before.id));
+                }
+                self.frontends_by_lb.insert((frontend.lb, frontend.id));
+                self.frontends_by_backend.insert((frontend.backend, frontend.id));
+            }
+            Document::Backend(backend) => {
+                self.touch(backend.lb);
+                self.backends.insert(backend.id, Arc::new(backend.clone()));
+                self.backends_by_lb.insert((backend.lb, backend.id));
+            }
+        }
+    }
+
+    fn put_ip(&mut self, ip: &Ip) {
+        if let Some(before) = self.ips.insert(ip.id, Arc::new(ip.clone())) {
+            self.ips_by_address.remove(&before.address);
+            if let Some(lb) = before.lb {
+                self.ips_by_lb.remove(&(lb, before.id));
+                self.touch(lb);
+            }
+        }
+        self.by_project.entry(ip.owner.project).or_default().ips.insert(ip.id);
+        self.ips_by_address.insert(ip.address, ip.id);
+        if let Some(lb) = ip.lb {
+            self.ips_by_lb.insert((lb, ip.id));
+            self.touch(lb);
+        }
+    }
+
+    fn touch(&mut self, lb: LbId) {
+        self.touched.insert(lb, self.generation);
+    }
+}
+
+/// Each difference as what stood before and what stands after.
+fn pairs<'a, K, V>(
+    differences: impl Iterator<Item = DiffItem<'a, 'a, K, V>>,
+) -> impl Iterator<Item = (Option<&'a V>, Option<&'a V>)>
+where
+    K: 'a,
+    V: 'a,
+{
+    differences.map(|difference| match difference {
+        DiffItem::Add(_, after) => (None, Some(after)),
+        DiffItem::Update { old: (_, before), new: (_, after) } => (Some(before), Some(after)),
+        DiffItem::Remove(_, before) => (Some(before), None),
+    })
+}

@@ -1,0 +1,128 @@
+//! The ledger on SQLite: one file, WAL, a full sync before anything is acknowledged.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use tokio::sync::watch;
+
+use super::files::{Found, Witness, Witnessed, engine as engine_error, prepare};
+use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, engine};
+use crate::model::Generation;
+
+mod schema;
+mod verify;
+
+/// A ledger in a file. While it is open no other process can open it.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    log: Mutex<Log>,
+    head: watch::Sender<Arc<Snapshot>>,
+}
+
+/// What appending needs; the lock around it serializes appends.
+#[derive(Debug)]
+struct Log {
+    connection: Connection,
+    witness: Witness,
+    path: PathBuf,
+    /// A commit failed, and it is not known whether the operation is in the file.
+    uncertain: bool,
+}
+
+impl SqliteLedger {
+    /// Opens a ledger, and verifies every operation in it; an empty one is made if there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::InUse`] when another process has it open; [`LedgerError::NotIntact`] when it is torn or was
+    /// tampered with; an engine error when a file cannot be made, read or written.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let witness = Witness::lock(path)?;
+        let place = verify::Place { path, witness: witness.path() };
+        let witnessed = witness.read().map_err(|what| place.not_intact(Generation(0), what))?;
+        let found = prepare(path)?;
+        if found == Found::Foreign {
+            return Err(place.not_intact(Generation(1), "the file is no Snowshed ledger".to_owned()));
+        }
+        let existed = found == Found::Database;
+        if !existed && let Some(witnessed) = witnessed.filter(|witnessed| witnessed.generation > Generation(0)) {
+            return Err(place.lost(Generation(1), "the file is missing or empty", witnessed));
+        }
+        let connection = schema::open(path, existed, witnessed, &place)?;
+        let snapshot = verify::fold(&connection, &place)?;
+        verify::witnessed(&connection, &snapshot, witnessed, &place)?;
+        // Only now: closing a file that is refused must leave every byte of it for the inquiry.
+        schema::checkpoint_on_close(&connection, true).map_err(engine_error)?;
+        witness.write(Witnessed { generation: snapshot.generation(), hash: snapshot.head() }).map_err(engine_error)?;
+        let log = Log { connection, witness, path: path.to_owned(), uncertain: false };
+        Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)) })
+    }
+}
+
+impl Ledger for SqliteLedger {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.head.borrow())
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.head.subscribe()
+    }
+
+    fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot();
+        let (operation, body) = engine::next(&current, proposal)?;
+        log.write(&operation, &body)?;
+        self.head.send_replace(Arc::new(engine::after(&current, &operation)));
+        Ok(Arc::new(operation))
+    }
+
+    fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = verify::Place { path: &log.path, witness: log.witness.path() };
+        verify::read(&log.connection, after, limit, &place)
+    }
+}
+
+impl Log {
+    fn write(&mut self, operation: &Operation, body: &[u8]) -> Result<(), LedgerError> {
+        if self.uncertain {
+            return Err(engine_error(std::io::Error::other(format!(
+                "an earlier commit to {} failed half-way: restart the agent, which verifies the file",
+                self.path.display()
+            ))));
+        }
+        if let Err(error) = self.insert(operation, body) {
+            // The transaction is rolled back. Whether nothing of it stayed is read, not assumed.
+            let stored = last_hash(&self.connection);
+            self.uncertain =
+                !matches!(stored, Ok(stored) if stored.unwrap_or(ChainHash::GENESIS) == operation.previous);
+            return Err(engine_error(error));
+        }
+        let witnessed = Witnessed { generation: operation.generation, hash: operation.hash };
+        if let Err(error) = self.witness.write(witnessed) {
+            // The operation itself is durable: an older witness only proves less.
+            log::error!("cannot write the ledger's witness {}: {error}", self.witness.path().display());
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, operation: &Operation, body: &[u8]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction
+            .prepare_cached("INSERT INTO operations (generation, previous, hash, body) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![to_sql(operation.generation)?, operation.previous.0, operation.hash.0, body])?;
+        transaction.commit()
+    }
+}
+
+fn last_hash(connection: &Connection) -> rusqlite::Result<Option<ChainHash>> {
+    connection
+        .query_row("SELECT hash FROM operations ORDER BY generation DESC LIMIT 1", [], |row| row.get(0))
+        .optional()
+        .map(|hash| hash.map(ChainHash))
+}
+
+fn to_sql(generation: Generation) -> rusqlite::Result<i64> {
+    i64::try_from(generation.0).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}

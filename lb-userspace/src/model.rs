@@ -1,0 +1,38 @@
+//! What Snowshed knows about: validated domain types, without any wire format.
+//!
+//! `Organization → Project → {Load balancer → {Frontend, Backend → Servers}, Ip}`. Every type is built by parsing:
+//! a value that exists is valid in itself. What needs the rest of the state (references, quotas) is `guard`'s.
+
+pub mod address;
+pub mod backend;
+pub mod document;
+pub mod frontend;
+pub mod health_check;
+pub mod ids;
+pub mod ip;
+pub mod lb;
+pub mod pools;
+pub mod tenancy;
+pub mod text;
+
+pub use backend::{Algorithm, Backend, EmptyPool, Forwarding, Protocol, Server, StickySessions, Weight};
+pub use document::{Document, DocumentKey, Kind, Times};
+pub use frontend::Frontend;
+pub use health_check::{HealthCheck, Probe};
+pub use ids::{BackendId, FrontendId, IpId, LbId, OperationId, OrganizationId, ProjectId};
+pub use ip::Ip;
+pub use lb::{Lb, LbType};
+pub use pools::{Family, Pools};
+pub use tenancy::{Actor, Owner, Scope};
+pub use text::{Invalid, Name, Tags};
+
+/// Number of an operation in the ledger; generation 0 is the empty ledger. Only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl std::fmt::Display for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

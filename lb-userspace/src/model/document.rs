@@ -1,0 +1,126 @@
+//! A document: any resource, as the ledger stores it before and after a change.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Frontend, Ip, Lb};
+
+/// When a resource was made, last changed, and deleted.
+///
+/// A deleted resource is a tombstone: it stays in the ledger and in the snapshot until a planned purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
+}
+
+impl Times {
+    /// Times of something made `now`.
+    #[must_use]
+    pub const fn created(now: Timestamp) -> Self {
+        Self { created_at: now, updated_at: now, deleted_at: None }
+    }
+
+    /// The same, changed `now`.
+    #[must_use]
+    pub const fn updated(self, now: Timestamp) -> Self {
+        Self { updated_at: now, ..self }
+    }
+
+    /// The same, deleted `now`.
+    #[must_use]
+    pub const fn deleted(self, now: Timestamp) -> Self {
+        Self { updated_at: now, deleted_at: Some(now), ..self }
+    }
+
+    /// Whether it is not deleted.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        self.deleted_at.is_none()
+    }
+}
+
+/// Kind of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// [`Ip`].
+    Ip,
+    /// [`Lb`].
+    Lb,
+    /// [`Frontend`].
+    Frontend,
+    /// [`Backend`].
+    Backend,
+}
+
+/// Kind and id of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DocumentKey {
+    /// Kind.
+    pub kind: Kind,
+    /// Id.
+    pub id: uuid::Uuid,
+}
+
+impl Kind {
+    /// The API's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Lb => "lb",
+            Self::Frontend => "frontend",
+            Self::Backend => "backend",
+        }
+    }
+}
+
+impl std::fmt::Display for DocumentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.id)
+    }
+}
+
+/// Any resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "document")]
+pub enum Document {
+    /// A flexible IP.
+    Ip(Ip),
+    /// A load balancer.
+    Lb(Lb),
+    /// A frontend.
+    Frontend(Frontend),
+    /// A backend pool.
+    Backend(Backend),
+}
+
+impl Document {
+    /// Kind and id.
+    #[must_use]
+    pub const fn key(&self) -> DocumentKey {
+        match self {
+            Self::Ip(ip) => DocumentKey { kind: Kind::Ip, id: ip.id.as_uuid() },
+            Self::Lb(lb) => DocumentKey { kind: Kind::Lb, id: lb.id.as_uuid() },
+            Self::Frontend(frontend) => DocumentKey { kind: Kind::Frontend, id: frontend.id.as_uuid() },
+            Self::Backend(backend) => DocumentKey { kind: Kind::Backend, id: backend.id.as_uuid() },
+        }
+    }
+
+    /// Created, updated, deleted.
+    #[must_use]
+    pub const fn times(&self) -> &Times {
+        match self {
+            Self::Ip(ip) => &ip.times,
+            Self::Lb(lb) => &lb.times,
+            Self::Frontend(frontend) => &frontend.times,
+            Self::Backend(backend) => &backend.times,
+        }
+    }
+}

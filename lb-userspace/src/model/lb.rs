@@ -1,0 +1,94 @@
+//! A load balancer: a name, a type, and what is attached to it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, LbId, Name, Owner, Tags, Times};
+
+/// A load balancer. Its addresses, frontends and backends point at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lb {
+    /// Id.
+    pub id: LbId,
+    /// Owner.
+    pub owner: Owner,
+    /// Name; not unique.
+    pub name: Name,
+    /// Free text, at most [`Lb::MAX_DESCRIPTION_CHARS`].
+    pub description: String,
+    /// Labels.
+    pub tags: Tags,
+    /// Quota and rate class.
+    pub kind: LbType,
+    /// Created, updated, deleted.
+    pub times: Times,
+}
+
+impl Lb {
+    /// Most characters of a description.
+    pub const MAX_DESCRIPTION_CHARS: usize = 1024;
+
+    /// A description.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is too long or has control characters other than line breaks and tabs.
+    pub fn parse_description(text: String) -> Result<String, Invalid> {
+        let count = text.chars().count();
+        if count > Self::MAX_DESCRIPTION_CHARS {
+            return Err(Invalid::constraint(format!(
+                "the description has {count} characters; at most {} are allowed",
+                Self::MAX_DESCRIPTION_CHARS
+            )));
+        }
+        if text.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\t')) {
+            return Err(Invalid::format("a description has no control characters other than line breaks and tabs"));
+        }
+        Ok(text)
+    }
+}
+
+/// Types of load balancer on offer (`/lb-types`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LbType {
+    /// `LB-S`.
+    #[default]
+    #[serde(rename = "LB-S")]
+    S,
+    /// `LB-GP-M`.
+    #[serde(rename = "LB-GP-M")]
+    M,
+    /// `LB-GP-L`.
+    #[serde(rename = "LB-GP-L")]
+    L,
+    /// `LB-GP-XL`.
+    #[serde(rename = "LB-GP-XL")]
+    Xl,
+}
+
+impl LbType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::S, Self::M, Self::L, Self::Xl];
+
+    /// The API's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::S => "LB-S",
+            Self::M => "LB-GP-M",
+            Self::L => "LB-GP-L",
+            Self::Xl => "LB-GP-XL",
+        }
+    }
+}
+
+impl std::str::FromStr for LbType {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
+            Invalid::constraint(format!(
+                "`{text}` is no load balancer type: {} are offered",
+                Self::ALL.map(Self::as_str).join(", ")
+            ))
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! What is read at each scrape: the kernel's counters, and the newest state of ledger, health and reconciler.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use tokio::sync::watch;
+
+use lb_common::abi::Reason;
+
+use crate::dataplane::{Counters, Dataplane};
+use crate::health::HealthView;
+use crate::ledger::Snapshot;
+use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
+use crate::reconcile::{Directory, Status};
+
+type Label = (&'static str, String);
+
+/// Where the metrics of an edge are read from.
+pub struct Edge {
+    /// The ledger's snapshots.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What the reconciler last did.
+    pub status: watch::Receiver<Arc<Status>>,
+    /// What the maps should hold.
+    pub tables: watch::Receiver<Arc<Tables>>,
+    /// What the numbers in the maps mean.
+    pub directory: watch::Receiver<Arc<Directory>>,
+    /// What the checkers know.
+    pub health: watch::Receiver<Arc<HealthView>>,
+    /// The maps' counters.
+    pub dataplane: Arc<Mutex<dyn Dataplane>>,
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Edge {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.state(&mut page)?;
+        self.health(&mut page)?;
+        let counters = self.dataplane.lock().unwrap_or_else(PoisonError::into_inner).counters();
+        page.gauge(
+            "snowshed_dataplane_readable",
+            "1 when the maps' counters could be read",
+            [(vec![], i64::from(counters.is_ok()))],
+        )?;
+        match counters {
+            Ok(counters) => self.traffic(&mut page, &counters),
+            Err(error) => {
+                log::error!("metrics: the counters cannot be read: {error}");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Edge {
+    fn state(&self, page: &mut Page<'_>) -> fmt::Result {
+        let status = Arc::clone(&self.status.borrow());
+        let generation = self.snapshots.borrow().generation().0;
+        let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        page.gauge("snowshed_build_info", "The agent's version", [(build, 1)])?;
+        let numbers = [
+            ("snowshed_ledger_generation", "Newest operation of the ledger", generation),
+            ("snowshed_applied_generation", "Operation of the ledger that the maps hold", status.applied_generation),
+            ("snowshed_services", "Services in the maps", status.services as u64),
+            ("snowshed_backends", "Servers in the maps", status.backends as u64),
+            ("snowshed_empty_services", "Services without a usable server", status.empty_services.len() as u64),
+            (
+                "snowshed_reconcile_failing",
+                "1 while the last activation could not apply everything",
+                u64::from(status.last_error.is_some()),
+            ),
+        ];
+        for (name, help, number) in numbers {
+            page.gauge(name, help, [(vec![], signed(number))])?;
+        }
+        page.counter(
+            "snowshed_repairs",
+            "Map entries found altered by somebody else, and repaired",
+            [(vec![], status.repaired)],
+        )?;
+        let mut unresolved: BTreeMap<Unresolved, i64> = BTreeMap::new();
+        for why in status.unresolved.values() {
+            *unresolved.entry(*why).or_default() += 1;
+        }
+        page.gauge(
+            "snowshed_unresolved_next_hops",
+            "Servers that packets cannot be sent to, by reason",
+            unresolved.into_iter().map(|(why, count)| (vec![("reason", word(&why))], count)),
+        )?;
+        let attached = status.attachments.iter().map(|attachment| {
+            (vec![("interface", attachment.interface.clone()), ("mode", attachment.mode.clone())], 1)
+        });
+        page.gauge("snowshed_attached", "Interfaces the XDP program is attached to", attached)
+    }
+
+    fn health(&self, page: &mut Page<'_>) -> fmt::Result {
+        let health = Arc::clone(&self.health.borrow());
+        let all = |is: fn(&crate::health::ServerHealth) -> bool| {
+            let health = Arc::clone(&health);
+            let servers: Vec<_> =
+                health.servers.iter().map(|(server, state)| (server_labels(server), i64::from(is(state)))).collect();
+            servers
+        };
+        page.gauge("snowshed_server_up", "1 when the probes hold the server for up", all(|server| server.up))?;
+        page.gauge("snowshed_server_usable", "1 when traffic may be sent to the server", all(|server| server.usable))?;
+        page.gauge(
+            "snowshed_mass_failure",
+            "1 while so many servers look down that the checker is suspected and their last state is held",
+            [(vec![], i64::from(health.mass_failure.is_some()))],
+        )
+    }
+
+    fn traffic(&self, page: &mut Page<'_>, counters: &Counters) -> fmt::Result {
+        let packets = |reason: &Reason| counters.verdicts.get(&(*reason as u32)).copied().unwrap_or_default();
+        page.counter(
+            "snowshed_verdicts",
+            "Packets by the reason they left the program for",
+            Reason::ALL.iter().map(|reason| (vec![("reason", reason.label().to_owned())], packets(reason))),
+        )?;
+
+        let (directory, tables) = (Arc::clone(&self.directory.borrow()), Arc::clone(&self.tables.borrow()));
+        let services: Vec<_> = directory
+            .services
+            .iter()
+            .map(|(id, address)| {
+                (service_labels(address, &tables), counters.services.get(id).copied().unwrap_or_default())
+            })
+            .collect();
+        let of_services = |pick: fn(&lb_common::abi::ServiceStats) -> u64| {
+            services.iter().map(move |(labels, stats)| (labels.clone(), pick(stats)))
+        };
+        let help = "Packets of a service";
+        page.counter("snowshed_service_packets", help, of_services(|stats| stats.packets))?;
+        page.bytes("snowshed_service", "Bytes of a service, as received", of_services(|stats| stats.bytes))?;
+        let help = "Packets that open a TCP connection to a service";
+        page.counter("snowshed_service_opened", help, of_services(|stats| stats.opened))?;
+
+        let servers: Vec<_> = directory
+            .backends
+            .iter()
+            .map(|(index, server)| (server_labels(server), counters.backends.get(index).copied().unwrap_or_default()))
+            .collect();
+        let of_servers = |pick: fn(&lb_common::abi::BackendStats) -> u64| {
+            servers.iter().map(move |(labels, stats)| (labels.clone(), pick(stats)))
+        };
+        page.counter("snowshed_backend_packets", "Packets sent to a server", of_servers(|stats| stats.packets))?;
+        page.bytes("snowshed_backend", "Bytes sent to a server, as received", of_servers(|stats| stats.bytes))
+    }
+}
+
+/// Writes families of one type each.
+struct Page<'e>(DescriptorEncoder<'e>);
+
+impl Page<'_> {
+    fn counter(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        values: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        self.counters(name, help, None, values)
+    }
+
+    /// A counter of bytes; the unit becomes part of the name.
+    fn bytes(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        values: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        self.counters(name, help, Some(&Unit::Bytes), values)
+    }
+
+    fn counters(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        values: impl IntoIterator<Item = (Vec<Label>, i64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn server_labels(server: &ServerRef) -> Vec<Label> {
+    vec![("backend", server.backend.to_string()), ("server", server.address.to_string())]
+}
+
+fn service_labels(address: &ServiceAddress, tables: &Tables) -> Vec<Label> {
+    let mut labels = vec![
+        ("address", address.address.to_string()),
+        ("port", address.port.to_string()),
+        ("protocol", address.protocol.as_str().to_owned()),
+    ];
+    if let Some(service) = tables.services.get(address) {
+        labels.push(("lb", service.lb.to_string()));
+        labels.push(("frontend", service.frontend.to_string()));
+    }
+    labels
+}
+
+/// The snake-case name of a variant, as in JSON.
+fn word(why: &Unresolved) -> String {
+    serde_json::to_value(why).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Gauges are signed; no count here comes near the limit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,95 @@
+//! The plan: what the maps should hold, as a pure function of snapshot, health and node.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::model::{BackendId, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, Weight};
+
+pub mod node;
+pub mod planner;
+mod score;
+pub mod slots;
+
+pub use node::{NextHop, NextHops, Node, Resolution, Unresolved};
+pub use planner::Planner;
+
+/// A server of a pool: what health is known of and traffic is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ServerRef {
+    /// The pool.
+    pub backend: BackendId,
+    /// The server's address.
+    pub address: IpAddr,
+}
+
+/// Address, port and protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceAddress {
+    /// The VIP.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// `192.0.2.1 80/tcp`.
+impl std::fmt::Display for ServiceAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.address, self.port, self.protocol.as_str())
+    }
+}
+
+/// What the maps of one edge should hold. Persistent maps: the tables after a change share what did not change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Generation of the snapshot.
+    pub generation: Generation,
+    /// Every service.
+    pub services: OrdMap<ServiceAddress, Arc<PlannedService>>,
+    /// Every server that a service refers to.
+    pub servers: OrdMap<ServerRef, PlannedServer>,
+}
+
+/// Addresses that a way is needed to: every server that a service refers to.
+#[must_use]
+pub fn wanted_addresses(tables: &Tables) -> BTreeSet<IpAddr> {
+    tables.servers.keys().map(|server| server.address).collect()
+}
+
+/// A service and its slot table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedService {
+    /// The load balancer, for reports.
+    pub lb: LbId,
+    /// The frontend, for reports.
+    pub frontend: FrontendId,
+    /// What happens when the table is empty.
+    pub on_empty: EmptyPool,
+    /// Hash over the source address only.
+    pub source_affinity: bool,
+    /// Every server of the pool, in ascending order; the table refers to them by position.
+    pub servers: Vec<ServerRef>,
+    /// For each slot the position in `servers`; empty when no server is usable.
+    pub slots: Arc<[u16]>,
+}
+
+/// A server as the data plane needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedServer {
+    /// Port of the server.
+    pub port: u16,
+    /// How packets travel to it.
+    pub forwarding: Forwarding,
+    /// Its share.
+    pub weight: Weight,
+    /// Health holds it for up.
+    pub up: bool,
+    /// It gets no new connections.
+    pub drain: bool,
+    /// The way to it.
+    pub next_hop: Resolution,
+}

@@ -1,0 +1,325 @@
+//! The planner: snapshot, health and node in, tables out. What it remembers only saves work.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use jiff::{SignedDuration, Timestamp};
+
+use super::slots::{self, Candidate};
+use super::{NextHops, Node, PlannedServer, PlannedService, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
+use crate::health::HealthView;
+use crate::ledger::Snapshot;
+use crate::model::{Backend, BackendId, Frontend, Generation, Ip, Lb, LbId, StickySessions, Times};
+
+/// Plans tables, and remembers the last plan: what did not change is not planned again.
+///
+/// Architecture Invariant: the memory is invisible. The same inputs give the same tables, whatever was planned before.
+#[derive(Debug)]
+pub struct Planner {
+    seed: u64,
+    delete_grace: SignedDuration,
+    last: Option<Last>,
+}
+
+/// The inputs of the last plan, and what it gave.
+#[derive(Debug)]
+struct Last {
+    snapshot: Snapshot,
+    down: BTreeSet<ServerRef>,
+    next_hops: Arc<NextHops>,
+    now: Timestamp,
+    /// Ends of grace periods.
+    ends: BTreeSet<(Timestamp, LbId)>,
+    /// What each load balancer contributes.
+    contributions: BTreeMap<LbId, Contribution>,
+    /// Pools by the addresses of their servers.
+    pools_by_address: BTreeSet<(IpAddr, BackendId)>,
+    tables: Arc<Tables>,
+}
+
+/// What a load balancer puts into the tables.
+#[derive(Debug, Default)]
+struct Contribution {
+    services: BTreeMap<ServiceAddress, Arc<PlannedService>>,
+    servers: BTreeMap<ServerRef, PlannedServer>,
+    /// Until when, if it is deleted.
+    ends: Option<Timestamp>,
+}
+
+impl Planner {
+    /// A planner that has planned nothing yet.
+    #[must_use]
+    pub fn new(seed: u64, delete_grace: std::time::Duration) -> Self {
+        let delete_grace = SignedDuration::try_from(delete_grace).unwrap_or(SignedDuration::MAX);
+        Self { seed, delete_grace, last: None }
+    }
+
+    /// The tables that an edge should hold now.
+    pub fn plan(&mut self, snapshot: &Snapshot, health: &HealthView, node: &Node, now: Timestamp) -> Arc<Tables> {
+        let down: BTreeSet<ServerRef> =
+            health.servers.iter().filter(|(_, health)| !health.usable).map(|(server, _)| *server).collect();
+        let view = View { snapshot, down: &down, next_hops: &node.next_hops, now };
+
+        let (mut last, stale) = match self.last.take() {
+            Some(last) => {
+                let stale = last.stale(&view);
+                (last, stale)
+            }
+            None => (Last::empty(), snapshot.lbs().map(|lb| lb.id).collect()),
+        };
+        let contributions: Vec<(LbId, Contribution)> =
+            stale.into_iter().map(|lb| (lb, self.contribution(&view, lb))).collect();
+        let tables = last.tables_after(snapshot.generation(), contributions);
+        if !is_same(&last.tables, &tables) {
+            last.tables = Arc::new(tables);
+        }
+        last.snapshot = snapshot.clone();
+        last.next_hops = Arc::clone(&node.next_hops);
+        last.now = now;
+        last.down = down;
+        let tables = Arc::clone(&last.tables);
+        self.last = Some(last);
+        tables
+    }
+
+    /// When the last plan changes by itself: a grace period ends.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Timestamp> {
+        let last = self.last.as_ref()?;
+        last.ends.iter().map(|(end, _)| *end).find(|end| *end > last.now)
+    }
+
+    fn contribution(&self, view: &View<'_>, id: LbId) -> Contribution {
+        let Some(lb) = view.snapshot.lb(id) else { return Contribution::default() };
+        let ends = lb.times.deleted_at.map(|at| at.checked_add(self.delete_grace).unwrap_or(Timestamp::MAX));
+        let mut contribution = Contribution { ends, ..Contribution::default() };
+        if ends.is_some_and(|end| end <= view.now) {
+            return contribution;
+        }
+        let addresses: Vec<&Arc<Ip>> = view
+            .snapshot
+            .ips_of(id)
+            .filter(|ip| serves(lb, &ip.times))
+            .filter(|ip| view.snapshot.ip_with_address(ip.address).is_some_and(|holder| holder.id == ip.id))
+            .collect();
+        if addresses.is_empty() {
+            return contribution;
+        }
+        let mut pools: BTreeMap<BackendId, Pool> = BTreeMap::new();
+        for frontend in view.snapshot.frontends_of(id).filter(|frontend| serves(lb, &frontend.times)) {
+            let Some(backend) = view.snapshot.backend(frontend.backend) else { continue };
+            if backend.lb != id || !serves(lb, &backend.times) {
+                continue;
+            }
+            let pool = pools.entry(backend.id).or_insert_with(|| self.pool(view, backend));
+            let service = Arc::new(pool.service(lb, frontend, backend));
+            for ip in &addresses {
+                let address = ServiceAddress {
+                    address: ip.address,
+                    port: frontend.inbound_port.get(),
+                    protocol: backend.protocol,
+                };
+                contribution.services.entry(address).or_insert_with(|| Arc::clone(&service));
+            }
+        }
+        let used: BTreeSet<ServerRef> =
+            contribution.services.values().flat_map(|service| service.servers.iter().copied()).collect();
+        let planned = pools.into_values().flat_map(|pool| pool.servers);
+        contribution.servers = planned.filter(|(server, _)| used.contains(server)).collect();
+        contribution
+    }
+
+    fn pool(&self, view: &View<'_>, backend: &Backend) -> Pool {
+        let mut servers: Vec<(ServerRef, PlannedServer)> =
+            backend.servers.iter().map(|server| view.server(backend, server)).collect();
+        servers.sort_unstable_by_key(|(server, _)| *server);
+        servers.dedup_by_key(|(server, _)| *server);
+        if servers.len() > slots::MAX_SERVERS {
+            log::error!("backend {}: only the first {} servers are used", backend.id, slots::MAX_SERVERS);
+            servers.truncate(slots::MAX_SERVERS);
+        }
+        // When every server that is up is drained, there is nowhere else to go: they serve on.
+        let drain_means_away = servers.iter().any(|(_, server)| server.up && !server.drain);
+        let candidates: Vec<Candidate> = servers
+            .iter()
+            .map(|(reference, server)| Candidate {
+                address: reference.address,
+                port: server.port,
+                weight: server.weight.get(),
+                available: server.up && !(server.drain && drain_means_away),
+            })
+            .collect();
+        Pool { slots: slots::table(self.seed, &candidates).into(), servers }
+    }
+}
+
+/// The inputs of one plan.
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    down: &'a BTreeSet<ServerRef>,
+    next_hops: &'a Arc<NextHops>,
+    now: Timestamp,
+}
+
+impl View<'_> {
+    fn server(&self, backend: &Backend, server: &crate::model::Server) -> (ServerRef, PlannedServer) {
+        let reference = ServerRef { backend: backend.id, address: server.address };
+        let next_hop = self.next_hops.get(&server.address).copied();
+        let planned = PlannedServer {
+            port: backend.forward_port.get(),
+            forwarding: backend.forwarding,
+            weight: server.weight,
+            up: !self.down.contains(&reference),
+            drain: server.drain,
+            next_hop: next_hop.unwrap_or(Resolution::Unresolved(Unresolved::Pending)),
+        };
+        (reference, planned)
+    }
+}
+
+/// A pool's servers and table, shared by the frontends in front of it.
+struct Pool {
+    servers: Vec<(ServerRef, PlannedServer)>,
+    slots: Arc<[u16]>,
+}
+
+impl Pool {
+    fn service(&self, lb: &Lb, frontend: &Frontend, backend: &Backend) -> PlannedService {
+        PlannedService {
+            lb: lb.id,
+            frontend: frontend.id,
+            on_empty: backend.on_empty,
+            source_affinity: backend.sticky_sessions == StickySessions::Table,
+            servers: self.servers.iter().map(|(server, _)| *server).collect(),
+            slots: Arc::clone(&self.slots),
+        }
+    }
+}
+
+/// Whether something of a load balancer is served: it is not deleted, or was deleted together with it.
+fn serves(lb: &Lb, times: &Times) -> bool {
+    match (lb.times.deleted_at, times.deleted_at) {
+        (_, None) => true,
+        (Some(lb), Some(part)) => part >= lb,
+        (None, Some(_)) => false,
+    }
+}
+
+impl Last {
+    fn empty() -> Self {
+        Self {
+            snapshot: Snapshot::default(),
+            down: BTreeSet::new(),
+            next_hops: Arc::default(),
+            now: Timestamp::UNIX_EPOCH,
+            ends: BTreeSet::new(),
+            contributions: BTreeMap::new(),
+            pools_by_address: BTreeSet::new(),
+            tables: Arc::default(),
+        }
+    }
+
+    /// Load balancers whose contribution may have changed.
+    fn stale(&self, view: &View<'_>) -> BTreeSet<LbId> {
+        let mut stale = view.snapshot.changed_lbs(&self.snapshot);
+        let (from, to) = (self.now.min(view.now), self.now.max(view.now));
+        if from != to {
+            let first = (from, LbId::from_uuid(uuid::Uuid::nil()));
+            stale.extend(self.ends.range(first..).take_while(|(end, _)| *end <= to).map(|(_, lb)| *lb));
+        }
+        let pool_of = |backend: BackendId| view.snapshot.backend(backend).map(|backend| backend.lb);
+        stale.extend(self.down.symmetric_difference(view.down).filter_map(|server| pool_of(server.backend)));
+        if !Arc::ptr_eq(&self.next_hops, view.next_hops) {
+            for address in differing(&self.next_hops, view.next_hops) {
+                let first = (address, BackendId::from_uuid(uuid::Uuid::nil()));
+                let pools = self.pools_by_address.range(first..).take_while(|(of, _)| *of == address);
+                stale.extend(pools.filter_map(|(_, backend)| pool_of(*backend)));
+            }
+        }
+        stale
+    }
+
+    /// The tables with new contributions in the place of the old ones. What is gone goes first: an address may pass
+    /// from one load balancer to another.
+    fn tables_after(&mut self, generation: Generation, contributions: Vec<(LbId, Contribution)>) -> Tables {
+        let mut tables = Tables { generation, ..Tables::clone(&self.tables) };
+        let mut replaced = Vec::with_capacity(contributions.len());
+        for (lb, new) in contributions {
+            let old = self.contributions.remove(&lb).unwrap_or_default();
+            if let Some(end) = old.ends {
+                self.ends.remove(&(end, lb));
+            }
+            remove_absent(&mut tables.services, &old.services, &new.services);
+            for server in remove_absent(&mut tables.servers, &old.servers, &new.servers) {
+                self.pools_by_address.remove(&(server.address, server.backend));
+            }
+            replaced.push((lb, old, new));
+        }
+        for (lb, old, mut new) in replaced {
+            if let Some(end) = new.ends {
+                self.ends.insert((end, lb));
+            }
+            for (address, service) in &mut new.services {
+                // An unchanged service stays the very same one: whoever follows the tables sees that at a glance.
+                match old.services.get(address) {
+                    Some(before) if before == service => *service = Arc::clone(before),
+                    _ => {
+                        tables.services.insert(*address, Arc::clone(service));
+                    }
+                }
+            }
+            for (server, planned) in &new.servers {
+                if old.servers.get(server) != Some(planned) {
+                    tables.servers.insert(*server, *planned);
+                    self.pools_by_address.insert((server.address, server.backend));
+                }
+            }
+            if !new.services.is_empty() || new.ends.is_some() {
+                self.contributions.insert(lb, new);
+            }
+        }
+        tables
+    }
+}
+
+/// Whether nothing was put into or taken out of the tables.
+fn is_same(before: &Tables, after: &Tables) -> bool {
+    before.generation == after.generation
+        && before.services.ptr_eq(&after.services)
+        && before.servers.ptr_eq(&after.servers)
+}
+
+/// Removes what was there and is no more; returns the keys.
+fn remove_absent<K: Ord + Copy, V: Clone, W>(
+    table: &mut OrdMap<K, V>,
+    old: &BTreeMap<K, W>,
+    new: &BTreeMap<K, W>,
+) -> Vec<K> {
+    let gone: Vec<K> = old.keys().filter(|key| !new.contains_key(key)).copied().collect();
+    for key in &gone {
+        table.remove(key);
+    }
+    gone
+}
+
+/// Addresses whose way differs, by walking both in step.
+fn differing(before: &NextHops, after: &NextHops) -> Vec<IpAddr> {
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    let mut differing = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (Some((before, _)), Some((after, _))) => before.cmp(after),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return differing,
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        if before != after {
+            differing.extend(before.or(after).map(|(address, _)| *address));
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The reconciler: the only writer of the maps. It takes no input: every activation reads the newest snapshot,
+//! health and node and what the kernel really holds, and applies the difference in a safe order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+use jiff::Timestamp;
+use lb_common::abi::{ConfigEntry, ServiceKey, limits};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::dataplane::{Attachment, Dataplane};
+use crate::health::HealthView;
+use crate::ledger::Snapshot;
+use crate::plan::{NextHops, Node, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
+
+mod apply;
+mod audit;
+mod backends;
+mod moves;
+mod run;
+mod services;
+mod takeover;
+
+pub use backends::identity;
+pub use services::{address_of_key, key_of};
+pub use takeover::health_left_in;
+
+use apply::Trouble;
+use backends::Backends;
+use services::Services;
+use takeover::LeftDown;
+
+/// First and longest wait before what failed is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What the reconciler reads, newest value each.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The ledger's snapshots.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What the checkers know.
+    pub health: watch::Receiver<Arc<HealthView>>,
+    /// The ways to the servers.
+    pub next_hops: watch::Receiver<Arc<NextHops>>,
+}
+
+/// How the reconciler works.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What `CONFIG` should hold.
+    pub config: ConfigEntry,
+    /// Key of the slot tables; the same on every edge of a fleet.
+    pub seed: u64,
+    /// How long a deleted load balancer keeps forwarding.
+    pub delete_grace: Duration,
+    /// How long a slot that changed its owner is tracked.
+    pub moving_window: Duration,
+    /// Time between two readings of everything the maps hold; more when a reading takes longer than a hundredth of it.
+    pub audit_interval: Duration,
+    /// How long a backend entry that nothing refers to any more is kept before its index is given away.
+    pub backend_grace: Duration,
+    /// Size of `SERVICES`.
+    pub max_services: u32,
+    /// Size of `BACKENDS`.
+    pub max_backends: u32,
+}
+
+impl Settings {
+    /// The defaults, around a configuration that has none.
+    #[must_use]
+    pub const fn new(config: ConfigEntry) -> Self {
+        Self {
+            config,
+            seed: config.hash_key[0] ^ config.hash_key[1],
+            delete_grace: Duration::from_secs(15 * 60),
+            moving_window: Duration::from_secs(3600),
+            audit_interval: Duration::from_secs(1),
+            backend_grace: Duration::from_secs(5),
+            max_services: limits::MAX_SERVICES,
+            max_backends: limits::MAX_BACKENDS,
+        }
+    }
+}
+
+/// Follows the sources and makes the maps hold what the plan says.
+pub struct Reconciler<D> {
+    dataplane: D,
+    settings: Settings,
+    sources: Sources,
+    planner: Planner,
+    /// The newest snapshot that was seen; an older one is never gone back to.
+    snapshot: Arc<Snapshot>,
+    /// The health that was last planned with.
+    health: Arc<HealthView>,
+    /// What the maps should hold.
+    tables: Arc<Tables>,
+    /// The maps were read once.
+    is_adopted: bool,
+    /// What the maps hold, as last written or observed; `None` is not known.
+    config: Option<ConfigEntry>,
+    egress: Option<BTreeSet<u32>>,
+    backends: Backends,
+    services: Services,
+    left_down: LeftDown,
+    /// Services and servers that have to be looked at.
+    dirty: BTreeSet<ServiceKey>,
+    dirty_servers: BTreeSet<ServerRef>,
+    audit_every: Duration,
+    audited_at: Option<Timestamp>,
+    backoff: Duration,
+    unresolved: BTreeMap<ServerRef, Unresolved>,
+    empty: BTreeSet<ServiceAddress>,
+    status: Status,
+    publisher: Publisher,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+struct Publisher {
+    status: watch::Sender<Arc<Status>>,
+    tables: watch::Sender<Arc<Tables>>,
+    directory: watch::Sender<Arc<Directory>>,
+}
+
+/// Which service and which server the numbers in the maps mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// By index into `SERVICE_STATS`.
+    pub services: OrdMap<u32, ServiceAddress>,
+    /// By index into `BACKENDS` and `BACKEND_STATS`.
+    pub backends: OrdMap<u32, ServerRef>,
+}
+
+/// Who wants to know how long things took.
+pub trait Observer: Send + Sync {
+    /// An activation ended.
+    fn activated(&self, took: Duration, has_failed: bool);
+
+    /// A server's change of health reached the maps this long after the probe that decided it.
+    fn health_applied(&self, since_probe: Duration);
+}
+
+/// What an activation asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// When the next one is due, if no source changes before.
+    pub next: Timestamp,
+    /// Everything the maps hold was read.
+    pub is_audited: bool,
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// A reconciler that has not read anything yet.
+    pub fn new(dataplane: D, sources: Sources, settings: Settings) -> Self {
+        Self {
+            dataplane,
+            sources,
+            planner: Planner::new(settings.seed, settings.delete_grace),
+            snapshot: Arc::default(),
+            health: Arc::default(),
+            tables: Arc::default(),
+            is_adopted: false,
+            config: None,
+            egress: None,
+            backends: Backends::new(settings.max_backends, settings.backend_grace),
+            services: Services::new(settings.max_services),
+            left_down: LeftDown::default(),
+            dirty: BTreeSet::new(),
+            dirty_servers: BTreeSet::new(),
+            audit_every: settings.audit_interval,
+            audited_at: None,
+            backoff: BACKOFF.0,
+            unresolved: BTreeMap::new(),
+            empty: BTreeSet::new(),
+            status: Status::default(),
+            publisher: Publisher {
+                status: watch::Sender::default(),
+                tables: watch::Sender::default(),
+                directory: watch::Sender::default(),
+            },
+            observer: None,
+            settings,
+        }
+    }
+
+    /// Tells an observer how long things take.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// What was last done; changes after every activation.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.publisher.status.subscribe()
+    }
+
+    /// What the maps should hold: the next-hop watcher follows it.
+    #[must_use]
+    pub fn tables(&self) -> watch::Receiver<Arc<Tables>> {
+        self.publisher.tables.subscribe()
+    }
+
+    /// What the numbers in the maps mean: metrics follow it.
+    #[must_use]
+    pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
+        self.publisher.directory.subscribe()
+    }
+
+    /// Reads the newest of every source, plans, and writes what differs. Reads everything the maps hold at the first
+    /// activation and every [`Settings::audit_interval`] from then on.
+    pub fn activate(&mut self, now: Timestamp) -> Activation {
+        let mut trouble = Trouble::default();
+        self.read_sources(now, &mut trouble);
+        let mut is_audited = false;
+        if self.is_adopted {
+            // Changes first: they do not wait for the audit.
+            self.apply(now, &mut trouble);
+        }
+        let is_due = |at: Timestamp| now.duration_since(at).unsigned_abs() >= self.audit_every;
+        if self.audited_at.is_none_or(is_due) || !self.is_adopted {
+            is_audited = true;
+            let is_first = !self.is_adopted;
+            match self.audit(now) {
+                Ok(()) => self.audited_at = Some(now),
+                Err(error) => trouble.note(|| describe(&error)),
+            }
+            if self.is_adopted {
+                if is_first {
+                    // What was found tells which servers the agent before held for down.
+                    self.read_sources(now, &mut trouble);
+                }
+                self.apply(now, &mut trouble);
+            }
+        }
+        let next = self.conclude(now, &trouble);
+        Activation { next, is_audited }
+    }
+
+    fn read_sources(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        let snapshot = Arc::clone(&self.sources.snapshots.borrow_and_update());
+        let (seen, offered) = (self.snapshot.generation(), snapshot.generation());
+        if offered >= seen {
+            self.snapshot = snapshot;
+        } else {
+            trouble.note(|| {
+                format!("the ledger went back from generation {seen} to {offered}: generation {seen} is kept")
+            });
+        }
+        let health = Arc::clone(&self.sources.health.borrow_and_update());
+        self.health = self.left_down.complete(health);
+        let node = Node { next_hops: Arc::clone(&self.sources.next_hops.borrow_and_update()) };
+        let tables = self.planner.plan(&self.snapshot, &self.health, &node, now);
+        if !Arc::ptr_eq(&tables, &self.tables) {
+            self.note_differences(&tables);
+            self.tables = tables;
+            self.publisher.tables.send_replace(Arc::clone(&self.tables));
+        }
+    }
+
+    /// Notes what has to be looked at to get from the last plan to the next.
+    fn note_differences(&mut self, next: &Tables) {
+        let last = Arc::clone(&self.tables);
+        for difference in last.services.diff(&next.services) {
+            let (address, after) = match difference {
+                DiffItem::Add(address, after) | DiffItem::Update { new: (address, after), .. } => {
+                    (address, Some(after))
+                }
+                DiffItem::Remove(address, _) => (address, None),
+            };
+            self.dirty.insert(key_of(address));
+            if after.is_some_and(|service| service.slots.is_empty()) {
+                self.empty.insert(*address);
+            } else {
+                self.empty.remove(address);
+            }
+        }
+        for difference in last.servers.diff(&next.servers) {
+            match difference {
+                DiffItem::Add(server, planned) => self.note_server(*server, planned),
+                DiffItem::Update { old: (server, before), new: (_, planned) } => {
+                    if before.port != planned.port {
+                        self.backends.release(*server, before.port);
+                    }
+                    self.note_server(*server, planned);
+                }
+                DiffItem::Remove(server, before) => {
+                    self.backends.release(*server, before.port);
+                    self.dirty_servers.remove(server);
+                    self.unresolved.remove(server);
+                }
+            }
+        }
+    }
+
+    fn note_server(&mut self, server: ServerRef, planned: &PlannedServer) {
+        self.dirty_servers.insert(server);
+        match planned.next_hop {
+            Resolution::Resolved(_) => self.unresolved.remove(&server),
+            Resolution::Unresolved(why) => self.unresolved.insert(server, why),
+        };
+    }
+
+    /// Publishes the status; returns when to look again.
+    fn conclude(&mut self, now: Timestamp, trouble: &Trouble) -> Timestamp {
+        let after = |wait: Duration| now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        let mut next = self.audited_at.map_or(now, |at| at.checked_add(self.audit_every).unwrap_or(Timestamp::MAX));
+        let error = trouble.sentence();
+        if let Some(error) = error.as_ref().filter(|error| self.status.last_error.as_ref() != Some(*error)) {
+            log::error!("{error}; trying again until it works");
+        }
+        self.status.last_error = error;
+        if self.status.last_error.is_some() {
+            next = after(self.backoff);
+            self.backoff = (self.backoff * 2).min(BACKOFF.1);
+        } else {
+            self.backoff = BACKOFF.0;
+            if self.status.applied_at.is_none() || self.status.applied_generation != self.tables.generation.0 {
+                self.status.applied_generation = self.tables.generation.0;
+                self.status.applied_at = Some(now);
+            }
+        }
+        let changes = [self.planner.next_change(), self.services.next_change(), self.backends.next_change()];
+        // What is due by now was tried; if it failed, the backoff counts.
+        next = changes.into_iter().flatten().filter(|at| *at > now).fold(next, Timestamp::min).max(now);
+
+        self.status.services = self.services.held.len();
+        self.status.backends = self.backends.len();
+        self.status.unresolved = self.unresolved.iter().map(|(server, why)| (server.address, *why)).collect();
+        self.status.empty_services = self.empty.iter().map(ServiceAddress::to_string).collect();
+        self.publisher.status.send_replace(Arc::new(self.status.clone()));
+        let (services, backends) = (&self.services.directory, &self.backends.directory);
+        self.publisher.directory.send_if_modified(|directory| {
+            let is_same = directory.services.ptr_eq(services) && directory.backends.ptr_eq(backends);
+            if !is_same {
+                *directory = Arc::new(Directory { services: services.clone(), backends: backends.clone() });
+            }
+            !is_same
+        });
+        next
+    }
+}
+
+/// An error with its sources.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// What the reconciler last did; published after every activation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Generation of the ledger that the maps hold; every lower one is applied too.
+    pub applied_generation: u64,
+    /// When that was reached.
+    pub applied_at: Option<Timestamp>,
+    /// Services in the maps.
+    pub services: usize,
+    /// Backend entries in the maps.
+    pub backends: usize,
+    /// Servers whose next hop is not known, and why.
+    pub unresolved: BTreeMap<IpAddr, Unresolved>,
+    /// Services without a usable server: `address port/protocol`.
+    pub empty_services: Vec<String>,
+    /// Map entries found altered by somebody else, and repaired, since the agent started.
+    pub repaired: u64,
+    /// The last repairs, newest last, at most 32.
+    pub repairs: Vec<Repair>,
+    /// Why the last activation failed; it is tried again.
+    pub last_error: Option<String>,
+    /// Where the program is attached.
+    pub attachments: Vec<Attachment>,
+}
+
+/// Something somebody else did to the maps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// When it was found.
+    pub at: Timestamp,
+    /// The map.
+    pub map: String,
+    /// What was found and what was done.
+    pub what: String,
+}

@@ -1,0 +1,234 @@
+//! The writes, in an order in which no packet ever meets a table that points at nothing: configuration, egress,
+//! backends, services published, services removed, backends freed.
+//!
+//! A write that fails does not stop the others; what it was to do stays noted and is tried again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lb_common::abi::{ServiceKey, names};
+
+use super::moves::Table;
+use super::services::{HeldService, address_of_key, flags_of, shown};
+use super::{Reconciler, backends, describe};
+use crate::dataplane::{Dataplane, DataplaneError, Publish};
+use crate::plan::{PlannedService, ServerRef};
+
+/// What went wrong in one activation.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    count: usize,
+    first: Option<String>,
+}
+
+impl Trouble {
+    pub(super) fn note(&mut self, what: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.is_none() {
+            self.first = Some(what());
+        }
+    }
+
+    /// The first, and how many more; `None` when nothing went wrong.
+    pub(super) fn sentence(&self) -> Option<String> {
+        let first = self.first.clone()?;
+        Some(if self.count == 1 { first } else { format!("{first} (and {} more)", self.count - 1) })
+    }
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Writes everything that is noted as different.
+    pub(super) fn apply(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        self.apply_config(trouble);
+        self.want_servers(now, trouble);
+        let egress = self.backends.egress();
+        let grown = self.egress.iter().flatten().chain(&egress).copied().collect();
+        self.apply_egress(grown, trouble);
+        let are_backends_written = self.write_backends(trouble);
+
+        self.dirty.extend(self.services.settling(now));
+        for key in std::mem::take(&mut self.dirty) {
+            let planned = address_of_key(&key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone);
+            let result = match planned {
+                Some(planned) => self.publish(key, &planned, now),
+                None => self.remove(&key),
+            };
+            if let Err(error) = result {
+                trouble.note(|| format!("service {}: {error}", shown(&key)));
+                self.dirty.insert(key);
+            }
+        }
+
+        if !self.backends.end_unreferenced().is_empty() {
+            self.write_backends(trouble);
+        }
+        self.free_backends(now, trouble);
+        if are_backends_written {
+            self.apply_egress(self.backends.egress(), trouble);
+        }
+    }
+
+    fn apply_config(&mut self, trouble: &mut Trouble) {
+        if self.config == Some(self.settings.config) {
+            return;
+        }
+        match self.dataplane.set_config(&self.settings.config) {
+            Ok(()) => self.config = Some(self.settings.config),
+            Err(error) => trouble.note(|| describe(&error)),
+        }
+    }
+
+    fn apply_egress(&mut self, interfaces: std::collections::BTreeSet<u32>, trouble: &mut Trouble) {
+        if self.egress.as_ref() == Some(&interfaces) {
+            return;
+        }
+        match self.dataplane.set_egress(&interfaces) {
+            Ok(()) => self.egress = Some(interfaces),
+            Err(error) => trouble.note(|| describe(&error)),
+        }
+    }
+
+    fn want_servers(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        for server in std::mem::take(&mut self.dirty_servers) {
+            let Some(planned) = self.tables.servers.get(&server) else { continue };
+            if let Err(exhausted) = self.backends.want(server, planned, now) {
+                trouble.note(|| {
+                    let full = DataplaneError::Full {
+                        map: names::BACKENDS,
+                        capacity: exhausted.capacity,
+                        setting: "dataplane.max_backends",
+                    };
+                    format!("server {}: {}", server.address, describe(&full))
+                });
+                self.dirty_servers.insert(server);
+            }
+        }
+    }
+
+    /// Returns whether every entry is as it should be.
+    fn write_backends(&mut self, trouble: &mut Trouble) -> bool {
+        let mut is_complete = true;
+        for index in self.backends.unwritten.clone() {
+            let Some(entry) = self.backends.entry(index) else { continue };
+            match self.dataplane.write_backend(index, entry) {
+                Ok(()) => self.backends.written(index),
+                Err(error) => {
+                    is_complete = false;
+                    trouble.note(|| describe(&error));
+                }
+            }
+        }
+        is_complete
+    }
+
+    fn free_backends(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        for index in self.backends.due_to_free(now) {
+            match self.dataplane.write_backend(index, &backends::FREE) {
+                Ok(()) => self.backends.freed(index),
+                Err(error) => trouble.note(|| describe(&error)),
+            }
+        }
+    }
+
+    fn publish(&mut self, key: ServiceKey, planned: &PlannedService, now: Timestamp) -> Result<(), Refused> {
+        let held = self.services.held.get(&key);
+        let generation = self.tables.generation.0;
+        if let Some(held) = held.filter(|held| held.generation > generation) {
+            return Err(Refused::Newer { map: held.generation, ledger: generation });
+        }
+        let owners = self.owners(planned)?;
+        let before = held.map_or_else(Table::default, |held| {
+            let is_over = held.settles_at.is_some_and(|at| at <= now);
+            if is_over { held.table.settled() } else { held.table.clone() }
+        });
+        let table = before.advance(&owners, |index| self.backends.standing(index));
+        let flags = flags_of(planned);
+        if let Some(held) = held
+            && held.in_map
+            && held.flags == flags
+            && held.table == table
+        {
+            return Ok(());
+        }
+        let settles_at = match held.and_then(|held| held.settles_at) {
+            _ if !table.is_moving() => None,
+            Some(at) if table == before => Some(at),
+            _ => Some(now.checked_add(self.settings.moving_window).unwrap_or(Timestamp::MAX)),
+        };
+        let known = held.map(|held| held.id).filter(|id| *id < self.services.capacity());
+        let id = known.or_else(|| self.services.take_id()).ok_or_else(|| DataplaneError::Full {
+            map: names::SERVICES,
+            capacity: self.services.capacity(),
+            setting: "dataplane.max_services",
+        })?;
+        let publish = Publish { id, flags, slots: &table.slots, previous: &table.previous, generation };
+        if let Err(error) = self.dataplane.publish_service(&key, &publish) {
+            if known.is_none() {
+                self.services.give_back_id(id);
+            }
+            return Err(error.into());
+        }
+        let references = table.references();
+        self.backends.refer(&references);
+        if let Some(held) = self.services.held.get(&key) {
+            self.backends.unrefer(&held.references);
+        }
+        let held = HeldService { id, flags, generation, table, references, in_map: true, settles_at };
+        self.services.put(key, held);
+        Ok(())
+    }
+
+    /// The backend index of each slot.
+    fn owners(&self, planned: &PlannedService) -> Result<Vec<u32>, Refused> {
+        let mut indexes: HashMap<u16, u32> = HashMap::with_capacity(planned.servers.len().min(1024));
+        let mut owners = Vec::with_capacity(planned.slots.len());
+        for &position in planned.slots.iter() {
+            let index = match indexes.get(&position) {
+                Some(&index) => index,
+                None => {
+                    let server = planned.servers.get(usize::from(position)).ok_or(Refused::NoServer(position))?;
+                    let index = self.index_of(*server).ok_or(Refused::NotWritten(*server))?;
+                    indexes.insert(position, index);
+                    index
+                }
+            };
+            owners.push(index);
+        }
+        Ok(owners)
+    }
+
+    fn index_of(&self, server: ServerRef) -> Option<u32> {
+        let planned = self.tables.servers.get(&server)?;
+        self.backends.index_in_map(server, planned.port)
+    }
+
+    fn remove(&mut self, key: &ServiceKey) -> Result<(), Refused> {
+        let Some(held) = self.services.held.get(key) else { return Ok(()) };
+        let generation = self.tables.generation.0;
+        if held.generation > generation {
+            return Err(Refused::Newer { map: held.generation, ledger: generation });
+        }
+        self.dataplane.remove_service(key)?;
+        if let Some(held) = self.services.remove(key) {
+            self.backends.unrefer(&held.references);
+        }
+        Ok(())
+    }
+}
+
+/// Why a service was left as it was.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(
+        "the maps hold a table of generation {map}, the ledger is at {ledger}: an older ledger never overwrites a \
+         newer table. Restore the newer ledger, or take the forwarding off with `snowshed detach`"
+    )]
+    Newer { map: u64, ledger: u64 },
+    #[error("the entry of server {} is not written yet", .0.address)]
+    NotWritten(ServerRef),
+    #[error("the plan refers to server number {0}, which it does not have")]
+    NoServer(u16),
+    #[error("{}", describe(.0))]
+    Dataplane(#[from] DataplaneError),
+}

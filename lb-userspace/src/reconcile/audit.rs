@@ -1,0 +1,128 @@
+//! The audit: everything the maps hold against what was written. At the first one there is nothing to compare with:
+//! what is found is adopted.
+
+use jiff::Timestamp;
+use lb_common::abi::names;
+
+use super::services::shown;
+use super::takeover::LeftDown;
+use super::{Reconciler, Repair};
+use crate::dataplane::{Dataplane, DataplaneError, Observed};
+
+/// Repairs kept for the status.
+const REPAIRS: usize = 32;
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Reads everything. What differs from what was written is noted: the next application repairs it.
+    pub(super) fn audit(&mut self, now: Timestamp) -> Result<(), DataplaneError> {
+        let observed = self.dataplane.observe()?;
+        if self.is_adopted {
+            self.compare(&observed, now);
+        } else {
+            self.adopt(&observed, now);
+            self.is_adopted = true;
+        }
+        let repaired = self.dataplane.ensure_attached();
+        self.status.attachments = self.dataplane.attachments();
+        for what in repaired? {
+            self.repair(now, "attachment", what);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, observed: &Observed, now: Timestamp) {
+        self.left_down = LeftDown::new(observed, &self.snapshot, now);
+        self.config = observed.config;
+        self.egress = Some(observed.egress.clone());
+        for (index, entry) in &observed.backends {
+            self.backends.adopt(*index, *entry);
+        }
+        let settles_at = now.checked_add(self.settings.moving_window).unwrap_or(Timestamp::MAX);
+        for (key, service) in &observed.services {
+            let references = self.services.adopt(*key, service, settles_at);
+            self.backends.refer(&references);
+            self.dirty.insert(*key);
+        }
+    }
+
+    fn compare(&mut self, observed: &Observed, now: Timestamp) {
+        if self.config.is_some() && self.config != observed.config {
+            self.config = None;
+            self.repair(now, names::CONFIG, "was altered; written again".to_owned());
+        }
+        if self.egress.as_ref().is_some_and(|egress| *egress != observed.egress) {
+            self.egress = None;
+            let found: Vec<String> = observed.egress.iter().map(u32::to_string).collect();
+            self.repair(now, names::EGRESS, format!("held [{}]; written again", found.join(", ")));
+        }
+        self.compare_backends(observed, now);
+        self.compare_services(observed, now);
+    }
+
+    fn compare_backends(&mut self, observed: &Observed, now: Timestamp) {
+        let altered: Vec<(u32, bool)> = self
+            .backends
+            .settled()
+            .filter_map(|(index, entry)| {
+                let found = observed.backends.get(&index);
+                (found != Some(entry)).then(|| (index, found.is_some_and(|found| found.identity == entry.identity)))
+            })
+            .collect();
+        for (index, is_same_server) in altered {
+            self.backends.mark_altered(index, is_same_server);
+            let what = match observed.backends.get(&index) {
+                None => "was zeroed",
+                Some(_) if is_same_server => "was altered",
+                Some(_) => "was given to somebody else",
+            };
+            self.repair(now, names::BACKENDS, format!("entry {index} {what}; written again"));
+        }
+        for (index, entry) in &observed.backends {
+            if !self.backends.is_held(*index) {
+                self.backends.adopt(*index, *entry);
+                self.repair(now, names::BACKENDS, format!("entry {index} was not written by the agent; freed"));
+            }
+        }
+    }
+
+    fn compare_services(&mut self, observed: &Observed, now: Timestamp) {
+        let mut altered = Vec::new();
+        for (key, held) in &mut self.services.held {
+            if !held.in_map {
+                continue;
+            }
+            let what = match observed.services.get(key) {
+                None => "was deleted; published again",
+                Some(found) if !held.is(found) => "was altered; published again",
+                Some(_) => continue,
+            };
+            held.in_map = false;
+            altered.push((*key, what));
+        }
+        for (key, found) in &observed.services {
+            if !self.services.held.contains_key(key) {
+                let references = self.services.adopt(*key, found, now);
+                self.backends.refer(&references);
+                if let Some(held) = self.services.held.get_mut(key) {
+                    // It did not come from a ledger, whatever it says.
+                    held.generation = 0;
+                    held.in_map = false;
+                }
+                altered.push((*key, "was not written by the agent; removed"));
+            }
+        }
+        for (key, what) in altered {
+            self.dirty.insert(key);
+            self.repair(now, names::SERVICES, format!("{} {what}", shown(&key)));
+        }
+    }
+
+    fn repair(&mut self, at: Timestamp, map: &str, what: String) {
+        log::warn!("{map}: {what}");
+        self.status.repaired += 1;
+        if self.status.repairs.len() == REPAIRS {
+            self.status.repairs.remove(0);
+        }
+        self.status.repairs.push(Repair { at, map: map.to_owned(), what });
+    }
+}

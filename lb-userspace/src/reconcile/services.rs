@@ -1,0 +1,176 @@
+//! Published services: ids, tables, and when their moving slots settle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imbl::OrdMap;
+use jiff::Timestamp;
+use lb_common::abi::service::flags;
+use lb_common::abi::{ServiceKey, address_of, ip_of};
+
+use super::moves::Table;
+use crate::dataplane::ObservedService;
+use crate::model::{EmptyPool, Protocol};
+use crate::plan::{PlannedService, ServiceAddress};
+
+/// The key of a service in the maps.
+#[must_use]
+pub fn key_of(service: &ServiceAddress) -> ServiceKey {
+    ServiceKey {
+        address: address_of(service.address),
+        port: service.port.to_be_bytes(),
+        protocol: service.protocol.number(),
+        pad: 0,
+    }
+}
+
+/// The service of a key; `None` for a key that no plan can have.
+#[must_use]
+pub fn address_of_key(key: &ServiceKey) -> Option<ServiceAddress> {
+    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.number() == key.protocol)?;
+    let address = ServiceAddress { address: ip_of(key.address), port: u16::from_be_bytes(key.port), protocol };
+    (key_of(&address) == *key).then_some(address)
+}
+
+/// The key as people read it.
+pub(super) fn shown(key: &ServiceKey) -> String {
+    address_of_key(key).map_or_else(|| format!("{key:?}"), |address| address.to_string())
+}
+
+/// `flags` of a service's entry.
+pub(super) fn flags_of(planned: &PlannedService) -> u32 {
+    let reject = if planned.on_empty == EmptyPool::Reject { flags::EMPTY_REJECT } else { 0 };
+    let affinity = if planned.source_affinity { flags::SOURCE_AFFINITY } else { 0 };
+    reject | affinity
+}
+
+/// The services that the map holds, as last written or observed.
+#[derive(Debug)]
+pub(super) struct Services {
+    capacity: u32,
+    pub(super) held: BTreeMap<ServiceKey, HeldService>,
+    ids: BTreeSet<u32>,
+    next_id: u32,
+    settling: BTreeSet<(Timestamp, ServiceKey)>,
+    /// For metrics and reports.
+    pub(super) directory: OrdMap<u32, ServiceAddress>,
+}
+
+/// A service in the map.
+#[derive(Clone, Debug)]
+pub(super) struct HeldService {
+    pub(super) id: u32,
+    pub(super) flags: u32,
+    pub(super) generation: u64,
+    pub(super) table: Table,
+    /// Backend indexes that were counted for this table.
+    pub(super) references: Vec<u32>,
+    /// The map holds exactly this.
+    pub(super) in_map: bool,
+    /// When its moving slots settle.
+    pub(super) settles_at: Option<Timestamp>,
+}
+
+impl HeldService {
+    /// Whether the map holds exactly this.
+    pub(super) fn is(&self, observed: &ObservedService) -> bool {
+        let entry = &observed.entry;
+        (entry.id, entry.flags, entry.generation) == (self.id, self.flags, self.generation)
+            && entry.slots_len as usize == self.table.slots.len()
+            && entry.previous_len as usize == self.table.previous.len()
+            && *observed.slots == *self.table.slots
+            && *observed.previous == *self.table.previous
+    }
+}
+
+impl Services {
+    pub(super) fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            held: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            next_id: 0,
+            settling: BTreeSet::new(),
+            directory: OrdMap::new(),
+        }
+    }
+
+    /// Takes over a service that somebody else wrote. Returns the backend indexes it refers to.
+    pub(super) fn adopt(&mut self, key: ServiceKey, observed: &ObservedService, settles_at: Timestamp) -> Vec<u32> {
+        let found = Table { slots: observed.slots.as_slice().into(), previous: observed.previous.as_slice().into() };
+        let table = found.sane();
+        let references = found.references();
+        let entry = &observed.entry;
+        let id = if entry.id < self.capacity && self.ids.insert(entry.id) { Some(entry.id) } else { self.take_id() };
+        let mut held = HeldService {
+            id: id.unwrap_or(u32::MAX),
+            flags: entry.flags,
+            generation: entry.generation,
+            settles_at: table.is_moving().then_some(settles_at),
+            table,
+            references: references.clone(),
+            in_map: true,
+        };
+        held.in_map = held.is(observed);
+        self.put(key, held);
+        references
+    }
+
+    /// Notes what the map holds from now on.
+    pub(super) fn put(&mut self, key: ServiceKey, held: HeldService) {
+        self.forget_settling(&key);
+        if let Some(before) = self.held.get(&key).filter(|before| before.id != held.id) {
+            self.directory.remove(&before.id);
+        }
+        if let Some(at) = held.settles_at {
+            self.settling.insert((at, key));
+        }
+        if let Some(address) = address_of_key(&key) {
+            self.directory.insert(held.id, address);
+        }
+        self.held.insert(key, held);
+    }
+
+    /// The service is gone from the map.
+    pub(super) fn remove(&mut self, key: &ServiceKey) -> Option<HeldService> {
+        self.forget_settling(key);
+        let held = self.held.remove(key)?;
+        self.give_back_id(held.id);
+        Some(held)
+    }
+
+    /// An id that no service has; `None` when there is none. Ids are reused as late as possible: counters go by them.
+    pub(super) fn take_id(&mut self) -> Option<u32> {
+        for _ in 0..=self.ids.len() {
+            let id = self.next_id % self.capacity.max(1);
+            self.next_id = id + 1;
+            if id < self.capacity && self.ids.insert(id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back_id(&mut self, id: u32) {
+        self.ids.remove(&id);
+        self.directory.remove(&id);
+    }
+
+    pub(super) const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Services whose moving slots settle now.
+    pub(super) fn settling(&self, now: Timestamp) -> Vec<ServiceKey> {
+        self.settling.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect()
+    }
+
+    pub(super) fn next_change(&self) -> Option<Timestamp> {
+        self.settling.first().map(|(at, _)| *at)
+    }
+
+    fn forget_settling(&mut self, key: &ServiceKey) {
+        if let Some(at) = self.held.get(key).and_then(|held| held.settles_at) {
+            self.settling.remove(&(at, *key));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! `cargo xtask bench dataplane`: nanoseconds per packet of the load balancer, beside its yardsticks, in one run.
+//!
+//! Two veth ends in a network namespace of this process. The generator runs on live frames of `BPF_PROG_TEST_RUN` and
+//! sends them out of one end; the program under test is attached to the other in native mode and sends them back, where
+//! they are dropped. The kernel itself takes the time of each program run (`kernel.bpf_stats_enabled`); what an empty
+//! program takes is the cost of taking it. Programs and numbers of flows take turns, round after round, and medians
+//! count: other work on the machine then weighs on all alike.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench speaks to its user, and stops where it cannot go on"
+)]
+
+#[path = "dataplane/lab.rs"]
+mod lab;
+#[path = "dataplane/programs.rs"]
+mod programs;
+#[path = "dataplane/report.rs"]
+mod report;
+
+use programs::Program;
+use report::Row;
+
+const FLOWS: [u32; 4] = [1, 1_000, 100_000, 1_000_000];
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let (rounds, packets) = if quick { (3, 200_000) } else { (9, 1_000_000) };
+    let mut lab = lab::Lab::new();
+    let mut programs = Program::all(&lab);
+    // Times of (program, flows), one per round.
+    let mut times = vec![[const { Vec::<f64>::new() }; FLOWS.len()]; programs.len()];
+    for _ in 0..rounds {
+        for (column, flows) in FLOWS.into_iter().enumerate() {
+            for (row, program) in programs.iter_mut().enumerate() {
+                // Once around the flows first: caches and tables are then as they stay.
+                lab.run(program, flows, packets / 4);
+                times[row][column].push(lab.run(program, flows, packets));
+            }
+        }
+    }
+    let medians = times.iter().map(|columns| columns.clone().map(report::median)).collect::<Vec<_>>();
+    let mut rows = Vec::new();
+    for (program, columns) in programs.iter().zip(&medians) {
+        for (column, flows) in FLOWS.into_iter().enumerate() {
+            rows.push(Row::new(program, flows, columns[column], medians[0][column]));
+        }
+    }
+    report::print(&rows);
+    report::write(&rows);
+}

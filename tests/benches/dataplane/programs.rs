@@ -1,0 +1,142 @@
+//! The programs that are measured, each with its maps filled for the same service: 100 servers, one slot table.
+
+use std::path::PathBuf;
+
+use aya::maps::{Array, HashMap};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::backend::{mode, state};
+use lb_common::abi::{ABI_VERSION, BackendEntry, ConfigEntry, ServiceEntry, ServiceKey, Slot, mapped_v4, names};
+
+use crate::lab::Lab;
+
+/// Address and port of the service.
+pub const SERVICE: ([u8; 4], u16) = ([192, 0, 2, 1], 443);
+const SERVERS: u32 = 100;
+/// The length that the planner gives a service of 100 servers.
+const SLOTS: u32 = 16_381;
+
+/// A loaded program.
+pub struct Program {
+    pub name: &'static str,
+    pub mode: &'static str,
+    function: &'static str,
+    ebpf: Ebpf,
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+#[expect(unsafe_code, reason = "plain data without padding")]
+// SAFETY: only used with `repr(C)` types without implicit padding.
+unsafe impl<T: Copy + 'static> Pod for Plain<T> {}
+
+impl Program {
+    /// The empty program first: the others are measured over it.
+    pub fn all(lab: &Lab) -> Vec<Self> {
+        vec![
+            Self::of_bench("empty", "none", "empty"),
+            Self::of_bench("xdp_tx_floor", "none", "send_back"),
+            Self::minimal(lab),
+            Self::product(lab),
+        ]
+    }
+
+    pub fn xdp(&mut self) -> &mut Xdp {
+        self.ebpf.program_mut(self.function).unwrap().try_into().unwrap()
+    }
+
+    fn of_bench(name: &'static str, mode: &'static str, function: &'static str) -> Self {
+        let ebpf = EbpfLoader::new().load_file(objects().join("bench.o")).unwrap();
+        let mut program = Self { name, mode, function, ebpf };
+        program.xdp().load().unwrap();
+        program
+    }
+
+    /// `lb-ebpf/src/bin/bench/minimal.rs`.
+    fn minimal(lab: &Lab) -> Self {
+        let mut program = Self::of_bench("minimal_encapsulator", "ipip", "minimal");
+        let [edge, generator] = lab.macs;
+        let (address, port) = SERVICE;
+        let mut services = HashMap::<_, [u8; 8], [u32; 2]>::try_from(program.map("MINIMAL_SERVICES")).unwrap();
+        let key = [&address[..], &port.to_be_bytes(), &17u16.to_ne_bytes()].concat();
+        services.insert(<[u8; 8]>::try_from(key).unwrap(), [0, SLOTS], 0).unwrap();
+        let mut slots = Array::try_from(program.map("MINIMAL_SLOTS")).unwrap();
+        for slot in 0..SLOTS {
+            slots.set(slot, owner(slot), 0).unwrap();
+        }
+        let mut servers = Array::<_, [u8; 16]>::try_from(program.map("MINIMAL_SERVERS")).unwrap();
+        for server in 0..SERVERS {
+            let bytes = [&[10, 1, 0, server as u8][..], &generator, &edge].concat();
+            servers.set(server, <[u8; 16]>::try_from(bytes).unwrap(), 0).unwrap();
+        }
+        program
+    }
+
+    /// The product, at its default map sizes.
+    fn product(lab: &Lab) -> Self {
+        let ebpf = EbpfLoader::new().load_file(objects().join("snowshed.o")).unwrap();
+        let mut program = Self { name: "snowshed", mode: "ipip", function: names::PROGRAM, ebpf };
+        program.xdp().load().unwrap();
+        let [edge, generator] = lab.macs;
+        let (address, port) = SERVICE;
+        let config = ConfigEntry {
+            hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+            outer_source_v6: [0xfd; 16],
+            outer_source_v4: [172, 16, 0, 0],
+            abi_version: ABI_VERSION,
+        };
+        Array::try_from(program.map(names::CONFIG)).unwrap().set(0, Plain(config), 0).unwrap();
+        let key = ServiceKey { address: mapped_v4(address), port: port.to_be_bytes(), protocol: 17, pad: 0 };
+        let entry = ServiceEntry {
+            id: 1,
+            flags: 0,
+            slots_offset: 0,
+            slots_len: SLOTS,
+            previous_offset: 0,
+            previous_len: 0,
+            generation: 1,
+        };
+        HashMap::try_from(program.map(names::SERVICES)).unwrap().insert(Plain(key), Plain(entry), 0).unwrap();
+        let mut slots = Array::try_from(program.map(names::SLOTS)).unwrap();
+        for slot in 0..SLOTS {
+            slots.set(slot, Plain(Slot::to_backend(owner(slot))), 0).unwrap();
+        }
+        let mut backends = Array::try_from(program.map(names::BACKENDS)).unwrap();
+        for server in 0..SERVERS {
+            let entry = BackendEntry {
+                address: mapped_v4([10, 1, 0, server as u8]),
+                next_hop_mac: generator,
+                vlan_outer: [0; 2],
+                source_mac: edge,
+                vlan_inner: [0; 2],
+                ifindex: lab.edge,
+                mtu: 1500,
+                port: port.to_be_bytes(),
+                mode: mode::IPIP,
+                state: state::UP | state::RESOLVED | state::V4,
+                pad: [0; 2],
+                generation: 1,
+                identity: u64::from(server) + 1,
+            };
+            backends.set(server, Plain(entry), 0).unwrap();
+        }
+        program
+    }
+
+    fn map(&mut self, name: &str) -> &mut aya::maps::Map {
+        self.ebpf.map_mut(name).unwrap()
+    }
+}
+
+/// Which server owns a slot: all alike, in no order.
+fn owner(slot: u32) -> u32 {
+    slot.wrapping_mul(0x9e37_79b1) % SERVERS
+}
+
+/// Directory of the objects: `SNOWSHED_EBPF_DIR`, or the committed ones.
+pub fn objects() -> PathBuf {
+    std::env::var_os("SNOWSHED_EBPF_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/objects")), PathBuf::from)
+}

@@ -1,0 +1,114 @@
+//! `apply` against the API: made, unchanged, changed, pruned, stopped half-way and taken up again.
+
+use lb_userspace::cli::failure::Exit;
+
+use crate::harness::{Agent, Reconciler, WEB};
+
+#[test]
+fn a_second_apply_says_unchanged_and_changes_nothing() {
+    let agent = Agent::empty(Reconciler::Works);
+    let first = agent.type_in("apply -f - --wait", WEB);
+    assert_eq!(first.exit, Exit::Ok, "{first:?}");
+    for line in ["+ lb web: created", "+ web: backend web: created", "+ web: frontend http: created"] {
+        assert!(first.out.contains(line), "{first:?}");
+    }
+    let made = agent.generation();
+    let second = agent.type_in("apply -f -", WEB);
+    assert_eq!(second.exit, Exit::Ok, "{second:?}");
+    assert!(second.out.lines().all(|line| line.ends_with("unchanged")), "{second:?}");
+    assert_eq!(agent.generation(), made, "the second run wrote something");
+}
+
+#[test]
+fn a_dry_run_shows_the_difference_and_changes_nothing() {
+    let agent = Agent::empty(Reconciler::Works);
+    let dry = agent.type_in("apply -f - --dry-run", WEB);
+    assert!(dry.exit == Exit::Differs && dry.out.contains("+ lb web: create"), "{dry:?}");
+    assert_eq!(agent.generation(), 0);
+    assert_eq!(agent.type_in("apply -f -", WEB).exit, Exit::Ok);
+    assert_eq!(agent.type_in("apply -f - --dry-run", WEB).exit, Exit::Ok);
+    let before = agent.generation();
+    let dry = agent.type_in("apply -f - --dry-run", &WEB.replace("weight: 3", "weight: 9"));
+    assert!(dry.exit == Exit::Differs && dry.out.contains("server 10.0.0.5: weight 3 → weight 9"), "{dry:?}");
+    assert_eq!(agent.generation(), before);
+}
+
+#[test]
+fn the_example_becomes_a_load_balancer_and_its_ports_can_move() {
+    let agent = Agent::empty(Reconciler::Works);
+    let example = include_str!("../../../examples/web.yaml");
+    let file = agent.file("web.yaml", example);
+    let apply = format!("apply -f {} -o json", file.display());
+    let ran = agent.typed(&apply);
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    assert_eq!(agent.typed("lb get web -o json").json()["ip"].as_array().map(Vec::len), Some(2));
+    agent.file(
+        "web.yaml",
+        &example.replace("_port: 80 ", "_port: 8080 ").replace("inbound_port: 80\n", "inbound_port: 8080\n"),
+    );
+    let ran = agent.typed(&apply);
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    assert_eq!(agent.typed("frontend get http --lb web -o json").json()["inbound_port"], 8080);
+    assert!(
+        agent.typed(&apply).json()[0]["steps"].as_array().unwrap().iter().all(|step| step["action"] == "unchanged")
+    );
+}
+
+#[test]
+fn what_the_file_no_longer_names_goes_only_with_prune() {
+    let agent = Agent::with_web();
+    let less = "{name: web, ips: [ipv4]}";
+    let before = agent.generation();
+    let ran = agent.type_in("apply -f -", less);
+    assert!(ran.exit == Exit::Ok && ran.out.contains("not in the file, stays"), "{ran:?}");
+    assert_eq!(agent.generation(), before);
+    let ran = agent.type_in("apply -f - --prune", less);
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    let lb = agent.typed("lb get web -o json").json();
+    assert_eq!((&lb["frontend_count"], &lb["backend_count"]), (&0.into(), &0.into()));
+    assert_eq!(lb["ip"].as_array().map(Vec::len), Some(1));
+    assert!(agent.typed("ip list").out.contains("2001:db8::1"), "a detached address stays reserved");
+}
+
+#[test]
+fn nothing_is_sent_when_anything_in_any_file_is_wrong() {
+    let agent = Agent::empty(Reconciler::Works);
+    let good = agent.file("good.yaml", WEB);
+    let bad = agent.file("bad.yaml", "name: other\nbackend: []\n");
+    let ran = agent.typed(&format!("apply -f {} -f {}", good.display(), bad.display()));
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.err.contains("bad.yaml:2:1: unknown key `backend`; did you mean `backends`?"), "{ran:?}");
+    let twice = agent.typed(&format!("apply -f {0} -f {0}", good.display()));
+    assert!(twice.exit == Exit::Usage && twice.err.contains("described twice"), "{twice:?}");
+    for empty in ["", "---\n", "# nothing\n"] {
+        let ran = agent.type_in("apply -f -", empty);
+        assert!(ran.exit == Exit::Usage && ran.err.contains("there is no load balancer in it"), "{empty:?}: {ran:?}");
+    }
+    assert_eq!(agent.generation(), 0);
+}
+
+#[test]
+fn a_failure_half_way_says_what_was_done_and_the_next_run_goes_on() {
+    let agent = Agent::empty(Reconciler::Works);
+    // The quota of the test's agent is four load balancers: the fifth is refused.
+    let five: String =
+        (1..=5).map(|number| WEB.replace("name: web\nips", &format!("name: web{number}\nips")) + "---\n").collect();
+    let ran = agent.type_in("apply -f -", &five);
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.contains("web5: lb web5: ") && ran.err.contains("12 of 15 changes were made"), "{ran:?}");
+    assert_eq!(agent.typed("lb delete web1 --yes").exit, Exit::Ok);
+    let four: String = five.split_inclusive("---\n").skip(1).collect();
+    let ran = agent.type_in("apply -f -", &four);
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    assert!(ran.out.contains("= lb web2: unchanged") && ran.out.contains("+ lb web5: created"), "{ran:?}");
+}
+
+#[test]
+fn several_load_balancers_of_one_name_are_not_guessed_between() {
+    let agent = Agent::empty(Reconciler::Works);
+    for _ in 0..2 {
+        agent.typed("lb create --name web");
+    }
+    let ran = agent.type_in("apply -f -", WEB);
+    assert!(ran.exit == Exit::Usage && ran.err.contains("2 lbs are named `web`"), "{ran:?}");
+}

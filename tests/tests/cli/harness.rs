@@ -1,0 +1,181 @@
+//! An agent's API over a ledger in memory, on a Unix socket in a directory of its own, and the command line against it.
+
+use std::ffi::OsString;
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use lb_userspace::api::{Context, Explain, ExplainError, Token, Tokens, router};
+use lb_userspace::cli::failure::Exit;
+use lb_userspace::cli::terminal::{Buffer, Terminal};
+use lb_userspace::guard::Limits;
+use lb_userspace::health::HealthView;
+use lb_userspace::ledger::Ledger;
+use lb_userspace::ledger::memory::MemoryLedger;
+use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
+use lb_userspace::plan::ServiceAddress;
+use lb_userspace::reconcile::Status;
+use tokio::sync::watch;
+
+const TOKEN: &str = "the-token-of-the-test";
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub exit: Exit,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// The result as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// An agent without a data plane.
+pub struct Agent {
+    ledger: Arc<MemoryLedger>,
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Whether changes reach the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciler {
+    /// At once.
+    Works,
+    /// Never.
+    Stands,
+}
+
+impl Agent {
+    /// An agent without any load balancer.
+    pub fn empty(reconciler: Reconciler) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(MemoryLedger::new());
+        let (status, status_seen) = watch::channel(Status::default());
+        let mut snapshots = ledger.subscribe();
+        runtime.spawn(async move {
+            while snapshots.changed().await.is_ok() {
+                let generation = snapshots.borrow_and_update().generation().0;
+                if reconciler == Reconciler::Works {
+                    status.send_modify(|status| status.applied_generation = generation);
+                }
+            }
+        });
+        let owner = Owner { organization: OrganizationId::new(), project: ProjectId::new() };
+        let (_, health) = watch::channel(Arc::new(HealthView::default()));
+        let context = Context {
+            ledger: ledger.clone(),
+            status: status_seen,
+            health,
+            limits: Limits { lbs_per_project: 4, ..Limits::default() },
+            pools: Pools::new(["192.0.2.0/24", "2001:db8::/120"].map(|network| network.parse().unwrap())),
+            zone: "fr-par-1".to_owned(),
+            tokens: Tokens::new([Token::from_secret("test", TOKEN, owner)]),
+            clock: Arc::new(Timestamp::now),
+            metrics: Arc::new(String::new),
+            explain: Arc::new(NoMaps),
+        };
+        let socket = directory.path().join("snowshed.sock");
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::UnixListener::bind(socket).unwrap()
+        };
+        runtime.spawn(async move { axum::serve(listener, router(context)).await });
+        Self { ledger, directory, _runtime: runtime }
+    }
+
+    /// An agent with the load balancer of [`WEB`].
+    pub fn with_web() -> Self {
+        let agent = Self::empty(Reconciler::Works);
+        let ran = agent.type_in("apply -f -", WEB);
+        assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+        agent
+    }
+
+    /// Number of changes that were made.
+    pub fn generation(&self) -> u64 {
+        self.ledger.snapshot().generation().0
+    }
+
+    /// Path of a file beside the socket, with this content.
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Runs a command of words parted by blanks.
+    pub fn typed(&self, command: &str) -> Ran {
+        self.type_in(command, "")
+    }
+
+    /// Runs a command of words parted by blanks, with this on its standard input.
+    pub fn type_in(&self, command: &str, input: &str) -> Ran {
+        let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        self.start(&self.with_connection("", &args), input, false)
+    }
+
+    /// Runs a command of words parted by blanks on a terminal, where this is typed.
+    pub fn answer(&self, command: &str, input: &str) -> Ran {
+        let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        self.start(&self.with_connection("", &args), input, true)
+    }
+
+    /// Runs a command against this agent without the flag `left_out` that says where it is or who asks.
+    pub fn run_without(&self, left_out: &str, args: &[String]) -> Ran {
+        self.start(&self.with_connection(left_out, args), "", false)
+    }
+
+    fn with_connection(&self, left_out: &str, args: &[String]) -> Vec<String> {
+        let mut all = args.to_vec();
+        if left_out != "--socket" {
+            all.push(format!("--socket={}", self.directory.path().join("snowshed.sock").display()));
+        }
+        if left_out != "--token" && left_out != "--token-file" {
+            all.push(format!("--token={TOKEN}"));
+        }
+        all
+    }
+
+    fn start(&self, args: &[String], input: &str, interactive: bool) -> Ran {
+        let (out, err) = (Buffer::default(), Buffer::default());
+        let mut terminal = Terminal::new(out.clone(), err.clone(), Cursor::new(input.to_owned()));
+        terminal.interactive = interactive;
+        let args = std::iter::once("snowshed").chain(args.iter().map(String::as_str)).map(OsString::from);
+        let exit = lb_userspace::cli::run(args, &mut terminal);
+        Ran { exit, out: out.text(), err: err.text() }
+    }
+}
+
+/// A load balancer `web` with the addresses 192.0.2.1 and 2001:db8::1.
+pub const WEB: &str = "
+name: web
+ips: [ipv4, ipv6]
+frontends:
+  - { name: http, inbound_port: 80, backend: web }
+backends:
+  - name: web
+    forward_port: 80
+    servers: [{ address: 10.0.0.5, weight: 3 }, { address: 10.0.0.6 }]
+    health_check: { interval: 1s, http: { uri: /healthz } }
+";
+
+struct NoMaps;
+
+impl Explain for NoMaps {
+    fn explain(
+        &self,
+        client: std::net::SocketAddr,
+        _: ServiceAddress,
+    ) -> BoxFuture<'_, Result<serde_json::Value, ExplainError>> {
+        async move { Err(ExplainError::NotFound(format!("nothing is known of {client}"))) }.boxed()
+    }
+}

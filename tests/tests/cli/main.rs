@@ -1,0 +1,8 @@
+//! The command line against a real agent's API, without privileges or a kernel: what is typed, what is shown, how it ends.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that unwraps fails with the value")]
+
+mod apply;
+mod harness;
+mod nouns;
+mod wrong_values;

@@ -1,0 +1,191 @@
+//! Each noun: create, get, list, update, delete, against the API.
+
+use lb_userspace::cli::failure::Exit;
+
+use crate::harness::{Agent, Ran, Reconciler};
+
+fn ok(ran: Ran) -> Ran {
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+    ran
+}
+
+#[test]
+fn a_load_balancer_is_made_shown_listed_changed_and_deleted() {
+    let agent = Agent::empty(Reconciler::Works);
+    let made = ok(agent.typed("lb create --name shop --description hello --tag a --tag b --ipv6 -o json")).json();
+    assert_eq!((&made["name"], &made["description"], &made["tags"][1]), (&"shop".into(), &"hello".into(), &"b".into()));
+    assert_eq!(made["ip"].as_array().map(Vec::len), Some(2), "{made}");
+
+    let shown = ok(agent.typed("lb get shop"));
+    assert!(shown.out.contains("192.0.2.1, 2001:db8::1"), "{shown:?}");
+    let listed = ok(agent.typed("lb list"));
+    assert!(listed.out.contains("NAME") && listed.out.contains("shop"), "{listed:?}");
+    assert!(ok(agent.typed("lb list --tag other")).out.is_empty());
+
+    let id = made["id"].as_str().unwrap();
+    let changed = ok(agent.typed(&format!("lb update {id} --name store --no-tags -o json"))).json();
+    assert_eq!((&changed["name"], &changed["description"]), (&"store".into(), &"hello".into()), "the rest stays");
+    assert_eq!(changed["tags"].as_array().map(Vec::len), Some(0));
+
+    ok(agent.typed("lb delete store --yes"));
+    assert_eq!(agent.typed("lb get store").exit, Exit::NotFound, "lists hide it");
+    let gone = ok(agent.typed(&format!("lb get {id} -o yaml")));
+    assert!(gone.out.contains("status: to_delete"), "{gone:?}");
+}
+
+#[test]
+fn an_ip_is_reserved_attached_detached_and_given_back() {
+    let agent = Agent::with_web();
+    let ip = ok(agent.typed("ip create --address 192.0.2.77 --tag spare --reverse a.example -o json")).json();
+    assert_eq!((&ip["ip_address"], &ip["reverse"]), (&"192.0.2.77".into(), &"a.example".into()));
+    assert!(ok(agent.typed("ip list --tag spare")).out.contains("192.0.2.77"));
+    assert!(!ok(agent.typed("ip list --family ipv6")).out.contains("192.0.2.77"));
+
+    ok(agent.typed("lb create --name bare --no-ipv4"));
+    let attached = ok(agent.typed("ip update 192.0.2.77 --lb bare -o json")).json();
+    assert!(attached["lb_id"].is_string(), "{attached}");
+    assert_eq!(attached["tags"][0], "spare", "what is not given stays");
+    let refused = agent.typed("ip delete 192.0.2.77 --yes");
+    assert_eq!(refused.exit, Exit::Refused, "an attached address is in use: {refused:?}");
+    assert!(ok(agent.typed("ip update 192.0.2.77 --detach -o json")).json()["lb_id"].is_null());
+    ok(agent.typed("ip delete 192.0.2.77 --yes"));
+    assert_eq!(agent.typed("ip get 192.0.2.77").exit, Exit::NotFound);
+}
+
+#[test]
+fn a_backend_and_a_frontend_are_made_shown_listed_changed_and_deleted() {
+    let agent = Agent::with_web();
+    let backend = ok(agent.typed(
+        "backend create --lb web --name dns --protocol udp --forward-port 53 --server 10.0.0.7,weight=2 --server fd00::8,drain \
+         --check-port 8053 --check-interval 500ms --check-timeout 300ms --sticky-sessions table --on-empty drop -o json",
+    ))
+    .json();
+    assert_eq!((&backend["forward_protocol"], &backend["on_empty"]), (&"udp".into(), &"drop".into()), "{backend}");
+    assert_eq!(backend["servers"][1]["drain"], true);
+    assert_eq!(
+        (&backend["health_check"]["port"], &backend["health_check"]["check_delay"]),
+        (&8053.into(), &500.into())
+    );
+
+    let frontend =
+        ok(agent.typed("frontend create --lb web --name dns --inbound-port 53 --backend dns -o json")).json();
+    assert_eq!(frontend["backend"]["name"], "dns");
+    assert!(ok(agent.typed("frontend list --lb web")).out.contains("udp"));
+    assert!(ok(agent.typed("backend list --lb web")).out.contains("tcp on port 8053, every 500 ms within 300 ms"));
+
+    let changed =
+        ok(agent.typed("backend update dns --lb web --check http --check-uri /ready --on-empty reject -o json")).json();
+    assert_eq!(
+        (&changed["on_empty"], &changed["sticky_sessions"]),
+        (&"reject".into(), &"table".into()),
+        "the rest stays"
+    );
+    assert_eq!(changed["health_check"]["http_config"]["uri"], "/ready");
+    assert_eq!(changed["health_check"]["check_delay"], 500, "the rest of the check stays");
+    let changed = ok(agent.typed("frontend update dns --lb web --name names --timeout-client 5m -o json")).json();
+    assert_eq!((&changed["name"], &changed["inbound_port"]), (&"names".into(), &53.into()));
+    assert_eq!(changed["timeout_client"], 300_000);
+
+    let refused = agent.typed("backend delete dns --lb web --yes");
+    assert_eq!(refused.exit, Exit::Refused, "a frontend uses it: {refused:?}");
+    ok(agent.typed("frontend delete names --lb web --yes"));
+    ok(agent.typed("backend delete dns --lb web --yes"));
+    assert_eq!(agent.typed("frontend get names --lb web").exit, Exit::NotFound);
+}
+
+#[test]
+fn a_server_is_added_shown_listed_changed_drained_and_removed() {
+    let agent = Agent::with_web();
+    for (add, remove) in [("add", "remove"), ("create", "delete")] {
+        let pool = "--lb web --backend web";
+        let server = ok(agent.typed(&format!("server {add} {pool} 10.0.0.9 --weight 7 -o json"))).json();
+        assert_eq!(server, serde_json::json!({"address": "10.0.0.9", "weight": 7, "drain": false}));
+        let again = agent.typed(&format!("server {add} {pool} 10.0.0.9"));
+        assert!(again.exit == Exit::Usage && again.err.contains("already"), "{again:?}");
+        let drained = ok(agent.typed(&format!("server update {pool} 10.0.0.9 --drain -o json"))).json();
+        assert_eq!((&drained["weight"], &drained["drain"]), (&7.into(), &true.into()));
+        let back = ok(agent.typed(&format!("server update {pool} 10.0.0.9 --drain=false --weight 2 -o json"))).json();
+        assert_eq!((&back["weight"], &back["drain"]), (&2.into(), &false.into()));
+        let listed = ok(agent.typed(&format!("server list {pool} -o json"))).json();
+        assert_eq!(listed.as_array().map(Vec::len), Some(3), "the others stay: {listed}");
+        assert_eq!(listed[0]["weight"], 3, "the others keep their weight: {listed}");
+        ok(agent.typed(&format!("server {remove} {pool} 10.0.0.9 --yes")));
+        assert_eq!(agent.typed(&format!("server get {pool} 10.0.0.9")).exit, Exit::NotFound);
+    }
+}
+
+#[test]
+fn an_ambiguous_name_lists_the_candidates_and_an_id_decides() {
+    let agent = Agent::empty(Reconciler::Works);
+    let ids = [(), ()].map(|()| {
+        let lb = ok(agent.typed("lb create --name twin -o json")).json();
+        lb["id"].as_str().unwrap().to_owned()
+    });
+    let ran = agent.typed("lb get twin");
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ids.iter().all(|id| ran.err.contains(id)), "{ran:?}");
+    ok(agent.typed(&format!("lb delete {} --yes", ids[0])));
+    assert!(ok(agent.typed("lb get twin -o json")).out.contains(&ids[1]));
+}
+
+#[test]
+fn deleting_asks_and_more_than_one_needs_its_count() {
+    let agent = Agent::with_web();
+    ok(agent.typed("lb create --name other"));
+    let before = agent.generation();
+    for (command, exit, says) in [
+        ("lb delete web", Exit::Usage, "add --yes"),
+        ("lb delete web other", Exit::Usage, "add --expect-count 2"),
+        ("lb delete web other --yes", Exit::Usage, "add --expect-count 2"),
+        ("lb delete web other --expect-count 1", Exit::Usage, "but 2 would be deleted"),
+        ("lb delete web no-such --expect-count 2", Exit::NotFound, "no-such"),
+    ] {
+        let ran = agent.typed(command);
+        assert!(ran.exit == exit && ran.err.contains(says), "{command}: {ran:?}");
+    }
+    for (command, typed) in [("lb delete web", "n\n"), ("lb delete web", ""), ("lb delete web other", "y\n")] {
+        let ran = agent.answer(command, typed);
+        assert!(ran.exit == Exit::Error && ran.err.contains("nothing was deleted"), "{command}: {ran:?}");
+    }
+    assert_eq!(agent.generation(), before, "nothing was deleted so far");
+    let ran = ok(agent.answer("lb delete web other web", "2\n"));
+    assert!(ran.err.contains("deleted lb web") && ran.err.contains("deleted lb other"), "{ran:?}");
+    assert!(ok(agent.typed("lb list -o json")).json().as_array().unwrap().is_empty());
+}
+
+#[test]
+fn refusals_end_with_their_own_exit_code() {
+    let agent = Agent::with_web();
+    for name in ["b", "c", "d"] {
+        ok(agent.typed(&format!("lb create --name {name}")));
+    }
+    let before = agent.generation();
+    let over = agent.typed("lb create --name e");
+    assert!(over.exit == Exit::Refused && over.err.contains("4"), "the quota is 4: {over:?}");
+    let zone = agent.typed("lb list --zone nl-ams-1");
+    assert!(zone.exit == Exit::Usage && zone.err.contains("it serves `fr-par-1`"), "{zone:?}");
+    let taken = agent.typed("ip create --address 198.51.100.1");
+    assert_eq!(taken.exit, Exit::Usage, "outside the pools: {taken:?}");
+    assert_eq!(agent.typed("explain 198.51.100.7:1000 192.0.2.1:80").exit, Exit::NotFound);
+    assert_eq!(agent.generation(), before);
+}
+
+#[test]
+fn waiting_ends_when_the_maps_hold_the_change_or_the_time_is_over() {
+    let works = Agent::empty(Reconciler::Works);
+    ok(works.typed("lb create --name web --wait --timeout 30s"));
+    let stands = Agent::empty(Reconciler::Stands);
+    let ran = stands.typed("lb create --name web --wait --timeout 50ms");
+    assert_eq!(ran.exit, Exit::TimedOut);
+    assert!(ran.err.contains("generation 0 of 1"), "{ran:?}");
+    assert_eq!(stands.generation(), 1, "the change is recorded all the same");
+}
+
+#[test]
+fn lists_are_read_to_their_last_page() {
+    let agent = Agent::with_web();
+    for _ in 0..101 {
+        ok(agent.typed("ip create"));
+    }
+    assert_eq!(ok(agent.typed("ip list -o json")).json().as_array().map(Vec::len), Some(103));
+}

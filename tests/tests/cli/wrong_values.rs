@@ -1,0 +1,183 @@
+//! Every argument of every command refuses a wrong value: it says what is allowed, and nothing is changed.
+
+use lb_userspace::cli::failure::Exit;
+
+use crate::harness::Agent;
+
+/// A valid invocation of every command that has no commands of its own, with as many arguments as are needed.
+const COMMANDS: &[(&str, &[&str])] = &[
+    ("lb create", &["--name", "new"]),
+    ("lb get", &["<lb>", "web"]),
+    ("lb list", &[]),
+    ("lb update", &["<lb>", "web", "--name", "other"]),
+    ("lb delete", &["<lbs>", "web", "--yes", ""]),
+    ("ip create", &[]),
+    ("ip get", &["<ip>", "192.0.2.1"]),
+    ("ip list", &[]),
+    ("ip update", &["<ip>", "192.0.2.1", "--reverse", "a.example"]),
+    ("ip delete", &["<ips>", "192.0.2.1", "--yes", ""]),
+    ("frontend create", &["--lb", "web", "--name", "new", "--inbound-port", "81", "--backend", "web"]),
+    ("frontend get", &["<frontend>", "http", "--lb", "web"]),
+    ("frontend list", &["--lb", "web"]),
+    ("frontend update", &["<frontend>", "http", "--lb", "web", "--name", "other"]),
+    ("frontend delete", &["<frontends>", "http", "--lb", "web", "--yes", ""]),
+    ("backend create", &["--lb", "web", "--name", "new", "--forward-port", "81"]),
+    ("backend get", &["<backend>", "web", "--lb", "web"]),
+    ("backend list", &["--lb", "web"]),
+    ("backend update", &["<backend>", "web", "--lb", "web", "--name", "other"]),
+    ("backend delete", &["<backends>", "web", "--lb", "web", "--yes", ""]),
+    ("server add", &["--lb", "web", "--backend", "web", "<address>", "10.0.0.9"]),
+    ("server get", &["--lb", "web", "--backend", "web", "<address>", "10.0.0.5"]),
+    ("server list", &["--lb", "web", "--backend", "web"]),
+    ("server update", &["--lb", "web", "--backend", "web", "<address>", "10.0.0.5", "--weight", "2"]),
+    ("server remove", &["--lb", "web", "--backend", "web", "<addresses>", "10.0.0.5", "--yes", ""]),
+    ("apply", &["--file", EXAMPLE]),
+    ("status", &[]),
+    ("explain", &["<client>", "198.51.100.7:1000", "<service>", "192.0.2.1:80"]),
+    ("completion", &["<shell>", "bash"]),
+    ("backend attach", &["--iface", "nosuch0", "--vip", "192.0.2.10"]),
+    ("backend detach", &["--iface", "nosuch0"]),
+    ("backend status", &[]),
+    ("detach", &["--pin-dir", "/nonexistent", "--yes", ""]),
+    ("agent", &["--config", "/nonexistent", "--check", ""]),
+];
+
+/// A wrong value for every argument, by its name: the same name means the same thing everywhere, save where a
+/// command stands before it.
+const WRONG: &[(&str, &str, Exit, &str)] = &[
+    (
+        "--socket",
+        "/nonexistent/socket",
+        Exit::Error,
+        "there is no socket at /nonexistent/socket: is the agent running?",
+    ),
+    ("--url", "https://192.0.2.1", Exit::Usage, "http://127.0.0.1:PORT or http://[::1]:PORT is expected"),
+    ("--token", "wrong", Exit::NotAuthorized, "the token is not known"),
+    ("--token-file", "/nonexistent/token", Exit::Usage, "the token file /nonexistent/token cannot be read"),
+    ("--zone", "fr/par", Exit::Usage, "lower-case letters, digits and hyphens"),
+    ("--output", "xml", Exit::Usage, "[possible values: table, json, yaml]"),
+    ("--timeout", "30", Exit::Usage, "a number with its unit, for example 500ms, 30s"),
+    ("--name", " x", Exit::Usage, "no control characters and no blanks at its ends"),
+    ("--description", LONG, Exit::Usage, "at most 1024 are allowed"),
+    ("--tag", "", Exit::Usage, "a tag has 1 to 128 characters"),
+    ("--type", "XXL", Exit::Usage, "LB-S, LB-GP-M, LB-GP-L, LB-GP-XL are offered"),
+    ("--ip", "web", Exit::Usage, "give its id (a UUID) or its address"),
+    ("--project", "mine", Exit::Usage, "a UUID such as"),
+    ("--expect-count", "0", Exit::Usage, "0 is not in 1.."),
+    ("--lb", "", Exit::Usage, "a name is needed: 1 to 255 characters"),
+    ("--backend", "", Exit::Usage, "a name is needed: 1 to 255 characters"),
+    ("--reverse", "-a..b", Exit::Usage, "is not a DNS name, such as www.example.com"),
+    ("--address", "0.0.0.0", Exit::Usage, "no address of a single machine"),
+    ("--family", "ipv5", Exit::Usage, "[possible values: ipv4, ipv6]"),
+    ("--inbound-port", "65536", Exit::Usage, "a number from 1 to 65535 is expected"),
+    ("--forward-port", "0", Exit::Usage, "a number from 1 to 65535 is expected"),
+    ("--timeout-client", "soon", Exit::Usage, "a number with its unit"),
+    ("--timeout-server", "1us", Exit::Usage, "not a whole number of milliseconds"),
+    ("--protocol", "sctp", Exit::Usage, "tcp or udp"),
+    ("--server", "10.0.0.5,heavy", Exit::Usage, "ADDRESS[,weight=1..65535][,drain]"),
+    ("--sticky-sessions", "cookie", Exit::Usage, "[possible values: none, table]"),
+    ("--on-empty", "wait", Exit::Usage, "[possible values: reject, drop]"),
+    ("--check", "icmp", Exit::Usage, "[possible values: tcp, http]"),
+    ("--check-port", "http", Exit::Usage, "a number from 1 to 65535 is expected"),
+    ("--check-interval", "5", Exit::Usage, "a number with its unit"),
+    ("--check-timeout", "5 parsecs", Exit::Usage, "a number with its unit"),
+    ("--check-fall", "0", Exit::Usage, "invalid value '0'"),
+    ("--check-rise", "256", Exit::Usage, "invalid value '256'"),
+    ("--check-uri", "healthz", Exit::Usage, "it begins with / and has no blanks"),
+    ("--check-method", "get", Exit::Usage, "capital letters, for example GET"),
+    ("--check-code", "99", Exit::Usage, "99 is not in 100..=599"),
+    ("--check-host", "a b", Exit::Usage, "a name or an address, with a port if need be"),
+    ("--weight", "0", Exit::Usage, "outside 1 to 65535; to stop new connections to a server, drain it"),
+    ("--drain", "maybe", Exit::Usage, "[possible values: true, false]"),
+    ("--file", "/nonexistent/web.yaml", Exit::Usage, "/nonexistent/web.yaml cannot be read"),
+    ("--iface", "nosuch0", Exit::NotFound, ""),
+    ("backend attach --iface", "nosuch0", Exit::Error, "nosuch0"),
+    ("--vip", "0.0.0.0", Exit::Usage, "no address of a single machine"),
+    ("--mode", "fast", Exit::Usage, "[possible values: native, generic]"),
+    ("--pin-dir", "/nonexistent/pins", Exit::NotFound, "nothing is pinned in /nonexistent/pins"),
+    ("--watch", "0s", Exit::Usage, "1ms or more"),
+    ("--config", "/nonexistent/agent.toml", Exit::Error, ""),
+    ("<lb>", "no-such", Exit::NotFound, "there is no lb named `no-such`"),
+    ("<lbs>", "no-such", Exit::NotFound, "there is no lb named `no-such`"),
+    ("<ip>", "192.0.2.99", Exit::NotFound, "there is no IP 192.0.2.99"),
+    ("<ips>", "not-an-ip", Exit::Usage, "give its id (a UUID) or its address"),
+    ("<frontend>", "no-such", Exit::NotFound, "there is no frontend named `no-such` in load balancer web"),
+    ("<frontends>", "no-such", Exit::NotFound, "there is no frontend named `no-such` in load balancer web"),
+    ("<backend>", "no-such", Exit::NotFound, "there is no backend named `no-such` in load balancer web"),
+    ("<backends>", "no-such", Exit::NotFound, "there is no backend named `no-such` in load balancer web"),
+    ("<address>", "10.0.0", Exit::Usage, "an IPv4 address such as 10.0.0.5"),
+    ("<addresses>", "ff02::1", Exit::Usage, "no address of a single machine"),
+    ("<client>", "198.51.100.7", Exit::Usage, "is not ADDRESS:PORT"),
+    ("<service>", "192.0.2.1:80/http", Exit::Usage, "tcp or udp"),
+    ("<shell>", "ksh", Exit::Usage, "possible values"),
+];
+
+/// A file that is right.
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/web.yaml");
+
+/// More characters than a description may have.
+const LONG: &str = match std::str::from_utf8(&[b'x'; 1025]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+/// Flags whose wrong values only show when the agent is asked.
+const CONNECTION: &[&str] = &["--socket", "--token", "--token-file"];
+
+#[test]
+fn every_argument_of_every_command_refuses_a_wrong_value() {
+    let agent = Agent::with_web();
+    let before = agent.generation();
+    let mut checked = 0;
+    for leaf in lb_userspace::cli::leaves() {
+        let (_, base) = COMMANDS
+            .iter()
+            .find(|(command, _)| *command == leaf.path)
+            .unwrap_or_else(|| panic!("`{}` has no valid invocation in this test: add one", leaf.path));
+        for argument in &leaf.arguments {
+            // Local commands talk to no agent: where it is does not matter to them.
+            if leaf.local && CONNECTION.contains(&argument.name.as_str()) {
+                continue;
+            }
+            check(&agent, &leaf.path, base, argument);
+            checked += 1;
+        }
+    }
+    assert!(checked > 300, "only {checked} arguments were found");
+    assert_eq!(agent.generation(), before, "a refused command changed the ledger");
+}
+
+fn check(agent: &Agent, command: &str, base: &[&str], argument: &lb_userspace::cli::Argument) {
+    let name = argument.name.as_str();
+    let (value, exit, says) = if argument.takes_value {
+        let own = format!("{command} {name}");
+        let find = |wanted: &str| WRONG.iter().find(|(of, ..)| *of == wanted);
+        let found = find(&own).or_else(|| find(name));
+        let (_, value, exit, says) =
+            found.unwrap_or_else(|| panic!("`{command} {name}` has no wrong value in this test: add one"));
+        (*value, *exit, *says)
+    } else {
+        ("maybe", Exit::Usage, "unexpected value 'maybe'")
+    };
+    let mut args: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    for pair in base.chunks(2).filter(|pair| pair[0] != name) {
+        args.extend(as_typed(pair[0], pair[1]));
+    }
+    if name.starts_with('<') {
+        args.push(value.to_owned());
+    } else {
+        args.push(format!("{name}={value}"));
+    }
+    let ran = agent.run_without(name, &args);
+    assert_eq!(ran.exit, exit, "snowshed {}\n{}{}", args.join(" "), ran.out, ran.err);
+    assert!(ran.err.contains(says), "snowshed {}\n  said     {}\n  and not  {says}", args.join(" "), ran.err);
+}
+
+/// A pair of a base as it is typed: `<name>` is a positional, an empty value a flag without one.
+fn as_typed(name: &str, value: &str) -> Vec<String> {
+    match (name.starts_with('<'), value.is_empty()) {
+        (true, _) => vec![value.to_owned()],
+        (false, true) => vec![name.to_owned()],
+        (false, false) => vec![name.to_owned(), value.to_owned()],
+    }
+}

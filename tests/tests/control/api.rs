@@ -1,0 +1,172 @@
+//! The control API: the real router over a ledger, without sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use futures_util::future::BoxFuture;
+use lb_userspace::api::{self, Context, Explain, ExplainError, Token, Tokens};
+use lb_userspace::guard::Limits;
+use lb_userspace::health::HealthView;
+use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
+use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
+use lb_userspace::plan::ServiceAddress;
+use lb_userspace::reconcile::Status;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+mod access;
+mod bad_input;
+mod bad_query;
+mod conflicts;
+mod fields;
+mod lifecycle;
+mod sockets;
+mod status;
+
+const ZONE: &str = "fr-par-1";
+
+fn owner(number: u128) -> Owner {
+    Owner {
+        organization: OrganizationId::from_uuid(Uuid::from_u128(number + 1000)),
+        project: ProjectId::from_uuid(Uuid::from_u128(number)),
+    }
+}
+
+/// An API over a ledger, and what stands behind it.
+struct Api {
+    ledger: Arc<dyn Ledger>,
+    router: axum::Router,
+    status: watch::Sender<Status>,
+    health: watch::Sender<Arc<HealthView>>,
+}
+
+/// Explains that it was asked.
+struct Echo;
+
+impl Explain for Echo {
+    fn explain(&self, client: SocketAddr, service: ServiceAddress) -> BoxFuture<'_, Result<Value, ExplainError>> {
+        let answer = json!({"client": client.to_string(), "service": service.address.to_string()});
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::over(Arc::new(MemoryLedger::new()))
+    }
+
+    fn over(ledger: Arc<dyn Ledger>) -> Self {
+        let limits = Limits {
+            lbs_per_project: 3,
+            ips_per_project: 6,
+            frontends_per_lb: 3,
+            backends_per_lb: 3,
+            servers_per_backend: 4,
+        };
+        Self::with(ledger, limits)
+    }
+
+    fn with(ledger: Arc<dyn Ledger>, limits: Limits) -> Self {
+        let status = watch::Sender::new(Status::default());
+        let health = watch::Sender::new(Arc::new(HealthView::default()));
+        let context = Context {
+            ledger: Arc::clone(&ledger),
+            status: status.subscribe(),
+            health: health.subscribe(),
+            limits,
+            pools: Pools::new(["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().unwrap())),
+            zone: ZONE.to_owned(),
+            tokens: Tokens::new([
+                Token::from_secret("one", "secret-one", owner(1)),
+                Token::from_secret("two", "secret-two", owner(2)),
+            ]),
+            clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
+            metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
+            explain: Arc::new(Echo),
+        };
+        Self { ledger, router: api::router(context), status, health }
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or(Value::Null) };
+        (status, body)
+    }
+
+    /// A request with the token of a project.
+    async fn call_as(&self, token: &str, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let uri = if path.starts_with("/snowshed") { path.to_owned() } else { format!("/lb/v1/zones/{ZONE}{path}") };
+        let request = Request::builder().method(method).uri(uri).header("X-Auth-Token", token);
+        let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        self.call_as("secret-one", method, path, body).await
+    }
+
+    /// A request that must succeed.
+    async fn ok(&self, method: Method, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.call(method.clone(), path, Some(body)).await;
+        assert!(status.is_success(), "{method} {path} {body}: {status} {answer}");
+        answer
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.call(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "GET {path}: {answer}");
+        answer
+    }
+
+    async fn delete(&self, path: &str) {
+        let (status, answer) = self.call(Method::DELETE, path, None).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "DELETE {path}: {answer}");
+    }
+
+    fn head(&self) -> ChainHash {
+        self.ledger.snapshot().head()
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {pointer} of {value}"))
+}
+
+/// Ids of one of each resource.
+struct Ids {
+    lb: String,
+    ip: String,
+    backend: String,
+    frontend: String,
+}
+
+impl Ids {
+    /// A load balancer with an address, a backend of two servers and a frontend on port 80.
+    async fn create(api: &Api) -> Self {
+        let lb = api.ok(Method::POST, "/lbs", &json!({"name": "web"})).await;
+        let id = text(&lb, "/id").to_owned();
+        let backend = json!({
+            "name": "pool", "forward_protocol": "tcp", "forward_port": 80,
+            "servers": [{"address": "10.0.0.1", "weight": 3}, {"address": "10.0.0.2"}],
+        });
+        let backend = api.ok(Method::POST, &format!("/lbs/{id}/backends"), &backend).await;
+        let backend = text(&backend, "/id").to_owned();
+        let frontend = json!({"name": "http", "inbound_port": 80, "backend_id": backend});
+        let frontend = api.ok(Method::POST, &format!("/lbs/{id}/frontends"), &frontend).await;
+        Self { ip: text(&lb, "/ip/0/id").to_owned(), lb: id, backend, frontend: text(&frontend, "/id").to_owned() }
+    }
+
+    /// A path with the ids in the places of `{lb}`, `{ip}`, `{backend}` and `{frontend}`.
+    fn path(&self, path: &str) -> String {
+        path.replace("{lb}", &self.lb)
+            .replace("{ip}", &self.ip)
+            .replace("{backend}", &self.backend)
+            .replace("{frontend}", &self.frontend)
+    }
+}

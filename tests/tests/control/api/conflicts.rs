@@ -1,0 +1,121 @@
+//! Quotas, deleted parents, full pools, and others who write at the same time.
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode};
+use lb_userspace::guard::Limits;
+use lb_userspace::ledger::MemoryLedger;
+use serde_json::json;
+
+use super::{Api, Ids, text};
+
+#[tokio::test]
+async fn a_quota_that_is_reached_is_refused_with_its_numbers() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    for port in [81, 82] {
+        let backend = json!({"name": "x", "forward_protocol": "tcp", "forward_port": port});
+        let backend = api.ok(Method::POST, &ids.path("/lbs/{lb}/backends"), &backend).await;
+        let frontend = json!({"name": "x", "inbound_port": port, "backend_id": backend["id"]});
+        api.ok(Method::POST, &ids.path("/lbs/{lb}/frontends"), &frontend).await;
+    }
+    for number in 0..2 {
+        api.ok(Method::POST, "/lbs", &json!({"name": format!("{number}"), "assign_flexible_ip": false})).await;
+    }
+    for _ in 0..5 {
+        api.ok(Method::POST, "/ips", &json!({})).await;
+    }
+    let head = api.head();
+    let udp = json!({"name": "x", "forward_protocol": "udp", "forward_port": 80});
+    let frontend = json!({"name": "x", "inbound_port": 83, "backend_id": ids.backend});
+    let servers = json!({"server_ip": ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5"]});
+    for (method, path, body, resource, quota) in [
+        (Method::POST, "/lbs", json!({"name": "x", "assign_flexible_ip": false}), "lbs", 3),
+        (Method::POST, "/ips", json!({}), "lb_ips", 6),
+        (Method::POST, "/lbs/{lb}/backends", udp, "lb_backends", 3),
+        (Method::PUT, "/backends/{backend}/servers", servers, "lb_servers", 4),
+    ] {
+        let (status, problem) = api.call(method, &ids.path(path), Some(&body)).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::FORBIDDEN, "quotas_exceeded"), "{problem}");
+        assert_eq!((text(&problem, "/details/0/resource"), &problem["details"][0]["quota"]), (resource, &json!(quota)));
+    }
+    let (status, _) = api.call(Method::POST, &ids.path("/lbs/{lb}/frontends"), Some(&frontend)).await;
+    assert!(status.is_client_error());
+    assert_eq!(api.head(), head);
+}
+
+#[tokio::test]
+async fn nothing_below_a_deleted_load_balancer_is_changed() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    api.delete(&ids.path("/lbs/{lb}")).await;
+    let spare = api.ok(Method::POST, "/ips", &json!({"is_ipv6": true})).await;
+    let head = api.head();
+    let backend = json!({"name": "x", "forward_protocol": "tcp", "forward_port": 80});
+    let frontend = json!({"name": "x", "inbound_port": 80, "backend_id": ids.backend});
+    for (method, path, body) in [
+        (Method::PUT, "/lbs/{lb}".to_owned(), json!({"name": "x"})),
+        (Method::POST, "/lbs/{lb}/backends".to_owned(), backend.clone()),
+        (Method::POST, "/lbs/{lb}/frontends".to_owned(), frontend.clone()),
+        (Method::PUT, "/frontends/{frontend}".to_owned(), frontend),
+        (Method::DELETE, "/frontends/{frontend}".to_owned(), json!({})),
+        (Method::PUT, "/backends/{backend}".to_owned(), backend),
+        (Method::DELETE, "/backends/{backend}".to_owned(), json!({})),
+        (Method::POST, "/backends/{backend}/servers".to_owned(), json!({"server_ip": ["10.0.0.9"]})),
+        (Method::PATCH, format!("/ips/{}", text(&spare, "/id")), json!({"lb_id": ids.lb})),
+    ] {
+        let (status, problem) = api.call(method.clone(), &ids.path(&path), Some(&body)).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::CONFLICT, "transient_state"), "{method} {path}");
+        assert_eq!(text(&problem, "/current_state"), "to_delete");
+    }
+    assert_eq!(api.head(), head);
+}
+
+#[tokio::test]
+async fn what_is_in_use_is_not_deleted() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let head = api.head();
+    for path in ["/backends/{backend}", "/ips/{ip}"] {
+        let (status, problem) = api.call(Method::DELETE, &ids.path(path), None).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::PRECONDITION_FAILED, "precondition_failed"));
+        assert_eq!(text(&problem, "/precondition"), "resource_still_in_use");
+    }
+    let other = api.ok(Method::POST, "/lbs", &json!({"name": "other", "assign_flexible_ip": false})).await;
+    let moved = json!({"lb_id": other["id"]});
+    let (status, _) = api.call(Method::PATCH, &ids.path("/ips/{ip}"), Some(&moved)).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED);
+    assert_ne!(api.head(), head, "only the other load balancer was made");
+    assert_eq!(text(&api.get(&ids.path("/ips/{ip}")).await, "/lb_id"), ids.lb);
+}
+
+#[tokio::test]
+async fn an_empty_pool_is_out_of_stock_and_nothing_is_made() {
+    let limits = Limits { ips_per_project: 1000, lbs_per_project: 1000, ..Limits::default() };
+    let api = Api::with(Arc::new(MemoryLedger::new()), limits);
+    for _ in 0..254 {
+        api.ok(Method::POST, "/ips", &json!({})).await;
+    }
+    let head = api.head();
+    let (status, problem) = api.call(Method::POST, "/lbs", Some(&json!({"name": "web"}))).await;
+    assert_eq!((status, text(&problem, "/type")), (StatusCode::SERVICE_UNAVAILABLE, "out_of_stock"));
+    assert!(text(&problem, "/message").contains("192.0.2.0/24"), "{problem}");
+    assert_eq!(api.head(), head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_made_at_the_same_time_are_all_made_and_no_address_is_given_twice() {
+    let limits = Limits { ips_per_project: 100, lbs_per_project: 100, ..Limits::default() };
+    let api = Arc::new(Api::with(Arc::new(MemoryLedger::new()), limits));
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let api = Arc::clone(&api);
+        tasks.spawn(async move {
+            let lb = api.ok(Method::POST, "/lbs", &json!({"name": format!("lb-{number}")})).await;
+            text(&lb, "/ip/0/ip_address").to_owned()
+        });
+    }
+    let addresses: std::collections::BTreeSet<String> = tasks.join_all().await.into_iter().collect();
+    assert_eq!(addresses.len(), 8);
+    assert_eq!(api.ledger.snapshot().generation().0, 8);
+}

@@ -1,0 +1,62 @@
+//! The ledger: what it refuses, and what it never loses.
+
+use std::path::Path;
+
+use lb_userspace::ledger::{Change, Ledger, Proposal, Snapshot};
+use lb_userspace::model::{
+    Actor, Document, Lb, LbId, LbType, Name, OrganizationId, Owner, ProjectId, Scope, Tags, Times,
+};
+use uuid::Uuid;
+
+mod damage;
+mod kill;
+mod rules;
+mod size;
+
+fn owner(number: u128) -> Owner {
+    Owner {
+        organization: OrganizationId::from_uuid(Uuid::from_u128(number + 1000)),
+        project: ProjectId::from_uuid(Uuid::from_u128(number)),
+    }
+}
+
+fn lb(name: &str, owner: Owner) -> Lb {
+    Lb {
+        id: LbId::new(),
+        owner,
+        name: Name::try_from(name.to_owned()).unwrap(),
+        description: String::new(),
+        tags: Tags::default(),
+        kind: LbType::S,
+        times: Times::created(jiff::Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn create(lb: Lb) -> Change {
+    Change { before: None, after: Document::Lb(lb) }
+}
+
+fn proposal(current: &Snapshot, changes: Vec<Change>) -> Proposal {
+    let owner = owner(1);
+    Proposal {
+        expected: current.generation(),
+        actor: Actor { name: "tester".to_owned(), owner },
+        scope: Scope::Project { project: owner.project },
+        verb: "lb.create".to_owned(),
+        reason: String::new(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        changes,
+    }
+}
+
+/// Appends load balancers, one operation each.
+fn fill(ledger: &dyn Ledger, count: usize) {
+    for number in 0..count {
+        let change = create(lb(&format!("lb-{number}"), owner(1)));
+        ledger.append(proposal(&ledger.snapshot(), vec![change])).unwrap();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+}

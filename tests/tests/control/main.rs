@@ -1,0 +1,10 @@
+//! The control tier: ledger and API against files and memory. No privileges, no kernel.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that unwraps fails with the value; figures go to stderr"
+)]
+
+mod api;
+mod ledger;

@@ -1,0 +1,211 @@
+//! A loaded load balancer with small maps, run on one packet at a time.
+
+use std::path::PathBuf;
+
+use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::{
+    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, Reason, ServiceEntry, ServiceKey, ServiceStats, Slot,
+    backend::state, mapped_v4, names,
+};
+
+/// What an XDP program answers.
+pub const DROP: u32 = 1;
+pub const PASS: u32 = 2;
+pub const TX: u32 = 3;
+pub const REDIRECT: u32 = 4;
+
+/// `BPF_PROG_TEST_RUN` gives packets to the loopback interface, number 1.
+pub const INGRESS: u32 = 1;
+/// A key of `EGRESS` other than the ingress.
+pub const OTHER_INTERFACE: u32 = 77;
+
+pub const CONFIG: ConfigEntry = ConfigEntry {
+    hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+    outer_source_v6: [0xfd, 0, 0, 0x10, 0, 0, 0, 0x55, 1, 2, 3, 4, 5, 6, 7, 8],
+    outer_source_v4: [172, 16, 9, 9],
+    abi_version: lb_common::abi::ABI_VERSION,
+};
+
+/// Directory of the objects.
+pub fn objects() -> PathBuf {
+    std::env::var_os("SNOWSHED_EBPF_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/objects")), PathBuf::from)
+}
+
+/// A type of the ABI as aya wants it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Plain<T>(pub T);
+
+#[expect(unsafe_code, reason = "the types of the ABI are plain data without padding")]
+// SAFETY: only used with types of `lb_common::abi`, which are `repr(C)` with explicit padding.
+unsafe impl<T: Copy + 'static> Pod for Plain<T> {}
+
+/// A resolved IPv4 backend behind the ingress interface.
+pub fn backend(number: u8) -> BackendEntry {
+    BackendEntry {
+        address: mapped_v4([10, 0, 0, number]),
+        next_hop_mac: [2, 0, 0, 0, 1, number],
+        vlan_outer: [0; 2],
+        source_mac: [2, 0, 0, 0, 2, 2],
+        vlan_inner: [0; 2],
+        ifindex: INGRESS,
+        mtu: 1500,
+        port: [0, 80],
+        mode: lb_common::abi::backend::mode::IPIP,
+        state: state::UP | state::RESOLVED | state::V4,
+        pad: [0; 2],
+        generation: 1,
+        identity: u64::from(number) + 1000,
+    }
+}
+
+/// A resolved IPv6 backend behind the ingress interface.
+pub fn backend_v6(number: u8) -> BackendEntry {
+    let mut entry = backend(number);
+    entry.address = [0xfd, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number];
+    entry.state &= !state::V4;
+    entry
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// XDP action.
+    pub action: u32,
+    /// The frame afterwards.
+    pub bytes: Vec<u8>,
+}
+
+/// The program and its maps.
+pub struct Edge {
+    ebpf: Ebpf,
+    poison: Ebpf,
+}
+
+impl Edge {
+    /// Loads the object with small maps and [`CONFIG`].
+    pub fn new() -> Self {
+        Self::with_reject_burst(1_000)
+    }
+
+    /// As [`Edge::new`]; answers stop after so many, because no new one is allowed for days.
+    pub fn with_reject_burst(burst: u32) -> Self {
+        const DAYS_NS: u64 = 1_000_000_000_000_000;
+        let mut loader = EbpfLoader::new();
+        loader.override_global("REJECT_INTERVAL_NS", &DAYS_NS, true).override_global("REJECT_BURST", &burst, true);
+        for (map, entries) in [
+            (names::SERVICES, 256),
+            (names::SLOTS, 65_536),
+            (names::BACKENDS, 256),
+            (names::FLOWS_OPENED, 4096),
+            (names::FLOWS_PINNED, 4096),
+            (names::SERVICE_STATS, 256),
+            (names::BACKEND_STATS, 256),
+        ] {
+            loader.map_max_entries(map, entries);
+        }
+        let mut ebpf = loader.load_file(objects().join("snowshed.o")).unwrap();
+        let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let fd = program.fd().unwrap().try_clone().unwrap();
+        let mut poison = EbpfLoader::new().load_file(objects().join("bench.o")).unwrap();
+        let mut next = ProgramArray::try_from(poison.map_mut("POISONED").unwrap()).unwrap();
+        next.set(0, &fd, 0).unwrap();
+        let program: &mut Xdp = poison.program_mut("poison").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let mut edge = Self { ebpf, poison };
+        edge.set_config(&CONFIG);
+        edge
+    }
+
+    pub fn set_config(&mut self, config: &ConfigEntry) {
+        self.array(names::CONFIG).set(0, Plain(*config), 0).unwrap();
+    }
+
+    pub fn set_service(&mut self, key: &ServiceKey, entry: &ServiceEntry) {
+        let mut services = HashMap::try_from(self.ebpf.map_mut(names::SERVICES).unwrap()).unwrap();
+        services.insert(Plain(*key), Plain(*entry), 0).unwrap();
+    }
+
+    pub fn set_slots(&mut self, offset: u32, slots: &[Slot]) {
+        let mut array = self.array(names::SLOTS);
+        for (index, slot) in (offset..).zip(slots) {
+            array.set(index, Plain(*slot), 0).unwrap();
+        }
+    }
+
+    pub fn set_backend(&mut self, index: u32, entry: &BackendEntry) {
+        self.array(names::BACKENDS).set(index, Plain(*entry), 0).unwrap();
+    }
+
+    /// Lets packets be redirected to [`OTHER_INTERFACE`].
+    pub fn allow_egress(&mut self) {
+        let mut egress = DevMapHash::try_from(self.ebpf.map_mut(names::EGRESS).unwrap()).unwrap();
+        egress.insert(OTHER_INTERFACE, 1, None, 0).unwrap();
+    }
+
+    pub fn flow(&self, map: &'static str, key: &FlowKey) -> Option<FlowEntry> {
+        let flows = HashMap::<_, Plain<FlowKey>, Plain<FlowEntry>>::try_from(self.ebpf.map(map).unwrap()).unwrap();
+        flows.get(&Plain(*key), 0).ok().map(|entry| entry.0)
+    }
+
+    pub fn set_flow(&mut self, map: &'static str, key: &FlowKey, entry: &FlowEntry) {
+        let mut flows = HashMap::try_from(self.ebpf.map_mut(map).unwrap()).unwrap();
+        flows.insert(Plain(*key), Plain(*entry), 0).unwrap();
+    }
+
+    /// Sum over the CPUs of the counter of a reason.
+    pub fn verdict(&self, reason: Reason) -> u64 {
+        self.per_cpu::<u64>(names::VERDICTS, reason as u32).iter().sum()
+    }
+
+    /// All counters of reasons that are not 0.
+    pub fn verdicts(&self) -> Vec<(Reason, u64)> {
+        Reason::ALL.iter().map(|reason| (*reason, self.verdict(*reason))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub fn service_stats(&self, id: u32) -> ServiceStats {
+        self.per_cpu::<ServiceStats>(names::SERVICE_STATS, id).iter().fold(ServiceStats::default(), |sum, one| {
+            ServiceStats {
+                packets: sum.packets + one.packets,
+                bytes: sum.bytes + one.bytes,
+                opened: sum.opened + one.opened,
+                pad: sum.pad + one.pad,
+            }
+        })
+    }
+
+    pub fn backend_stats(&self, index: u32) -> BackendStats {
+        self.per_cpu::<BackendStats>(names::BACKEND_STATS, index).iter().fold(BackendStats::default(), |sum, one| {
+            BackendStats { packets: sum.packets + one.packets, bytes: sum.bytes + one.bytes }
+        })
+    }
+
+    /// Runs the program on a frame, with every byte of headroom that it may use set to 0xff beforehand.
+    pub fn run(&self, frame: &[u8]) -> Outcome {
+        let program: &Xdp = self.poison.program("poison").unwrap().try_into().unwrap();
+        run(program, frame)
+    }
+
+    fn array<T: Copy + 'static>(&mut self, map: &'static str) -> Array<&mut aya::maps::MapData, Plain<T>> {
+        Array::try_from(self.ebpf.map_mut(map).unwrap()).unwrap()
+    }
+
+    fn per_cpu<T: Copy + 'static>(&self, map: &'static str, index: u32) -> Vec<T> {
+        let array = PerCpuArray::<_, Plain<T>>::try_from(self.ebpf.map(map).unwrap()).unwrap();
+        array.get(&index, 0).unwrap().iter().map(|value| value.0).collect()
+    }
+}
+
+/// Runs a program on a frame.
+pub fn run(program: &Xdp, frame: &[u8]) -> Outcome {
+    let mut bytes = vec![0; 4096];
+    let result = program
+        .test_run(TestRunOptions { data_in: Some(frame), data_out: Some(&mut bytes), ..TestRunOptions::default() })
+        .unwrap();
+    bytes.truncate(result.data_size_out as usize);
+    Outcome { action: result.return_value, bytes }
+}

@@ -1,0 +1,12 @@
+//! The real objects through `BPF_PROG_TEST_RUN`: packets in, verdicts and bytes out.
+//!
+//! `SNOWSHED_EBPF_DIR` names another directory of objects: that is how a fresh build is held to the same tests.
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
+mod edge;
+mod forwarding;
+mod memory;
+mod model;
+mod packets;
+mod random;
+mod unwrapping;

@@ -1,0 +1,39 @@
+//! What the maps cost.
+
+use aya::{EbpfLoader, maps::Map};
+
+use crate::edge::objects;
+
+/// All maps of the load balancer at their default sizes, in bytes, on a machine with two CPUs. Two thirds are `SLOTS`:
+/// the kernel gives every element of an array eight bytes.
+const BOUND: u64 = 192 << 20;
+
+#[test]
+fn the_maps_at_their_default_sizes_take_less_memory_than_the_stated_bound() {
+    let ebpf = EbpfLoader::new().load_file(objects().join("snowshed.o")).unwrap();
+    let (mut total, mut parts) = (0, Vec::new());
+    for (name, map) in ebpf.maps() {
+        let bytes = bytes(map);
+        parts.push((name, bytes));
+        total += bytes;
+    }
+    assert!(total <= BOUND, "{total} bytes: {parts:?}");
+}
+
+/// As the kernel accounts it (`memlock` in the map's fdinfo).
+fn bytes(map: &Map) -> u64 {
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+    let data = match map {
+        Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::DevMapHash(data)
+        | Map::RingBuf(data) => data,
+        other => panic!("a map of a kind this test does not know: {other:?}"),
+    };
+    let info = format!("/proc/self/fdinfo/{}", data.fd().as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(info).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:")).unwrap();
+    line.trim().parse().unwrap()
+}

@@ -1,0 +1,371 @@
+//! What the load balancer should do, written a second time and as plainly as possible: from bytes to bytes.
+//!
+//! Nothing here comes from `lb-common` but the types that stand in the maps and the names of the reasons.
+
+use std::collections::BTreeMap;
+
+use lb_common::abi::{
+    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, Reason, ServiceEntry, ServiceKey, ServiceStats, Slot,
+};
+
+use crate::edge::{DROP, INGRESS, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
+use crate::packets::{V4, V6, checksum, transport_checksum};
+
+/// The maps, and what was counted.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    pub config: Option<ConfigEntry>,
+    pub services: BTreeMap<ServiceKey, ServiceEntry>,
+    pub slots: BTreeMap<u32, Slot>,
+    pub backends: BTreeMap<u32, BackendEntry>,
+    pub opened: BTreeMap<FlowKey, FlowEntry>,
+    pub pinned: BTreeMap<FlowKey, FlowEntry>,
+    pub verdicts: BTreeMap<Reason, u64>,
+    pub service_stats: BTreeMap<u32, ServiceStats>,
+    pub backend_stats: BTreeMap<u32, BackendStats>,
+}
+
+/// A packet taken apart.
+struct Packet<'a> {
+    link: &'a [u8],
+    /// The IP packet, without what follows it in the frame.
+    ip: &'a [u8],
+    v6: bool,
+    source: [u8; 16],
+    destination: [u8; 16],
+    protocol: u8,
+    transport: &'a [u8],
+}
+
+impl Model {
+    /// What becomes of a frame.
+    pub fn run(&mut self, frame: &[u8]) -> Outcome {
+        let (action, reason, bytes) = self.judge(frame);
+        *self.verdicts.entry(reason).or_default() += 1;
+        Outcome { action, bytes: bytes.unwrap_or_else(|| frame.to_vec()) }
+    }
+
+    /// Whether a frame belongs to a service without slots.
+    pub fn is_empty_service(&self, frame: &[u8]) -> bool {
+        let service = take_apart(frame).ok().and_then(|packet| self.services.get(&packet.service_key()).copied());
+        service.is_some_and(|service| service.slots_len == 0)
+    }
+
+    /// Whether a frame would be answered.
+    pub fn answers(&self, frame: &[u8]) -> bool {
+        self.is_empty_service(frame) && self.clone().run(frame).action == TX
+    }
+
+    fn judge(&mut self, frame: &[u8]) -> (u32, Reason, Option<Vec<u8>>) {
+        let packet = match take_apart(frame) {
+            Ok(packet) => packet,
+            Err(reason) => return (PASS, reason, None),
+        };
+        let Some(service) = self.services.get(&packet.service_key()).copied() else {
+            return (PASS, Reason::NoService, None);
+        };
+        let stats = self.service_stats.entry(service.id).or_default();
+        stats.packets += 1;
+        stats.bytes += frame.len() as u64;
+        stats.opened += u64::from(packet.opens());
+        if service.slots_len == 0 {
+            let answer = (service.flags & 1 != 0).then(|| packet.answer()).flatten();
+            return answer.map_or((DROP, Reason::EmptyPool, None), |bytes| (TX, Reason::Rejected, Some(bytes)));
+        }
+        let hash = packet.hash(self.config.unwrap().hash_key, service.flags & 2 != 0);
+        let Some((index, backend)) = self.choose(&packet, &service, hash) else {
+            return (DROP, Reason::NoBackend, None);
+        };
+        match self.wrap(&packet, &backend, hash) {
+            Err(reason) => (DROP, reason, None),
+            Ok(bytes) => {
+                let stats = self.backend_stats.entry(index).or_default();
+                stats.packets += 1;
+                stats.bytes += frame.len() as u64;
+                match backend.ifindex {
+                    INGRESS => (TX, Reason::Transmitted, Some(bytes)),
+                    OTHER_INTERFACE => (REDIRECT, Reason::Redirected, Some(bytes)),
+                    _ => (DROP, Reason::EgressMissing, Some(bytes)),
+                }
+            }
+        }
+    }
+
+    fn choose(&mut self, packet: &Packet<'_>, service: &ServiceEntry, hash: u64) -> Option<(u32, BackendEntry)> {
+        let slot_of = |len: u32| ((u128::from(hash >> 32) * u128::from(len)) >> 32) as u32;
+        let used = |index: u32| self.backends.get(&index).copied().filter(|entry| entry.identity != 0);
+        let up = |index: u32| used(index).filter(|entry| entry.state & 1 != 0);
+        let slot = *self.slots.get(&(service.slots_offset + slot_of(service.slots_len)))?;
+        let owner = slot.0 & 0x00ff_ffff;
+        let (moving, exceptions) = (slot.0 & 1 << 31 != 0, slot.0 & 1 << 30 != 0);
+        if moving || exceptions {
+            let key = packet.flow_key();
+            for table in [&self.opened, &self.pinned] {
+                if let Some(entry) = table.get(&key)
+                    && let Some(backend) = up(entry.backend)
+                    && backend.generation == entry.generation
+                {
+                    return Some((entry.backend, backend));
+                }
+            }
+            if moving && packet.protocol == 6 && !packet.opens() && service.previous_len > 0 {
+                let before = self.slots.get(&(service.previous_offset + slot_of(service.previous_len)));
+                if let Some(index) = before.map(|slot| slot.0 & 0x00ff_ffff)
+                    && let Some(backend) = up(index)
+                {
+                    self.pinned.insert(key, FlowEntry { backend: index, generation: backend.generation });
+                    return Some((index, backend));
+                }
+            }
+            let backend = used(owner)?;
+            if moving && packet.protocol == 6 && packet.opens() {
+                self.opened.insert(key, FlowEntry { backend: owner, generation: backend.generation });
+            }
+            return Some((owner, backend));
+        }
+        Some((owner, used(owner)?))
+    }
+
+    fn wrap(&self, packet: &Packet<'_>, backend: &BackendEntry, hash: u64) -> Result<Vec<u8>, Reason> {
+        let config = self.config.unwrap();
+        let (ip, hops) = (packet.ip, packet.ip[if packet.v6 { 7 } else { 8 }]);
+        if backend.state & 2 == 0 {
+            return Err(Reason::NextHopUnresolved);
+        }
+        if hops == 0 {
+            return Err(Reason::TtlExceeded);
+        }
+        let outer_v4 = backend.state & 4 != 0;
+        if ip.len() + if outer_v4 { 20 } else { 40 } > usize::from(backend.mtu) {
+            return Err(Reason::TooBig);
+        }
+        let class = if packet.v6 { ip[0] << 4 | ip[1] >> 4 } else { ip[1] };
+        let protocol = if packet.v6 { 41 } else { 4 };
+        let mut bytes = [backend.next_hop_mac, backend.source_mac].concat();
+        match (backend.vlan_outer, backend.vlan_inner) {
+            ([0, 0], _) => {}
+            (outer, [0, 0]) => bytes.extend([[0x81, 0x00], outer].concat()),
+            (outer, inner) => bytes.extend([[0x88, 0xa8], outer, [0x81, 0x00], inner].concat()),
+        }
+        if outer_v4 {
+            let mut source = config.outer_source_v4;
+            source[2..].copy_from_slice(&hash.to_le_bytes()[..2]);
+            let header = V4 {
+                source,
+                destination: backend.address[12..].try_into().unwrap(),
+                tos: class,
+                ttl: 64,
+                id: if packet.v6 { 0 } else { u16::from_be_bytes([ip[4], ip[5]]) },
+                fragment: if packet.v6 { 0x4000 } else { u16::from_be_bytes([ip[6] & 0x40, 0]) },
+                options: Vec::new(),
+            };
+            bytes.extend([0x08, 0x00]);
+            bytes.extend(header.header(protocol, ip.len()));
+        } else {
+            let mut source = config.outer_source_v6;
+            source[8..].copy_from_slice(&hash.to_le_bytes());
+            let mut header = V6 { source, destination: backend.address, class, hops: 64 }.header(protocol, ip.len());
+            let label = ((hash >> 32) as u32 & 0x000f_ffff).to_be_bytes();
+            header[1] |= label[1];
+            header[2..4].copy_from_slice(&label[2..]);
+            bytes.extend([0x86, 0xdd]);
+            bytes.extend(header);
+        }
+        bytes.extend(ip);
+        // What followed the IP packet in the frame still does.
+        bytes.extend(packet.trailer());
+        Ok(bytes)
+    }
+}
+
+impl<'a> Packet<'a> {
+    fn trailer(&self) -> &'a [u8] {
+        // `link` and `ip` are slices of one frame; the rest of it is kept behind the link slice.
+        &self.link[self.link_len() + self.ip.len()..]
+    }
+
+    fn link_len(&self) -> usize {
+        let mut at = 12;
+        while matches!((self.link[at], self.link[at + 1]), (0x81 | 0x91, 0x00) | (0x88, 0xa8)) {
+            at += 4;
+        }
+        at + 2
+    }
+
+    fn service_key(&self) -> ServiceKey {
+        let port = [self.transport[2], self.transport[3]];
+        ServiceKey { address: self.destination, port, protocol: self.protocol, pad: 0 }
+    }
+
+    fn flow_key(&self) -> FlowKey {
+        FlowKey {
+            source: self.source,
+            destination: self.destination,
+            source_port: [self.transport[0], self.transport[1]],
+            destination_port: [self.transport[2], self.transport[3]],
+            protocol: self.protocol,
+            pad: [0; 3],
+        }
+    }
+
+    fn opens(&self) -> bool {
+        self.protocol == 6 && self.transport[13] & 0x12 == 0x02
+    }
+
+    /// The formula of the documentation: NH over blocks of four words, SplitMix64's finalizer behind each.
+    fn hash(&self, key: [u64; 2], source_only: bool) -> u64 {
+        let ports = word(self.transport);
+        let last = [ports, u32::from(self.protocol), 0, 0];
+        let quad = |address: &[u8; 16]| [0, 4, 8, 12].map(|at| word(&address[at..]));
+        let (source, destination) = (quad(&self.source), quad(&self.destination));
+        let blocks = match (self.v6, source_only) {
+            (false, true) => vec![[source[3], 0, 0, 0]],
+            (false, false) => vec![[source[3], destination[3], last[0], last[1]]],
+            (true, true) => vec![source],
+            (true, false) => vec![source, destination, last],
+        };
+        let keys = [key[0] as u32, (key[0] >> 32) as u32, key[1] as u32, (key[1] >> 32) as u32];
+        blocks.into_iter().fold(0, |state, block| {
+            let term = |n: usize| u128::from(block[n].wrapping_add(keys[n]));
+            let sum = u128::from(state) + term(0) * term(1) + term(2) * term(3);
+            finalize(sum as u64)
+        })
+    }
+
+    /// RST or port unreachable, whole frame.
+    fn answer(&self) -> Option<Vec<u8>> {
+        let host = match (self.v6, self.source) {
+            (false, s) => s[12] != 0 && s[12] != 127 && s[12] < 224,
+            (true, s) => s[0] != 0xff && s[..15] != [0; 15] || s[..15] == [0; 15] && s[15] > 1,
+        };
+        if !host || self.link[0] & 1 != 0 {
+            return None;
+        }
+        let (payload, protocol) = if self.protocol == 6 { (self.reset()?, 6) } else { self.unreachable() };
+        let ip = if self.v6 {
+            V6 { source: self.destination, destination: self.source, class: 0, hops: 64 }
+                .header(protocol, payload.len())
+        } else {
+            let v4 = |address: [u8; 16]| address[12..].try_into().unwrap();
+            V4 {
+                source: v4(self.destination),
+                destination: v4(self.source),
+                tos: 0,
+                ttl: 64,
+                id: 0,
+                fragment: 0x4000,
+                options: Vec::new(),
+            }
+            .header(protocol, payload.len())
+        };
+        let link = &self.link[..self.link_len()];
+        Some([&link[6..12], &link[..6], &link[12..], &ip, &payload].concat())
+    }
+
+    fn pseudo(&self) -> Vec<u8> {
+        let from = if self.v6 { 0 } else { 12 };
+        [&self.destination[from..], &self.source[from..]].concat()
+    }
+
+    fn reset(&self) -> Option<Vec<u8>> {
+        let tcp = self.transport;
+        let flags = tcp[13];
+        if flags & 4 != 0 {
+            return None;
+        }
+        let number = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().unwrap());
+        let (seq, ack, answer) = if flags & 0x10 != 0 {
+            (number(8), 0, 0x04)
+        } else {
+            let header = usize::from(tcp[12] >> 4) * 4;
+            if header < 20 || header > tcp.len() {
+                return None;
+            }
+            let len = tcp.len() - header + usize::from(flags & 2 != 0) + usize::from(flags & 1 != 0);
+            (0, number(4).wrapping_add(len as u32), 0x14)
+        };
+        let mut segment = [&tcp[2..4], &tcp[0..2], &seq.to_be_bytes(), &ack.to_be_bytes()].concat();
+        segment.extend([0x50, answer, 0, 0, 0, 0, 0, 0]);
+        let sum = transport_checksum(&self.pseudo(), 6, &segment);
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        Some(segment)
+    }
+
+    fn unreachable(&self) -> (Vec<u8>, u8) {
+        let most = if self.v6 { 1280 - 48 } else { 576 - 28 };
+        let quote = &self.ip[..self.ip.len().min(most)];
+        let mut message = if self.v6 { vec![1, 4] } else { vec![3, 3] };
+        message.extend([0; 6]);
+        message.extend(quote);
+        let sum = if self.v6 { transport_checksum(&self.pseudo(), 58, &message) } else { checksum(&message) };
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        (message, if self.v6 { 58 } else { 1 })
+    }
+}
+
+/// From a frame to its parts, or why the kernel gets it.
+fn take_apart(frame: &[u8]) -> Result<Packet<'_>, Reason> {
+    let ethertype =
+        |at: usize| frame.get(at..at + 2).map(|b| u16::from_be_bytes([b[0], b[1]])).ok_or(Reason::Malformed);
+    let tag = |ethertype: u16| [0x8100, 0x88a8, 0x9100].contains(&ethertype);
+    let mut at = 12;
+    while tag(ethertype(at)?) {
+        at += 4;
+        if at > 20 {
+            return Err(Reason::VlanDepth);
+        }
+    }
+    let v6 = match ethertype(at)? {
+        0x0800 => false,
+        0x86dd => true,
+        _ => return Err(Reason::NotIp),
+    };
+    let rest = &frame[at + 2..];
+    let need = if v6 { 40 } else { 20 };
+    if rest.len() < need || rest[0] >> 4 != if v6 { 6 } else { 4 } {
+        return Err(Reason::Malformed);
+    }
+    let (header, len) = if v6 {
+        (40, 40 + usize::from(u16::from_be_bytes([rest[4], rest[5]])))
+    } else {
+        (usize::from(rest[0] & 15) * 4, usize::from(u16::from_be_bytes([rest[2], rest[3]])))
+    };
+    if header < need || len < header || len > rest.len() {
+        return Err(Reason::Malformed);
+    }
+    let protocol = rest[if v6 { 6 } else { 9 }];
+    if v6 && [0, 43, 44, 50, 51, 60, 135, 139, 140].contains(&protocol) {
+        return Err(Reason::ExtensionHeader);
+    }
+    if protocol != 6 && protocol != 17 {
+        return Err(Reason::OtherProtocol);
+    }
+    if !v6 && u16::from_be_bytes([rest[6], rest[7]]) & 0x1fff != 0 {
+        return Err(Reason::Fragment);
+    }
+    let (ip, transport) = (&rest[..len], &rest[header..len]);
+    if transport.len() < if protocol == 6 { 20 } else { 8 } {
+        return Err(Reason::Malformed);
+    }
+    let address = |at: usize| {
+        let mut address = [0; 16];
+        if v6 {
+            address.copy_from_slice(&ip[8 + at * 16..24 + at * 16]);
+        } else {
+            address[10..12].fill(0xff);
+            address[12..].copy_from_slice(&ip[12 + at * 4..16 + at * 4]);
+        }
+        address
+    };
+    Ok(Packet { link: frame, ip, v6, source: address(0), destination: address(1), protocol, transport })
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[..4].try_into().unwrap())
+}
+
+fn finalize(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

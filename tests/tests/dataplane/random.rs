@@ -1,0 +1,153 @@
+//! Random packets, services and tables against the model: verdicts, bytes, flow tables and counters.
+
+use lb_common::abi::backend::state;
+use lb_common::abi::{BackendEntry, ServiceEntry, Slot, mapped_v4};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::edge::{OTHER_INTERFACE, backend, backend_v6};
+use crate::forwarding::{Pair, key};
+use crate::packets::{Frame, Ip, Transport, V4, V6};
+
+const PACKETS: usize = 20_000;
+/// Answers that the rate limit lets through at once.
+const ANSWERS: usize = 900;
+
+#[test]
+fn the_program_and_the_model_agree_on_random_packets() {
+    for seed in 0..4 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut pair = Pair::new(&backend(1));
+        populate(&mut pair, &mut random);
+        let mut answers = 0;
+        for number in 0..PACKETS {
+            let bytes = frame(&mut random);
+            let would_answer = pair.model.answers(&bytes);
+            answers += usize::from(would_answer);
+            if would_answer && answers > ANSWERS {
+                continue;
+            }
+            pair.run(&format!("seed {seed}, packet {number}"), &bytes);
+            if random.random_ratio(1, 200) {
+                let index = random.random_range(0..16);
+                let entry = some_backend(&mut random, index as u8);
+                pair.set_backend(index, &entry);
+            }
+        }
+        pair.check_counters();
+        for (name, flows) in [
+            (lb_common::abi::names::FLOWS_OPENED, &pair.model.opened),
+            (lb_common::abi::names::FLOWS_PINNED, &pair.model.pinned),
+        ] {
+            assert!(flows.len() > 50, "the test says little: {} entries in {name}", flows.len());
+            for (key, entry) in flows {
+                assert_eq!(pair.edge.flow(name, key), Some(*entry), "{name}");
+            }
+        }
+        assert!(pair.model.verdicts.len() >= 14, "the test says little: {:?}", pair.model.verdicts);
+    }
+}
+
+fn populate(pair: &mut Pair, random: &mut StdRng) {
+    for index in 0..16 {
+        let entry = some_backend(random, index as u8);
+        pair.set_backend(index, &entry);
+    }
+    let slots = (0..2000)
+        .map(|_| {
+            let flags = [0, 0, Slot::MOVING, Slot::EXCEPTIONS][random.random_range(0..4)];
+            Slot(random.random_range(0..17) | flags)
+        })
+        .collect::<Vec<_>>();
+    pair.set_slots(1000, &slots);
+    for id in 0..8u8 {
+        for port in [80, 53] {
+            for protocol in [6, 17] {
+                let entry = ServiceEntry {
+                    id: u32::from(id),
+                    flags: random.random_range(0..4),
+                    slots_offset: 1000 + random.random_range(0..900),
+                    slots_len: if id == 7 { 0 } else { random.random_range(1..700) },
+                    previous_offset: 1000 + random.random_range(0..900),
+                    previous_len: if id == 6 { 0 } else { random.random_range(1..700) },
+                    generation: 1,
+                };
+                pair.set_service(key(vip(id % 2 == 1, id), port, protocol), entry);
+            }
+        }
+    }
+}
+
+fn vip(v6: bool, id: u8) -> [u8; 16] {
+    if v6 { [0x20, 1, 0xd, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, id] } else { mapped_v4([192, 0, 2, id]) }
+}
+
+fn some_backend(random: &mut StdRng, number: u8) -> BackendEntry {
+    let mut entry = if random.random() { backend(number) } else { backend_v6(number) };
+    entry.generation = random.random_range(1..3);
+    entry.vlan_outer = [[0, 0], [0, 0], [0x20, 5]][random.random_range(0..3)];
+    entry.vlan_inner = [[0, 0], [0, 9]][random.random_range(0..2)];
+    entry.mtu = [1500, 1500, 1500, 70][random.random_range(0..4)];
+    entry.ifindex = [entry.ifindex, entry.ifindex, OTHER_INTERFACE, 999][random.random_range(0..4)];
+    match random.random_range(0..12) {
+        0 => entry.identity = 0,
+        1 => entry.state &= !state::RESOLVED,
+        2 | 3 => entry.state &= !state::UP,
+        _ => {}
+    }
+    entry
+}
+
+/// Mostly packets of services, sometimes with something wrong.
+fn frame(random: &mut StdRng) -> Vec<u8> {
+    let id = random.random_range(0..9);
+    let v6 = if random.random_ratio(1, 20) { random.random() } else { id % 2 == 1 };
+    let tags = [
+        vec![],
+        vec![],
+        vec![(0x8100, random.random())],
+        vec![(0x88a8, 2), (0x8100, 3)],
+        vec![(0x9100, 2), (0x8100, 3)],
+    ];
+    let destination = if random.random_ratio(1, 20) { 9999 } else { [80, 53][random.random_range(0..2)] };
+    let source = random.random_range(0..400);
+    let transport = match random.random_range(0..12) {
+        0 => Transport::Other { protocol: random.random() },
+        1..5 => Transport::Udp { source, destination },
+        _ => {
+            let flags = [2, 16, 16, 24, 17, 4, 18, random.random()][random.random_range(0..8)];
+            Transport::Tcp { source, destination, seq: random.random(), ack: random.random(), flags }
+        }
+    };
+    let ip = if v6 {
+        let mut client = vip(true, random.random_range(0..4));
+        client[5] = [7, 7, 7, 0xff][random.random_range(0..4)];
+        Ip::V6(V6 {
+            source: client,
+            destination: vip(true, id),
+            class: random.random(),
+            hops: random.random_range(0..9),
+        })
+    } else {
+        Ip::V4(V4 {
+            source: [random.random(), 51, 100, random.random_range(0..4)],
+            destination: [192, 0, 2, id],
+            tos: random.random(),
+            ttl: random.random_range(0..9),
+            id: random.random(),
+            fragment: [0x4000, 0, 0x2000, 0x8000, 0x00b9][[0, 0, 0, 0, 1, 1, 2, 3, 4][random.random_range(0..9)]],
+            options: vec![1; [0, 0, 0, 4, 40][random.random_range(0..5)]],
+        })
+    };
+    let payload = (0..random.random_range(0..64)).map(|_| random.random()).collect();
+    let padding = [0, 0, 6][random.random_range(0..3)];
+    let mut bytes = Frame { tags: tags[random.random_range(0..5)].clone(), ip, transport, payload, padding }.bytes();
+    if random.random_ratio(1, 8) {
+        let at = random.random_range(0..bytes.len().min(80));
+        bytes[at] = random.random();
+    }
+    if random.random_ratio(1, 12) {
+        bytes.truncate(random.random_range(14..=bytes.len()));
+    }
+    bytes
+}

@@ -1,0 +1,116 @@
+//! The agent dies, stops, starts and is detached; the data plane is altered behind its back.
+
+use std::time::Duration;
+
+use tests::http;
+use tests::load::Load;
+use tests::network::{Layout, Network};
+
+use crate::scene::{Scene, VIP_V4, VIP_V6, http_target};
+
+/// Requests between two steps under load.
+const BETWEEN: usize = 600;
+
+#[test]
+fn killing_the_agent_loses_nothing_and_the_next_one_adopts_the_program() {
+    let mut scene = Scene::new(Layout::OneSegment, 3);
+    scene.balance(&[1, 1, 1]);
+    let program = attached_program(&scene);
+    let generation = scene.edge.status().unwrap()["reconcile"]["applied_generation"].clone();
+    let short = Load::short(http_target(VIP_V4)).start(&scene.network.client).unwrap();
+    let kept = Load::long_lived(http_target(VIP_V6)).start(&scene.network.client).unwrap();
+    short.wait_for(BETWEEN).unwrap();
+    kept.wait_for(BETWEEN).unwrap();
+
+    scene.edge.kill().unwrap();
+    short.wait_for(BETWEEN).unwrap();
+    kept.wait_for(BETWEEN).unwrap();
+    assert_eq!(attached_program(&scene), program, "the program left with the agent");
+
+    scene.edge.start(&scene.network).unwrap();
+    scene
+        .edge
+        .wait_for_status("the new agent to be done", |status| status["reconcile"]["applied_generation"] == generation)
+        .unwrap();
+    short.wait_for(BETWEEN).unwrap();
+    kept.wait_for(BETWEEN).unwrap();
+    assert_eq!(attached_program(&scene), program, "the program was replaced, not adopted");
+    let (short, kept) = (short.finish().unwrap(), kept.finish().unwrap());
+
+    for samples in [&short, &kept] {
+        assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
+    }
+    assert_eq!(kept.wandering(), 0);
+}
+
+#[test]
+fn a_stopped_agent_leaves_forwarding_running() {
+    let mut scene = Scene::new(Layout::OneSegment, 2);
+    scene.balance(&[1, 1]);
+    let short = Load::short(http_target(VIP_V4)).start(&scene.network.client).unwrap();
+    short.wait_for(BETWEEN).unwrap();
+    scene.edge.stop().unwrap();
+    short.wait_for(BETWEEN).unwrap();
+    let samples = short.finish().unwrap();
+    assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
+}
+
+#[test]
+fn only_detach_takes_the_program_off() {
+    let mut scene = Scene::new(Layout::OneSegment, 1);
+    scene.balance(&[1]);
+    assert_eq!(scene.get(VIP_V4).unwrap(), scene.name(0));
+    scene.edge.stop().unwrap();
+    assert_eq!(scene.get(VIP_V4).unwrap(), scene.name(0));
+
+    let pin_dir = scene.network.pin_dir();
+    let detach = ["detach", "--pin-dir", &pin_dir.to_string_lossy()];
+    let asked = scene.network.edge.run(|| scene.edge.run(&detach)).unwrap().unwrap();
+    assert_eq!(asked.status.code(), Some(2), "without a terminal it asks for --yes");
+    assert_eq!(scene.get(VIP_V4).unwrap(), scene.name(0));
+    scene.network.edge.run(|| scene.edge.ok(&[&detach[..], &["--yes"]].concat())).unwrap().unwrap();
+    assert_eq!(attached_program(&scene), None);
+    let target = http_target(VIP_V4);
+    let asked = scene.network.client.run(|| http::get(target, "/", Duration::from_millis(500))).unwrap();
+    assert!(asked.is_err(), "traffic went on without the program");
+
+    scene.edge.start(&scene.network).unwrap();
+    scene.wait_for(&scene.v4(0), true);
+    assert_eq!(scene.get(VIP_V4).unwrap(), scene.name(0));
+}
+
+#[test]
+fn what_is_deleted_from_the_maps_by_hand_is_repaired_and_reported() {
+    let scene = Scene::new(Layout::OneSegment, 2);
+    scene.balance(&[1, 1]);
+    let before = scene.edge.status().unwrap()["reconcile"]["repaired"].as_u64().unwrap();
+
+    let pinned = scene.network.pin_dir();
+    let map = find(&pinned, "SERVICES").unwrap_or_else(|| panic!("no SERVICES below {}", pinned.display()));
+    let map = map.to_string_lossy();
+    // 203.0.113.10, port 80, TCP, as `ServiceKey` lays it out.
+    let key = "0 0 0 0 0 0 0 0 0 0 255 255 203 0 113 10 0 80 6 0";
+    let mut arguments = vec!["map", "delete", "pinned", &map, "key"];
+    arguments.extend(key.split(' '));
+    tests::netns::run("bpftool", &arguments).unwrap();
+
+    let status = scene
+        .edge
+        .wait_for_status("the repair", |status| status["reconcile"]["repaired"].as_u64() > Some(before))
+        .unwrap();
+    let repairs = status["reconcile"]["repairs"].as_array().unwrap();
+    assert!(repairs.iter().any(|repair| repair["map"] == "SERVICES"), "{repairs:?}");
+    assert_eq!(scene.ask(VIP_V4, 100).len(), 2);
+}
+
+fn find(directory: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).ok()?;
+    let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    paths.find_map(|path| if path.ends_with(name) { Some(path) } else { find(&path, name) })
+}
+
+/// Id of the XDP program on the edge's interface, as the kernel tells it.
+fn attached_program(scene: &Scene) -> Option<u32> {
+    let link = scene.network.edge.ip(&format!("-d link show dev {}", Network::INTERFACE)).unwrap();
+    link.split("prog/xdp id ").nth(1)?.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,10 @@
+//! The whole product in network namespaces: real clients, real servers, a real agent. Needs root.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
+
+mod command_line;
+mod failure;
+mod lifecycle;
+mod neighbours;
+mod playground;
+mod scene;
+mod traffic;

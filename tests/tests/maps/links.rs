@@ -1,0 +1,234 @@
+//! The program on the interface: kept, healed, swapped, taken off; and what stands in the way.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use lb_common::abi::names;
+use lb_userspace::config::XdpMode;
+use lb_userspace::dataplane::detach::{attached, detach};
+use lb_userspace::dataplane::object::LOAD_BALANCER;
+use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, Sizes};
+use tests::netns::run;
+
+use crate::fixture::{Fixture, SIZES, backend_entry, key, publish, slots};
+
+/// The message of a refusal to set up, and its remedy.
+fn refusal(outcome: Result<impl Sized, DataplaneError>) -> String {
+    match outcome {
+        Err(error @ DataplaneError::Setup { .. }) => error.to_string(),
+        Err(error) => panic!("another error: {error}"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+fn expect(message: &str, words: &[&str]) {
+    for word in words {
+        assert!(message.contains(word), "`{word}` is not in: {message}");
+    }
+}
+
+#[test]
+fn a_second_agent_is_refused_until_the_first_is_gone() {
+    let fixture = Fixture::new("lock");
+    let first = fixture.open();
+    expect(&refusal(fixture.try_open(fixture.config())), &["another agent holds", "stop it"]);
+    let pin_dir = fixture.pin_dir.clone();
+    expect(&refusal(detach(&pin_dir, None, false)), &["another agent holds"]);
+    assert!(fixture.program_on_eth0().is_some());
+    drop(first);
+    fixture.open();
+}
+
+#[test]
+fn maps_of_another_size_or_layout_are_refused_with_the_setting_and_left_alone() {
+    let fixture = Fixture::new("sizes");
+    let mut first = fixture.open();
+    first.publish_service(&key(1), &publish(1, &slots(251, 1), &[])).unwrap();
+    drop(first);
+    for (sizes, setting) in [
+        (Sizes { max_services: 100, ..SIZES }, "dataplane.max_services"),
+        (Sizes { max_backends: 100, ..SIZES }, "dataplane.max_backends"),
+        (Sizes { max_slots: 100, ..SIZES }, "dataplane.max_slots"),
+        (Sizes { max_flows: 100, ..SIZES }, "dataplane.max_flows"),
+    ] {
+        let config = KernelConfig { sizes, ..fixture.config() };
+        expect(&refusal(fixture.try_open(config)), &[setting, "snowshed detach", "100 are configured"]);
+    }
+    assert_eq!(fixture.open().observe().unwrap().services.len(), 1);
+
+    let pin = fixture.pin_dir.join(names::CONFIG);
+    std::fs::remove_file(&pin).unwrap();
+    let make = format!("bpftool map create {} type array key 4 value 8 entries 1 name CONFIG", pin.display());
+    run("sh", &["-c", &make]).unwrap();
+    expect(&refusal(fixture.try_open(fixture.config())), &["another layout", "snowshed detach"]);
+}
+
+#[test]
+fn what_stands_in_the_way_of_attaching_is_said_with_what_to_do() {
+    let fixture = Fixture::new("errors");
+    let with = |interface: &str, xdp_mode| KernelConfig {
+        interfaces: vec![interface.to_owned()],
+        xdp_mode,
+        ..fixture.config()
+    };
+    expect(&refusal(fixture.try_open(with("nowhere", XdpMode::Auto))), &["no interface nowhere", "eth0"]);
+
+    fixture.edge.ip("link add dum0 type ifb").unwrap();
+    expect(&refusal(fixture.try_open(with("dum0", XdpMode::Native))), &["dum0", "generic mode"]);
+    let attachments = fixture.inside(|| fixture.try_open(with("dum0", XdpMode::Auto)).unwrap().attachments());
+    assert_eq!((attachments[0].interface.as_str(), attachments[0].mode.as_str()), ("dum0", "generic"));
+
+    let foreign = fixture.pin_dir.join(names::PROGRAM).display().to_string();
+    // Not `ip -n`, which mounts another /sys, without the pins.
+    fixture.edge.exec("ip", &["link", "set", "dev", "eth0", "xdpgeneric", "pinned", &foreign]).unwrap();
+    for mode in [XdpMode::Auto, XdpMode::Native, XdpMode::Generic] {
+        let message = refusal(fixture.try_open(with("eth0", mode)));
+        expect(&message, &["another XDP program is attached (generic mode)", "ip link set dev eth0 xdp"]);
+    }
+    expect(
+        &refusal(fixture.try_open(KernelConfig { pin_dir: "/tmp/snowshed/v1".into(), ..fixture.config() })),
+        &["not on a bpf file system", "mount -t bpf bpf /sys/fs/bpf"],
+    );
+    let dotted = KernelConfig { pin_dir: "/sys/fs/bpf/snow.shed".into(), ..fixture.config() };
+    expect(&refusal(fixture.try_open(dotted)), &["dot"]);
+}
+
+#[test]
+fn whatever_is_done_to_the_attachment_is_healed_and_told() {
+    let fixture = Fixture::new("heal");
+    fixture.edge.ip("link add eth0.7 type veth peer name far").unwrap();
+    let interfaces = vec!["eth0".to_owned(), "eth0.7".to_owned()];
+    let config = KernelConfig { interfaces, xdp_mode: XdpMode::Auto, ..fixture.config() };
+    let mut dataplane = fixture.try_open(config).unwrap();
+    let names = |attachments: &[lb_userspace::dataplane::Attachment]| -> Vec<String> {
+        attachments.iter().map(|one| format!("{} {}", one.interface, one.mode)).collect()
+    };
+    let all = ["eth0 native", "eth0.7 native"];
+    fixture.inside(|| {
+        assert_eq!(names(&dataplane.attachments()), all);
+        assert_eq!(dataplane.ensure_attached().unwrap(), Vec::<String>::new());
+    });
+
+    let pin = |name: &str| fixture.pin_dir.join("links").join(name);
+    run("bpftool", &["link", "detach", "pinned", &pin("eth0").display().to_string()]).unwrap();
+    assert_eq!(fixture.program_on_eth0(), None);
+    fixture.inside(|| {
+        assert_eq!(names(&dataplane.attachments()), all[1..]);
+        expect(&dataplane.ensure_attached().unwrap().join("\n"), &["eth0", "taken off", "attached again"]);
+        assert_eq!(names(&dataplane.attachments()), all);
+    });
+
+    std::fs::remove_file(pin("eth0%2e7")).unwrap();
+    fixture.inside(|| {
+        expect(&dataplane.ensure_attached().unwrap().join("\n"), &["eth0.7", "pinned again"]);
+        assert!(pin("eth0%2e7").exists());
+        assert_eq!(dataplane.ensure_attached().unwrap(), Vec::<String>::new());
+    });
+
+    // The interface itself goes and comes back, with another number.
+    fixture.edge.ip("link del eth0.7").unwrap();
+    fixture.inside(|| {
+        assert_eq!(names(&dataplane.attachments()), all[..1]);
+        expect(&refusal(dataplane.ensure_attached()), &["no interface eth0.7"]);
+    });
+    fixture.edge.ip("link add eth0.7 type veth peer name far").unwrap();
+    fixture.inside(|| {
+        assert_eq!(dataplane.ensure_attached().unwrap().len(), 1);
+        assert_eq!(names(&dataplane.attachments()), all);
+    });
+    drop(dataplane);
+
+    // An interface that is no longer configured stays attached; a new one is attached.
+    let config = KernelConfig { interfaces: vec!["eth0".to_owned()], ..fixture.config() };
+    let dataplane = fixture.try_open(config).unwrap();
+    fixture.inside(|| assert_eq!(names(&dataplane.attachments()), all));
+}
+
+#[test]
+fn another_version_of_the_program_is_swapped_in_over_the_same_maps() {
+    let fixture = Fixture::new("update");
+    let mut first = fixture.open();
+    first.publish_service(&key(1), &publish(1, &slots(251, 1), &[])).unwrap();
+    drop(first);
+    let old = fixture.program_on_eth0().unwrap();
+    let link = || {
+        let pin = fixture.pin_dir.join("links/eth0").display().to_string();
+        let text = run("bpftool", &["-j", "link", "show", "pinned", &pin]).unwrap();
+        text.split("\"id\":").nth(1).unwrap().split(',').next().unwrap().to_owned()
+    };
+    let link_before = link();
+    drop(fixture.open());
+    assert_eq!(fixture.program_on_eth0(), Some(old), "the same object is not loaded again");
+
+    let digest = fixture.pin_dir.join("digest");
+    assert_eq!(std::fs::read_link(&digest).unwrap().to_str(), Some(LOAD_BALANCER.digest()));
+    std::fs::remove_file(&digest).unwrap();
+    std::os::unix::fs::symlink("that-of-another-object", &digest).unwrap();
+    let mut second = fixture.open();
+    let new = fixture.program_on_eth0().unwrap();
+    assert_ne!(new, old);
+    assert_eq!(link(), link_before, "the link itself is the same: it never let go of the interface");
+    assert_eq!(second.observe().unwrap().services[&key(1)].slots, slots(251, 1));
+    assert_eq!(std::fs::read_link(&digest).unwrap().to_str(), Some(LOAD_BALANCER.digest()));
+    drop(second);
+    drop(fixture.open());
+    assert_eq!(fixture.program_on_eth0(), Some(new));
+}
+
+/// Not a test of its own: the process that [`a_killed_agent_leaves_everything_forwarding`] kills.
+#[test]
+fn holder() {
+    let Some(pin_dir) = std::env::var_os("SNOWSHED_TEST_HOLD") else { return };
+    let config = KernelConfig {
+        pin_dir: pin_dir.into(),
+        interfaces: vec!["eth0".to_owned()],
+        xdp_mode: XdpMode::Native,
+        sizes: SIZES,
+    };
+    let mut dataplane = lb_userspace::dataplane::KernelDataplane::open(config).unwrap();
+    dataplane.write_backend(1, &backend_entry(77)).unwrap();
+    dataplane.publish_service(&key(1), &publish(1, &slots(251, 1), &[])).unwrap();
+    println!("holding");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_killed_agent_leaves_everything_forwarding() {
+    let fixture = Fixture::new("kill");
+    let mut holder = fixture.inside(|| {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "links::holder", "--nocapture"])
+            .env("SNOWSHED_TEST_HOLD", &fixture.pin_dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line.contains("holding")));
+    expect(&refusal(fixture.try_open(fixture.config())), &["another agent holds"]);
+    let program = fixture.program_on_eth0();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(program.is_some());
+    assert_eq!(fixture.program_on_eth0(), program);
+    let observed = fixture.open().observe().unwrap();
+    assert_eq!(observed.services[&key(1)].slots, slots(251, 1));
+    assert_eq!(observed.backends[&1], backend_entry(77));
+}
+
+#[test]
+fn detaching_takes_everything_off_and_says_what() {
+    let fixture = Fixture::new("detach");
+    let agent = fixture.open();
+    let pin_dir = fixture.pin_dir.clone();
+    let shown = fixture.inside(|| attached(&pin_dir)).unwrap().unwrap();
+    assert_eq!(shown, fixture.inside(|| agent.attachments()));
+    let done = fixture.inside(|| detach(&pin_dir, None, true)).unwrap().unwrap();
+    assert_eq!(done.attachments, shown);
+    expect(&done.removed.join("\n"), &["links/eth0", names::SERVICES, names::SLOTS, names::PROGRAM]);
+    assert_eq!(fixture.program_on_eth0(), None, "even though an agent holds the link");
+    assert!(!pin_dir.exists());
+    assert_eq!(detach(&pin_dir, None, false).unwrap(), None);
+}

@@ -1,0 +1,8 @@
+//! The kernel's maps, links and next hops as the agent holds them: real maps, real namespaces. Needs root.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value")]
+
+mod fixture;
+mod kernel;
+mod links;
+mod nexthop;
+mod tools;

@@ -1,0 +1,11 @@
+//! Planner and reconciler against the maps in memory, intact and failing.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that unwraps fails with the value")]
+
+mod fixture;
+
+mod convergence;
+mod explain;
+mod flows;
+mod planner;
+mod steps;

@@ -1,0 +1,221 @@
+//! `cargo xtask test`: every tier, nothing skipped silently, one summary line at the end.
+//!
+//! | tier | needs | is |
+//! |---|---|---|
+//! | lint | – | rustfmt and clippy, warnings are errors |
+//! | host | – | unit and property tests of the crates |
+//! | control | – | the control plane against memory and chaos data planes, SQLite, the CLI, the tidy rules |
+//! | dataplane | root | the eBPF objects through `BPF_PROG_TEST_RUN` and the kernel's maps; once as committed, once built afresh |
+//! | e2e | root | real servers and clients in network namespaces |
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+use crate::setup::{self, Need};
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these tiers (may be given several times).
+    #[arg(long = "tier", value_enum)]
+    tiers: Vec<Tier>,
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+/// A tier of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Tier {
+    Lint,
+    Host,
+    Control,
+    Dataplane,
+    E2e,
+}
+
+const TIERS: [Tier; 5] = [Tier::Lint, Tier::Host, Tier::Control, Tier::Dataplane, Tier::E2e];
+
+/// Test targets of the `tests` package by tier. A target in no tier fails the run.
+const CONTROL_TARGETS: &[&str] = &["cli", "control", "digest", "reconcile", "tidy"];
+const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
+const E2E_TARGETS: &[&str] = &["e2e"];
+
+/// Directory in which the tests look for eBPF objects instead of the committed ones.
+pub const EBPF_DIR_VARIABLE: &str = "SNOWSHED_EBPF_DIR";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs `cargo xtask test`.
+///
+/// # Errors
+/// When anything failed; the summary line stands above.
+pub fn run(args: &Args) -> Result<()> {
+    let tiers = if args.tiers.is_empty() { TIERS.to_vec() } else { args.tiers.clone() };
+    let kernel = tiers.iter().any(|tier| matches!(tier, Tier::Dataplane | Tier::E2e));
+    if kernel {
+        run::require_root("The dataplane and e2e tiers", "test").map_err(|error| {
+            error.context("nothing was run; without root: cargo xtask test --tier lint --tier host --tier control")
+        })?;
+        setup::ensure(&[Need::Playground])?;
+    }
+    if tiers.contains(&Tier::Dataplane) {
+        setup::ensure(&[Need::Ebpf])?;
+    }
+    every_target_has_a_tier()?;
+
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    for tier in tiers {
+        println!("\n== {tier:?}");
+        run_tier(tier, args.filter.as_deref(), &mut tally)?;
+    }
+    println!("\n(in {} s)\n{} passed, {} failed", started.elapsed().as_secs(), tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} failed", tally.failed);
+    }
+    if tally.passed == 0 {
+        bail!("no test has this name: {}", args.filter.as_deref().unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    match tier {
+        Tier::Lint if filter.is_some() => println!("(no test has a name here)"),
+        Tier::Lint => lint(tally),
+        Tier::Host => count(cargo_test(&["-p", "lb-common", "-p", "lb-userspace", "-p", "xtask"], filter, &[]), tally)?,
+        Tier::Control => count(cargo_test(&targets(CONTROL_TARGETS), filter, &[]), tally)?,
+        Tier::Dataplane => {
+            println!("-- the committed objects");
+            let serial = ["--test-threads=1"];
+            count(cargo_test(&targets(DATAPLANE_TARGETS), filter, &serial), tally)?;
+            println!("-- the objects built afresh from source");
+            let fresh = run::root().join("target/ebpf-fresh");
+            let mut build = run::cargo();
+            build.args(["run", "--quiet", "--package", "xtask", "--", "build-ebpf", "--out"]).arg(&fresh);
+            if let Err(error) = run::checked(&mut build) {
+                println!("build-ebpf ... FAILED: {error:#}");
+                tally.failed += 1;
+                return Ok(());
+            }
+            tally.passed += 1;
+            let mut command = cargo_test(&targets(DATAPLANE_TARGETS), filter, &serial);
+            command.env(EBPF_DIR_VARIABLE, &fresh);
+            count(command, tally)?;
+        }
+        Tier::E2e => {
+            run::checked(run::cargo().args(["build", "-p", "lb-userspace", "--bin", "snowshed"]))?;
+            count(cargo_test(&targets(E2E_TARGETS), filter, &["--test-threads=1"]), tally)?;
+        }
+    }
+    Ok(())
+}
+
+fn lint(tally: &mut Tally) {
+    let mut clippy = run::cargo();
+    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    let mut ebpf = run::cargo();
+    ebpf.args(["fmt", "--check", "--manifest-path", "lb-ebpf/Cargo.toml"]);
+    let mut fmt = run::cargo();
+    fmt.args(["fmt", "--all", "--check"]);
+    for command in [&mut fmt, &mut ebpf, &mut clippy] {
+        match run::checked(command) {
+            Ok(()) => tally.passed += 1,
+            Err(error) => {
+                println!("{error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+}
+
+fn targets(names: &[&'static str]) -> Vec<&'static str> {
+    let mut args = vec!["-p", "tests"];
+    for name in names {
+        args.extend(["--test", name]);
+    }
+    args
+}
+
+fn cargo_test(args: &[&str], filter: Option<&str>, harness: &[&str]) -> Command {
+    let mut command = run::cargo();
+    command.args(["test", "--no-fail-fast"]).args(args).arg("--").args(filter).args(harness);
+    command
+}
+
+/// Runs a `cargo test`, shows its output as it comes, and adds up its result lines.
+fn count(mut command: Command, tally: &mut Tally) -> Result<()> {
+    println!("$ {}", run::shown(&command));
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no standard output")?;
+    let mut run = Tally::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read cargo's output")?;
+        println!("{line}");
+        if let Some(result) = result_line(&line) {
+            run.passed += result.passed;
+            run.failed += result.failed;
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    if !status.success() && run.failed == 0 {
+        println!("cargo test ended with {status} before its tests could say why: counted as one failure");
+        run.failed = 1;
+    }
+    tally.passed += run.passed;
+    tally.failed += run.failed;
+    Ok(())
+}
+
+/// Counts in `test result: ok. 3 passed; 0 failed; 0 ignored; …`; an ignored test counts as failed: nothing is
+/// skipped silently.
+fn result_line(line: &str) -> Option<Tally> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let mut tally = Tally::default();
+    for part in counts.split("; ") {
+        let mut words = part.split(' ');
+        let (number, word) = (words.next()?.parse::<u64>().ok(), words.next());
+        match (number, word) {
+            (Some(number), Some("passed")) => tally.passed += number,
+            (Some(number), Some("failed" | "ignored")) => tally.failed += number,
+            _ => {}
+        }
+    }
+    Some(tally)
+}
+
+fn every_target_has_a_tier() -> Result<()> {
+    let folder = run::root().join("tests/tests");
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let is_target = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let known = [CONTROL_TARGETS, DATAPLANE_TARGETS, E2E_TARGETS].concat().contains(&name.as_str());
+        if is_target && !known {
+            bail!("the test target `{name}` belongs to no tier: name it in xtask/src/test.rs");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_line_is_counted_and_ignored_tests_are_failures() {
+        let ok = "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        assert_eq!(result_line(ok), Some(Tally { passed: 12, failed: 0 }));
+        let bad = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.2s";
+        assert_eq!(result_line(bad), Some(Tally { passed: 5, failed: 3 }));
+        assert_eq!(result_line("test a_name ... ok"), None);
+    }
+}
