@@ -176,7 +176,7 @@ impl Edge {
         reached.with_context(|| format!("the last status was {last:#}"))
     }
 
-    /// Waits until a server (by address) is usable or not, in every service it stands in.
+    /// Waits until a server (by address) is usable, with a way to it, or is not usable, in every service it stands in.
     ///
     /// # Errors
     /// When it is not within 20 s.
@@ -184,7 +184,8 @@ impl Edge {
         let what = format!("{address} to be {}", if usable { "usable" } else { "out" });
         self.wait_for_status(&what, |status| {
             let servers = servers(status).into_iter().filter(|server| server["address"] == address);
-            let states: Vec<bool> = servers.map(|server| server["usable"] == usable).collect();
+            let is = |server: &Value| server["usable"] == usable && (!usable || server["unresolved"].is_null());
+            let states: Vec<bool> = servers.map(is).collect();
             !states.is_empty() && states.iter().all(|as_wanted| *as_wanted)
         })
     }

@@ -49,7 +49,7 @@ impl Drop for Echo {
 fn answer(socket: &UdpSocket, stop: &AtomicBool, name: &str) -> Result<()> {
     let mut datagram = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
-        match socket.recv_from(&mut datagram) {
+        match receive(socket, &mut datagram) {
             Ok((_, client)) => drop(socket.send_to(name.as_bytes(), client).context("answer a datagram")?),
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error).context("receive a datagram"),
@@ -94,13 +94,24 @@ fn ask_once(target: SocketAddr, timeout: Duration) -> Result<Option<String>> {
     socket.set_read_timeout(Some(timeout)).context("set the timeout")?;
     socket.send(b"who?").with_context(|| format!("send to {target}"))?;
     let mut datagram = [0; 2048];
-    match socket.recv(&mut datagram) {
-        Ok(length) => Ok(Some(String::from_utf8_lossy(&datagram[..length]).into_owned())),
+    match receive(&socket, &mut datagram) {
+        Ok((length, _)) => Ok(Some(String::from_utf8_lossy(&datagram[..length]).into_owned())),
         Err(error) if is_timeout(&error) || error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(None),
         Err(error) => Err(error).context("receive the answer"),
     }
 }
 
+/// No datagram within the socket's timeout.
 fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+/// Receives; a call that a stopped and continued process sees interrupted (signal(7), stop signals) begins again.
+fn receive(socket: &UdpSocket, datagram: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(datagram) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
 }

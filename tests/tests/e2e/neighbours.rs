@@ -37,10 +37,9 @@ fn a_server_with_a_new_mac_address_is_followed() {
 #[test]
 fn a_next_hop_that_is_not_known_is_counted_and_stands_in_the_status() {
     let scene = Scene::new(Layout::OneSegment, 1);
-    // Nobody has this address, and the probe that would say so comes once an hour.
+    // Nobody has this address, and the probes give it three seconds before they say so.
     let nobody = "10.77.0.99";
-    let manifest =
-        scene.manifest(Outer::V4, &[1]).replace(&scene.v4(0), nobody).replace("interval: 100ms", "interval: 1h");
+    let manifest = scene.manifest(Outer::V4, &[1]).replace(&scene.v4(0), nobody).replace("100ms", "3s");
     scene.edge.apply(&manifest).unwrap();
     let status = scene
         .edge

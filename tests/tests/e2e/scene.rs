@@ -57,15 +57,16 @@ impl Scene {
         Self { edge, network, _turn: turn }
     }
 
-    /// Applies a load balancer over all servers with these weights, and waits until the probes have found each up.
+    /// Applies a load balancer over the first servers, one for each weight, and waits until the probes have found each
+    /// of them up.
     pub fn balance(&self, weights: &[u32]) {
         self.edge.apply(&self.manifest(Outer::V4, weights)).unwrap();
-        self.wait_until_up(Outer::V4);
+        self.wait_until_up(Outer::V4, weights.len());
     }
 
-    /// Waits until every server is known to be up.
-    pub fn wait_until_up(&self, outer: Outer) {
-        for server in &self.network.servers {
+    /// Waits until the first so many servers are known to be up.
+    pub fn wait_until_up(&self, outer: Outer, servers: usize) {
+        for server in &self.network.servers[..servers] {
             self.wait_for(&address(server, outer), true);
         }
     }

@@ -22,7 +22,7 @@ fn http_crosses_all_four_encapsulations() {
         let file = scene.network.directory().join("web.yaml");
         std::fs::write(&file, scene.manifest(outer, &[1, 1, 1])).unwrap();
         scene.edge.ok(&["apply", "-f", &file.to_string_lossy(), "--prune", "--wait"]).unwrap();
-        scene.wait_until_up(outer);
+        scene.wait_until_up(outer, 3);
         for vip in [VIP_V4, VIP_V6] {
             let answers = scene.ask(vip, ENOUGH);
             assert_eq!(answers.len(), 3, "{vip} in {outer:?}: {answers:?}");
