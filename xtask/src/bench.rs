@@ -21,6 +21,15 @@ enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// A full edge's load balancers through ledger, agent and kernel maps: load time, time of one change, memory.
+    Control {
+        /// Load balancers in the ledger, three servers each.
+        #[arg(long, default_value_t = 10_000)]
+        load_balancers: usize,
+        /// Changes made one by one.
+        #[arg(long, default_value_t = 400)]
+        changes: usize,
+    },
 }
 
 /// Runs `cargo xtask bench`.
@@ -30,6 +39,7 @@ enum Bench {
 pub fn run(args: &Args) -> Result<()> {
     match args.bench {
         Bench::Dataplane { quick } => dataplane(quick),
+        Bench::Control { load_balancers, changes } => control(load_balancers, changes),
     }
 }
 
@@ -42,5 +52,17 @@ fn dataplane(quick: bool) -> Result<()> {
     if quick {
         bench.arg("--quick");
     }
+    run::checked(&mut bench)
+}
+
+/// Here the processes themselves are measured: both are release builds.
+fn control(load_balancers: usize, changes: usize) -> Result<()> {
+    run::require_root("The control plane's bench", "bench control")?;
+    setup::ensure(&[Need::Playground])?;
+    run::checked(run::cargo().args(["build", "--release", "--package", "lb-userspace", "--bin", "snowshed"]))?;
+    let out = run::root().join("target/bench/control.json");
+    let mut bench = run::cargo();
+    bench.args(["bench", "--quiet", "--package", "tests", "--bench", "control", "--"]);
+    bench.args([load_balancers.to_string(), changes.to_string()]).arg(out);
     run::checked(&mut bench)
 }
