@@ -31,7 +31,7 @@ const SECRET: &str = "bench-control";
 const ZONE: &str = "fr-par-1";
 const PORT: u16 = 80;
 /// Load balancers per operation of the ledger while it is filled.
-const BATCH: usize = 500;
+const BATCH: usize = 250;
 
 #[derive(serde::Serialize)]
 struct Figures {
