@@ -166,7 +166,9 @@ impl Checker {
         };
         let window = (check.health_check.interval + check.health_check.timeout).max(self.settings.mass_failure_window);
         let health = ServerHealth { up: passed, usable: passed, since: now.time, decided_at: now.instant, last: None };
-        log::info!("server {} of backend {}: {} ({outcome})", server.address, server.backend, word(passed));
+        // An agent that starts finds tens of thousands up; that is no news.
+        let level = if turn == (Turn::First { up: true }) { log::Level::Debug } else { log::Level::Info };
+        log::log!(level, "server {} of backend {}: {} ({outcome})", server.address, server.backend, word(passed));
         self.view.insert(server, ServerHealth { last: Some(outcome), ..health });
         let hold = match turn {
             Turn::Fell => self.watch.on_down(server, window, self.checks.len(), now),
