@@ -66,7 +66,7 @@ pub fn require_root(what: &str, task: &str) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{what} needs root: it loads eBPF programs and makes network namespaces.\n  \
+        "{what}: root is needed, to load eBPF programs and make network namespaces.\n  \
          Run:  sudo -E env \"PATH=$PATH\" cargo xtask {task}"
     )
 }
