@@ -244,6 +244,18 @@ fn every_test_that_the_readme_names_exists() {
     }
 }
 
+/// With cargo's own harness a bench's `main` never runs: "0 tests" would be its whole outcome, and a success.
+#[test]
+fn every_bench_runs_its_own_main() {
+    let manifest: String = std::fs::read_to_string(root().join("tests/Cargo.toml")).unwrap();
+    let benches: Vec<&str> = manifest.split("[[bench]]").skip(1).collect();
+    assert!(benches.len() >= 2, "{manifest}");
+    for bench in benches {
+        let section = bench.split("\n[").next().unwrap();
+        assert!(section.contains("harness = false"), "{section}");
+    }
+}
+
 #[test]
 fn a_word_is_found_only_where_it_stands_alone() {
     assert!(holds("use aya::Ebpf;", "aya"));
