@@ -18,7 +18,9 @@ mod pass;
 pub mod process;
 pub mod server;
 pub mod tagger;
+pub mod tally;
 pub mod udp;
+pub mod vm;
 pub mod wait;
 
 /// Fails with what to do when the process may not make network namespaces.

@@ -1,4 +1,4 @@
-//! Setup, build, test, bench and demo of Snowshed: `cargo xtask <subcommand>`, one file each.
+//! Setup, build, test, virtual machines, bench and demo of Snowshed: `cargo xtask <subcommand>`, one file each.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its user")]
 
 mod bench;
@@ -7,6 +7,7 @@ mod demo;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use clap::Parser;
 
@@ -24,6 +25,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every tier of the tests; ends with one line `N passed, N failed`.
     Test(test::Args),
+    /// Run the kernel tiers in virtual machines, on a matrix of distribution kernels.
+    Vm(vm::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -33,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Vm(args) => vm::run(&args),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

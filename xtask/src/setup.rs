@@ -24,7 +24,13 @@ pub enum Need {
     Playground,
     /// The eBPF toolchain: `build-ebpf`, and the fresh build in `test`.
     Ebpf,
+    /// Virtual machines: the emulator, and what fills an initramfs.
+    Vm,
 }
+
+/// Packages of the virtual machines; the servers and clients that run in them are the playground's.
+const VM_PACKAGES: &[&str] =
+    &["qemu-system-x86", "busybox-static", "debian-archive-keyring", "ipvsadm", "kmod", "xz-utils"];
 
 /// Packages of the playground: what runs in it, and what looks into it.
 const PLAYGROUND_PACKAGES: &[&str] = &["nginx", "wrk", "ethtool", "iproute2", "curl", "bpftool", "procps"];
@@ -54,7 +60,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// # Errors
 /// When something is missing and cannot be installed here.
 pub fn run(args: &Args) -> Result<()> {
-    let missing = report(&[Need::Playground, Need::Ebpf]);
+    let missing = report(&[Need::Playground, Need::Ebpf, Need::Vm]);
     if missing.is_empty() {
         println!("setup: everything is there");
         return Ok(());
@@ -121,6 +127,7 @@ fn items(needs: &[Need]) -> Vec<Item> {
     for need in needs {
         match need {
             Need::Playground => items.extend(PLAYGROUND_PACKAGES.iter().map(|name| Item::Package(name))),
+            Need::Vm => items.extend(VM_PACKAGES.iter().map(|name| Item::Package(name))),
             Need::Ebpf => {
                 items.extend(EBPF_PACKAGES.iter().map(|name| Item::Package(name)));
                 items.extend([Item::Toolchain, Item::BpfLinker]);

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use tests::tally::Tally;
 
 use crate::run;
 use crate::setup::{self, Need};
@@ -44,14 +45,13 @@ const CONTROL_TARGETS: &[&str] = &["cli", "control", "digest", "reconcile", "tid
 const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
 
+/// Test targets that need a kernel, in the order in which a virtual machine runs them.
+pub fn kernel_targets() -> Vec<&'static str> {
+    [DATAPLANE_TARGETS, E2E_TARGETS].concat()
+}
+
 /// Directory in which the tests look for eBPF objects instead of the committed ones.
 pub const EBPF_DIR_VARIABLE: &str = "SNOWSHED_EBPF_DIR";
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-}
 
 /// Runs `cargo xtask test`.
 ///
@@ -160,9 +160,8 @@ fn count(mut command: Command, tally: &mut Tally) -> Result<()> {
     for line in BufReader::new(stdout).lines() {
         let line = line.context("cannot read cargo's output")?;
         println!("{line}");
-        if let Some(result) = result_line(&line) {
-            run.passed += result.passed;
-            run.failed += result.failed;
+        if let Some(result) = Tally::of_line(&line) {
+            run += result;
         }
     }
     let status = child.wait().context("cannot wait for cargo")?;
@@ -170,26 +169,8 @@ fn count(mut command: Command, tally: &mut Tally) -> Result<()> {
         println!("cargo test ended with {status} before its tests could say why: counted as one failure");
         run.failed = 1;
     }
-    tally.passed += run.passed;
-    tally.failed += run.failed;
+    *tally += run;
     Ok(())
-}
-
-/// Counts in `test result: ok. 3 passed; 0 failed; 0 ignored; …`; an ignored test counts as failed: nothing is
-/// skipped silently.
-fn result_line(line: &str) -> Option<Tally> {
-    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
-    let mut tally = Tally::default();
-    for part in counts.split("; ") {
-        let mut words = part.split(' ');
-        let (number, word) = (words.next()?.parse::<u64>().ok(), words.next());
-        match (number, word) {
-            (Some(number), Some("passed")) => tally.passed += number,
-            (Some(number), Some("failed" | "ignored")) => tally.failed += number,
-            _ => {}
-        }
-    }
-    Some(tally)
 }
 
 fn every_target_has_a_tier() -> Result<()> {
@@ -204,18 +185,4 @@ fn every_target_has_a_tier() -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_result_line_is_counted_and_ignored_tests_are_failures() {
-        let ok = "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s";
-        assert_eq!(result_line(ok), Some(Tally { passed: 12, failed: 0 }));
-        let bad = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.2s";
-        assert_eq!(result_line(bad), Some(Tally { passed: 5, failed: 3 }));
-        assert_eq!(result_line("test a_name ... ok"), None);
-    }
 }

@@ -1,0 +1,172 @@
+//! `cargo xtask vm`: the kernel tiers inside virtual machines, on a matrix of the kernels that edges run.
+//!
+//! For each kernel: an initramfs with our init, the tests and what they need is written, QEMU boots it, the init runs
+//! the tests and says one verdict. Nothing of the host is altered, and no root is needed.
+
+mod cpio;
+mod guest;
+mod kernels;
+mod machine;
+mod modules;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tests::tally::Tally;
+use tests::vm::Task;
+
+use crate::run;
+use crate::setup::{self, Need};
+use guest::Order;
+use kernels::{Kernel, MATRIX};
+use machine::{Accelerator, Machine};
+use report::Report;
+
+/// Arguments of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A series of the matrix (6.1, 6.12, 7), a version of it, or the directory of a kernel: bzImage and modules/
+    /// with modules.dep. May be given several times; without it, the whole matrix.
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Ask Debian for newer kernels than the cached ones.
+    #[arg(long)]
+    update: bool,
+    /// What emulates the processor, instead of KVM where a probe shows that it boots and TCG elsewhere.
+    #[arg(long, value_enum)]
+    accelerator: Option<Accelerator>,
+    /// Build the tests' network in the guest and give the terminal to a shell in it.
+    #[arg(long, conflicts_with = "filter")]
+    shell: bool,
+    /// Only tests whose name contains this.
+    #[arg(last = true)]
+    filter: Option<String>,
+}
+
+/// Wall-clock limit of one kernel's run. The whole suite takes about a quarter of it on two cores.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Runs `cargo xtask vm`.
+///
+/// # Errors
+/// When a kernel cannot be had or booted, or a test failed.
+pub fn run(args: &Args) -> Result<()> {
+    let Args { kernels, update, accelerator, shell, filter } = args;
+    let all = || MATRIX.iter().map(|series| series.name.to_owned()).collect();
+    let names = if kernels.is_empty() { all() } else { kernels.clone() };
+    let suite = Suite {
+        kernels: &names,
+        update: *update,
+        accelerator: *accelerator,
+        targets: &crate::test::kernel_targets(),
+        filter: filter.as_deref(),
+    };
+    if *shell {
+        return suite.shell();
+    }
+    let tally = suite.run()?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} failed", tally.failed);
+    }
+    if tally.passed == 0 {
+        bail!("no test has this name: {}", filter.as_deref().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Tests on kernels.
+#[derive(Debug)]
+pub struct Suite<'a> {
+    pub kernels: &'a [String],
+    pub update: bool,
+    pub accelerator: Option<Accelerator>,
+    /// Test targets, in the order in which they run.
+    pub targets: &'a [&'a str],
+    /// Only tests whose name contains this.
+    pub filter: Option<&'a str>,
+}
+
+impl Suite<'_> {
+    /// Runs the targets on every kernel and prints the table. A machine that gave no verdict counts as one failure.
+    ///
+    /// # Errors
+    /// When a kernel cannot be had or the programs not be compiled.
+    pub fn run(&self) -> Result<Tally> {
+        setup::ensure(&[Need::Playground, Need::Vm])?;
+        let kernels = self.find_kernels()?;
+        let programs = guest::build(self.targets)?;
+        let accelerator = self.accelerator(&kernels, &programs)?;
+        let order = Order { targets: self.targets, filter: self.filter, task: Task::Test };
+        let mut reports = Vec::new();
+        for kernel in &kernels {
+            println!("\n== Linux {} ({accelerator:?})", kernel.version);
+            let started = Instant::now();
+            let logs = logs(kernel);
+            let initramfs = initramfs(kernel, &programs, &order)?;
+            let machine = Machine { accelerator, limit: LIMIT, show: true, ..machine(kernel, &initramfs, &logs) };
+            let outcome = machine.run();
+            if let Err(error) = &outcome {
+                println!("{error:#}");
+            }
+            reports.push(Report { kernel: kernel.version.clone(), outcome, seconds: started.elapsed().as_secs() });
+        }
+        println!("\n{}", report::tables(&reports));
+        Ok(report::tally(&reports))
+    }
+
+    fn shell(&self) -> Result<()> {
+        setup::ensure(&[Need::Playground, Need::Vm])?;
+        let kernels = self.find_kernels()?;
+        let kernel = kernels.last().context("no kernel was named")?;
+        let programs = guest::build(&[])?;
+        let accelerator = self.accelerator(&kernels, &programs)?;
+        let order = Order { targets: &[], filter: None, task: Task::Shell };
+        let initramfs = initramfs(kernel, &programs, &order)?;
+        let logs = logs(kernel);
+        println!("Linux {} boots ({accelerator:?}); its console is in {}", kernel.version, logs.display());
+        Machine { accelerator, ..machine(kernel, &initramfs, &logs) }.run_on_terminal()
+    }
+
+    fn find_kernels(&self) -> Result<Vec<Kernel>> {
+        self.kernels.iter().map(|name| kernels::find(name, self.update)).collect()
+    }
+
+    /// The accelerator that was asked for, or the one that a probe chooses.
+    fn accelerator(&self, kernels: &[Kernel], programs: &guest::Programs) -> Result<Accelerator> {
+        if let Some(accelerator) = self.accelerator {
+            return Ok(accelerator);
+        }
+        let kernel = kernels.last().context("no kernel was named")?;
+        let order = Order { targets: &[], filter: None, task: Task::Probe };
+        let initramfs = initramfs(kernel, programs, &order)?;
+        let logs = run::root().join("target/vm/probe");
+        match machine::kvm_boots(&kernel.image, &initramfs, &logs) {
+            Ok(()) => Ok(Accelerator::Kvm),
+            Err(error) => {
+                let why = format!("{error:#}");
+                let first = why.lines().next().unwrap_or_default();
+                println!("vm: KVM does not boot here, the processor is emulated ({first})");
+                Ok(Accelerator::Tcg)
+            }
+        }
+    }
+}
+
+fn logs(kernel: &Kernel) -> PathBuf {
+    run::root().join("target/vm").join(&kernel.name)
+}
+
+fn initramfs(kernel: &Kernel, programs: &guest::Programs, order: &Order<'_>) -> Result<PathBuf> {
+    let directory = logs(kernel);
+    std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    let path = directory.join(format!("{:?}.cpio", order.task).to_lowercase());
+    guest::initramfs(&path, kernel, programs, order)?;
+    Ok(path)
+}
+
+fn machine<'a>(kernel: &'a Kernel, initramfs: &'a Path, logs: &'a Path) -> Machine<'a> {
+    Machine { image: &kernel.image, initramfs, logs, accelerator: Accelerator::Tcg, limit: LIMIT, show: false }
+}
