@@ -6,6 +6,7 @@ mod build_ebpf;
 mod demo;
 mod run;
 mod setup;
+mod table;
 mod test;
 mod vm;
 

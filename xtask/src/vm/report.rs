@@ -3,10 +3,10 @@
 use ::tests::tally::Tally;
 use ::tests::vm::Program;
 use anyhow::Result;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 
 use super::machine::Outcome;
+use crate::table::{align_right, table};
 
 /// One kernel's run.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub fn tables(reports: &[Report]) -> String {
         let numbers = [tally.passed.to_string(), tally.failed.to_string(), boot, report.seconds.to_string()];
         kernels.add_row([vec![report.kernel.clone()], numbers.to_vec(), vec![targets]].concat());
     }
-    align(&mut kernels, 1..5);
+    align_right(&mut kernels, 1..5);
     text.push_str(&kernels.to_string());
     if let Some(programs) = verifier(reports) {
         text.push_str(&format!("\n\nThe verifier: instructions walked / bytes of stack\n{programs}"));
@@ -90,7 +90,7 @@ fn verifier(reports: &[Report]) -> Option<Table> {
         };
         table.add_row(std::iter::once(name.to_owned()).chain(all.iter().map(cell)));
     }
-    align(&mut table, 1..reports.len() + 1);
+    align_right(&mut table, 1..reports.len() + 1);
     Some(table)
 }
 
@@ -100,20 +100,6 @@ fn targets(targets: &[(String, Tally)]) -> String {
         failed => format!("{name} {} ({failed} FAILED)", tally.passed),
     });
     words.collect::<Vec<_>>().join(", ")
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(header.iter().copied());
-    table
-}
-
-fn align(table: &mut Table, columns: std::ops::Range<usize>) {
-    for index in columns {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
 
 #[cfg(test)]
