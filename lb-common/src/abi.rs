@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod config;
 pub mod flow;
+pub mod nat;
 pub mod reason;
 pub mod service;
 pub mod slot;
@@ -14,6 +15,7 @@ pub mod stats;
 pub use backend::BackendEntry;
 pub use config::ConfigEntry;
 pub use flow::{FlowEntry, FlowKey};
+pub use nat::NatFlow;
 pub use reason::Reason;
 pub use service::{ServiceEntry, ServiceKey};
 pub use slot::Slot;

@@ -59,7 +59,7 @@ const fn block(words: [u32; 4], key: [u64; 2]) -> u64 {
 
 /// SplitMix64's finalizer (variant 13 of Stafford's mixers).
 #[inline(always)]
-const fn mix(mut x: u64) -> u64 {
+pub(crate) const fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -1,0 +1,115 @@
+//! A translated flow: one source address and port of ours, and who talks to whom through it.
+
+use super::Address;
+
+/// First port that flows are given; those below are left to services of other kinds.
+pub const FIRST_PORT: u16 = 1024;
+/// Ports of one source address, and elements of `NAT_FLOWS` that belong to it.
+pub const PORTS: u32 = 65_536 - FIRST_PORT as u32;
+/// Clock ticks are nanoseconds of the monotonic clock shifted right by this: 16.8 ms each.
+pub const TICK_SHIFT: u32 = 24;
+
+/// Element of `NAT_FLOWS`, two cache lines: the first is all that the way to the server needs.
+///
+/// The element's index is the flow's place: source number × [`PORTS`] + port − [`FIRST_PORT`]. So no two flows have the
+/// same address and port, and the way back needs no search.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatFlow {
+    /// Raised each time the element is given to another flow: what `NAT_INDEX` says of an older one is void.
+    pub id: u32,
+    /// Tick of the last packet, either way.
+    pub seen: u32,
+    /// Index into `BACKENDS`.
+    pub backend: u32,
+    /// [`super::BackendEntry::generation`] when the flow was opened.
+    pub generation: u32,
+    /// Our source address.
+    pub source: Address,
+    /// Our source port and the server's port, network order.
+    pub ports: [[u8; 2]; 2],
+    /// Sum that the way to the server adds to a checksum over the addresses alone, as it stands in memory.
+    pub address_delta: u16,
+    /// As above, over addresses and ports.
+    pub transport_delta: u16,
+    /// IP protocol number; 0 is a free element.
+    pub protocol: u8,
+    /// [`marks`] that the client's packets left.
+    pub from_client: u8,
+    /// [`marks`] that the server's packets left.
+    pub from_server: u8,
+    /// Always 0.
+    pub pad: u8,
+    /// Interface that the client's packets come in on; answers leave through it.
+    pub ifindex: u32,
+    /// MAC that the client's last packet came from.
+    pub client_mac: [u8; 6],
+    /// Outer VLAN tag it came with (TCI, network order); 0 is untagged.
+    pub vlan_outer: [u8; 2],
+    /// MAC it came to: ours.
+    pub edge_mac: [u8; 6],
+    /// Inner VLAN tag it came with, only beside an outer one; 0 is none.
+    pub vlan_inner: [u8; 2],
+    /// The client's address.
+    pub client: Address,
+    /// Address of the service.
+    pub vip: Address,
+    /// Address of the server.
+    pub server: Address,
+    /// The client's port and the service's, network order.
+    pub client_ports: [[u8; 2]; 2],
+    /// Tick of the first packet.
+    pub opened: u32,
+    /// Always 0.
+    pub pad_end: [u8; 8],
+}
+
+/// Bits of [`NatFlow::from_client`] and [`NatFlow::from_server`].
+pub mod marks {
+    /// A packet came from this side.
+    pub const SPOKE: u8 = 1 << 0;
+    /// From the client: a TCP segment without SYN after the server spoke; the handshake is over.
+    pub const CONFIRMED: u8 = 1 << 1;
+    /// TCP FIN.
+    pub const FIN: u8 = 1 << 2;
+    /// TCP RST.
+    pub const RST: u8 = 1 << 3;
+    /// TCP FIN before the other side's: this side waits for stray segments, and its port with it.
+    pub const FIRST_FIN: u8 = 1 << 4;
+}
+
+/// Value of `NAT_INDEX`: where the flow of a client's tuple is. Void when the element's id is another.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatPlace {
+    /// Index into `NAT_FLOWS`.
+    pub index: u32,
+    /// [`NatFlow::id`].
+    pub id: u32,
+}
+
+/// Element of `NAT_POOL`: a source address, and which elements of `NAT_FLOWS` are its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatSource {
+    /// The address; IPv4 is mapped.
+    pub address: Address,
+    /// Its number: it owns [`PORTS`] elements from number × [`PORTS`].
+    pub number: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Elements of `NAT_POOL` that new flows of one IP version take their source address from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatRange {
+    /// First element.
+    pub first: u32,
+    /// How many; 0 is none.
+    pub count: u32,
+}
+
+const _: () = assert!(size_of::<NatFlow>() == 128 && core::mem::offset_of!(NatFlow, client) == 64);
+const _: () = assert!(size_of::<NatPlace>() == 8);
+const _: () = assert!(size_of::<NatSource>() == 24);
