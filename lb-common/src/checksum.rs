@@ -51,9 +51,12 @@ impl Sum {
         if len > MAX {
             return None;
         }
+        // The compiler must not conclude that `done < MAX` always holds: the verifier of Linux 6.1 ends the walk through
+        // the loop only at a comparison with a constant.
+        let len = core::hint::black_box(len);
         let mut done = 0;
-        // Bounded by MAX, which the kernel's verifier needs to see. The black box keeps the compiler from moving the
-        // check of a position over to the packet's end, which the verifier does not allow to be calculated with.
+        // The black box keeps the compiler from moving the check of a position over to the packet's end, which the
+        // verifier does not allow to be calculated with.
         while done + 4 <= len && done < MAX {
             let at = core::hint::black_box(offset + done);
             self = self.add_u32(u32::from_le_bytes(*packet.array(at)?));
