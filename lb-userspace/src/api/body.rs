@@ -1,36 +1,77 @@
-//! Request bodies: JSON into wire shapes, with the path of what does not fit.
+//! Request bodies: JSON into wire shapes, with the path of what does not fit. What a request says where nobody reads
+//! it (a body of a `DELETE`, a query of a `PUT`) is refused: somebody meant it to narrow what the request does.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::ApiError;
+use super::listing::Pairs;
 use super::wire::{Detail, Problem, ProblemKind};
 
 /// Largest body, bytes: a backend with as many servers as there may be.
 pub(super) const MAX_BYTES: usize = 512 * 1024;
 
-/// A JSON body.
+/// A JSON body of a request without a query.
 pub(super) struct Body<T>(pub(super) T);
+
+/// A request that has no body; `{}` is none.
+pub(super) struct NoBody;
+
+/// A request that has neither body nor query.
+pub(super) struct Bare;
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-                ApiError::new(Problem {
-                    kind: ProblemKind::TooLarge,
-                    message: "the body is too large".to_owned(),
-                    help_message: format!("at most {MAX_BYTES} bytes are read"),
-                    ..Problem::default()
-                })
-            } else {
-                ApiError::arguments(vec![wrong("body", "format", format!("the body could not be read: {rejection}"))])
-            }
-        })?;
-        read(&bytes).map(Self)
+        let request = without_query(request, state).await?;
+        read(&bytes(request, state).await?).map(Self)
     }
+}
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let bytes = bytes(request, state).await?;
+        if !bytes.iter().all(u8::is_ascii_whitespace) {
+            let Nothing {} = read(&bytes)?;
+        }
+        Ok(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Bare {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        NoBody::from_request(without_query(request, state).await?, state).await.map(|NoBody| Self)
+    }
+}
+
+async fn without_query<S: Send + Sync>(request: Request, state: &S) -> Result<Request, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    Pairs::from_request_parts(&mut parts, state).await?.known(&[])?;
+    Ok(Request::from_parts(parts, body))
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError::new(Problem {
+                kind: ProblemKind::TooLarge,
+                message: "the body is too large".to_owned(),
+                help_message: format!("at most {MAX_BYTES} bytes are read"),
+                ..Problem::default()
+            })
+        } else {
+            ApiError::arguments(vec![wrong("body", "format", format!("the body could not be read: {rejection}"))])
+        }
+    })
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

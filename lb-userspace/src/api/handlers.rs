@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use serde::Deserialize;
 
+use super::body::wrong;
 use super::parse;
 use super::{ApiError, Context};
 use crate::ledger::Snapshot;
@@ -24,6 +27,16 @@ pub(super) mod servers;
 #[derive(Debug, Deserialize)]
 pub(super) struct Id {
     id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Path::from_request_parts(parts, state).await.map(|Path(id)| id).map_err(|rejection| {
+            ApiError::arguments(vec![wrong("path", "format", format!("the path cannot be read: {rejection}"))])
+        })
+    }
 }
 
 impl Id {

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 
@@ -12,7 +12,7 @@ use super::health_checks;
 use super::lbs::deleted;
 use super::servers::{self, Wanted};
 use super::{Id, find_backend, find_lb, in_lb, now};
-use crate::api::body::Body;
+use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, LAYER_7, idle};
@@ -27,7 +27,7 @@ use crate::model::{
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::CreateBackend>,
 ) -> Result<Json<wire::Backend>, ApiError> {
     run(&context, move |context| {
@@ -47,7 +47,7 @@ pub(in crate::api) async fn create(
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
 ) -> Result<Json<wire::Backend>, ApiError> {
     show(&context, &actor, path.parse("backend_id")?)
 }
@@ -55,7 +55,7 @@ pub(in crate::api) async fn get(
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     pairs: Pairs,
 ) -> Result<Json<wire::BackendList>, ApiError> {
     let lb = path.parse("lb_id")?;
@@ -75,7 +75,7 @@ pub(in crate::api) async fn list(
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::UpdateBackend>,
 ) -> Result<Json<wire::Backend>, ApiError> {
     run(&context, move |context| {
@@ -104,7 +104,8 @@ pub(in crate::api) async fn update(
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
+    _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let backend_id = path.parse("backend_id")?;
     run(&context, move |context| {

@@ -4,13 +4,13 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::lbs::deleted;
 use super::{Id, find_frontend, find_lb, in_lb, now};
-use crate::api::body::Body;
+use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, LAYER_7, id, idle};
@@ -31,7 +31,7 @@ struct Settings {
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::CreateFrontend>,
 ) -> Result<Json<wire::Frontend>, ApiError> {
     run(&context, move |context| {
@@ -53,7 +53,7 @@ pub(in crate::api) async fn create(
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
 ) -> Result<Json<wire::Frontend>, ApiError> {
     show(&context, &actor, path.parse("frontend_id")?)
 }
@@ -61,7 +61,7 @@ pub(in crate::api) async fn get(
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     pairs: Pairs,
 ) -> Result<Json<wire::FrontendList>, ApiError> {
     let lb = path.parse("lb_id")?;
@@ -80,7 +80,7 @@ pub(in crate::api) async fn list(
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::UpdateFrontend>,
 ) -> Result<Json<wire::Frontend>, ApiError> {
     run(&context, move |context| {
@@ -110,7 +110,8 @@ pub(in crate::api) async fn update(
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
+    _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let frontend_id = path.parse("frontend_id")?;
     run(&context, move |context| {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 
 use super::backends::change;
@@ -17,7 +17,7 @@ use crate::model::{Actor, Backend, BackendId, HealthCheck, Invalid, Probe, addre
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::HealthCheckSpec>,
 ) -> Result<Json<wire::HealthCheck>, ApiError> {
     run(&context, move |context| {

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::allocate::allocate;
 use super::lbs::deleted;
 use super::{Id, find_ip, in_project, now};
-use crate::api::body::Body;
+use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, id};
@@ -73,7 +73,7 @@ fn family(arguments: &mut Arguments, is_ipv6: Option<bool>, address: Option<IpAd
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
 ) -> Result<Json<wire::Ip>, ApiError> {
     show(&context, &actor, path.parse("ip_id")?)
 }
@@ -116,7 +116,7 @@ fn ip_type(text: &str) -> Result<Option<Family>, Invalid> {
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::UpdateIp>,
 ) -> Result<Json<wire::Ip>, ApiError> {
     run(&context, move |context| {
@@ -159,7 +159,8 @@ fn attachment(text: Option<&str>) -> Result<Option<LbId>, Invalid> {
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
+    _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let ip_id = path.parse("ip_id")?;
     run(&context, move |context| {

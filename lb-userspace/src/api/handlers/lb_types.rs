@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 
-use crate::api::listing::{Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::Arguments;
 use crate::api::wire::{LbTypeInfo, LbTypeList};
 use crate::api::{ApiError, Context};
@@ -15,14 +15,31 @@ pub(in crate::api) async fn list(
     pairs: Pairs,
 ) -> Result<Json<LbTypeList>, ApiError> {
     let mut arguments = Arguments::default();
-    let (_, _) = Listing::read(pairs, &actor, &["project_id", "organization_id"], &mut arguments)?;
+    let (listing, _) = Listing::read(pairs, &actor, &["project_id", "organization_id"], &mut arguments)?;
     arguments.finish()?;
+    let (page, total_count) = listing.page(LbType::ALL.into_iter());
     let info = |kind: LbType| LbTypeInfo {
         name: kind.as_str().to_owned(),
         stock_status: "available".to_owned(),
+        bandwidth: 0,
+        multicloud: true,
         description: "a quota class; every type is forwarded the same way".to_owned(),
         zone: context.zone.clone(),
     };
-    let lb_types: Vec<LbTypeInfo> = LbType::ALL.into_iter().map(info).collect();
-    Ok(Json(LbTypeList { total_count: lb_types.len() as u64, lb_types }))
+    Ok(Json(LbTypeList { lb_types: page.into_iter().map(info).collect(), total_count }))
+}
+
+/// Types are all of one age: by age they stay in the order of the sizes.
+impl Listed for LbType {
+    fn name(&self) -> String {
+        self.as_str().to_owned()
+    }
+
+    fn created_at(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+
+    fn id(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
 }

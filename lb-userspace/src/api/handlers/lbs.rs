@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::allocate::allocate;
 use super::{Id, find_lb, in_lb, in_project, now};
-use crate::api::body::Body;
+use crate::api::body::{Body, NoBody};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, id};
@@ -39,7 +39,7 @@ pub(in crate::api) async fn create(
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
 ) -> Result<Json<wire::Lb>, ApiError> {
     show(&context, &actor, path.parse("lb_id")?)
 }
@@ -78,7 +78,7 @@ fn run_list(
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::UpdateLb>,
 ) -> Result<Json<wire::Lb>, ApiError> {
     run(&context, move |context| {
@@ -114,8 +114,9 @@ pub(in crate::api) async fn update(
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     pairs: Pairs,
+    _: NoBody,
 ) -> Result<StatusCode, ApiError> {
     let lb_id = path.parse("lb_id")?;
     let pairs = pairs.known(&["release_ip"])?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 
 use super::backends::change;
@@ -44,7 +44,7 @@ impl Wanted {
 pub(in crate::api) async fn add(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::Servers>,
 ) -> Result<Json<wire::Backend>, ApiError> {
     with(context, actor, path, request, "server.add", |backend, wanted| Wanted::merge(&backend.servers, wanted, true))
@@ -54,7 +54,7 @@ pub(in crate::api) async fn add(
 pub(in crate::api) async fn set(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::Servers>,
 ) -> Result<Json<wire::Backend>, ApiError> {
     with(context, actor, path, request, "server.set", |backend, wanted| Wanted::merge(&backend.servers, wanted, false))
@@ -64,10 +64,13 @@ pub(in crate::api) async fn set(
 pub(in crate::api) async fn remove(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
-    Path(path): Path<Id>,
+    path: Id,
     Body(request): Body<wire::Servers>,
 ) -> Result<Json<wire::Backend>, ApiError> {
     with(context, actor, path, request, "server.remove", |backend, wanted| {
+        if wanted.is_empty() {
+            return Err(Invalid::required("name the servers to remove: none is named"));
+        }
         let is_in = |address| backend.servers.iter().any(|server| server.address == address);
         if let Some(missing) = wanted.iter().find(|wanted| !is_in(wanted.address)) {
             let help = format!("{} is no server of this backend: nothing was removed", missing.address);

@@ -219,6 +219,12 @@ pub struct LbTypeInfo {
     pub name: String,
     /// `available`.
     pub stock_status: String,
+    /// Megabits per second that the type is limited to; 0 is no limit.
+    #[serde(default)]
+    pub bandwidth: u64,
+    /// Servers may stand anywhere.
+    #[serde(default)]
+    pub multicloud: bool,
     /// What it is.
     pub description: String,
     /// Zone.

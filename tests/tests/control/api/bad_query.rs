@@ -125,6 +125,78 @@ async fn wrong_queries_of_a_delete_and_of_explain_are_refused() {
 }
 
 #[tokio::test]
+async fn what_a_change_says_where_nobody_reads_it_is_refused_not_ignored() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let head = api.head();
+    let narrow = json!({"project_id": "*"});
+    for path in ["/lbs/{lb}", "/ips/{ip}", "/frontends/{frontend}", "/backends/{backend}"] {
+        let (status, problem) = api.call(Method::DELETE, &ids.path(path), Some(&narrow)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {problem}");
+        assert_eq!(text(&problem, "/details/0/argument_name"), "project_id");
+    }
+    let (lb, backend) = (json!({"name": "x"}), json!({"server_ip": ["10.0.0.1"]}));
+    for (method, path, body) in [
+        (Method::DELETE, "/lbs/{lb}", None),
+        (Method::DELETE, "/ips/{ip}", None),
+        (Method::DELETE, "/frontends/{frontend}", None),
+        (Method::DELETE, "/backends/{backend}", None),
+        (Method::DELETE, "/backends/{backend}/servers", Some(&backend)),
+        (Method::PUT, "/backends/{backend}/servers", Some(&backend)),
+        (Method::PUT, "/lbs/{lb}", Some(&lb)),
+        (Method::POST, "/lbs", Some(&lb)),
+    ] {
+        let path = format!("{}?project_id=*", ids.path(path));
+        let (status, problem) = api.call(method.clone(), &path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}: {problem}");
+        assert_eq!(text(&problem, "/details/0/argument_name"), "project_id", "{method} {path}");
+    }
+    assert_eq!(api.head(), head);
+    let (status, _) = api.call(Method::DELETE, &ids.path("/frontends/{frontend}"), Some(&json!({}))).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "an empty object says nothing");
+}
+
+#[tokio::test]
+async fn servers_are_only_removed_by_name() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let head = api.head();
+    for (body, argument) in
+        [(json!({"server_ip": []}), "server_ip"), (json!({"servers": []}), "servers"), (json!({}), "server_ip")]
+    {
+        let (status, problem) = api.call(Method::DELETE, &ids.path("/backends/{backend}/servers"), Some(&body)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {problem}");
+        assert_eq!(text(&problem, "/details/0/argument_name"), argument);
+        assert!(text(&problem, "/help_message").contains("name the servers"), "{problem}");
+    }
+    assert_eq!(api.head(), head);
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_as_every_wrong_path_is() {
+    let api = Api::new();
+    for (method, path) in [(Method::GET, "/lbs/%ff%fe"), (Method::DELETE, "/backends/%ff")] {
+        let (status, problem) = api.call(method, path, None).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{path}");
+        assert!(text(&problem, "/help_message").contains("UTF-8"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_the_types_end() {
+    let api = Api::new();
+    let names = |answer: &serde_json::Value| {
+        let types = answer["lb_types"].as_array().unwrap().clone();
+        types.iter().map(|one| text(one, "/name").to_owned()).collect::<Vec<_>>()
+    };
+    let all = api.get("/lb-types").await;
+    assert_eq!((&all["total_count"], names(&all).len()), (&json!(4), 4));
+    assert!(all["lb_types"][0]["bandwidth"].is_u64() && all["lb_types"][0]["multicloud"].is_boolean(), "{all}");
+    assert_eq!(names(&api.get("/lb-types?page_size=3&page=2").await), names(&all)[3..]);
+    assert!(names(&api.get("/lb-types?page=2").await).is_empty());
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_object_is_refused() {
     let api = Api::new();
     let head = api.head();

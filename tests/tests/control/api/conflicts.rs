@@ -1,13 +1,87 @@
 //! Quotas, deleted parents, full pools, and others who write at the same time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use axum::http::{Method, StatusCode};
 use lb_userspace::guard::Limits;
-use lb_userspace::ledger::MemoryLedger;
+use lb_userspace::ledger::{Change, Ledger, LedgerError, MemoryLedger, Operation, Proposal, Snapshot};
+use lb_userspace::model::{Actor, Document, Generation, Ip, IpId, Scope, Tags, Times};
 use serde_json::json;
+use tokio::sync::watch;
 
-use super::{Api, Ids, text};
+use super::{Api, Ids, owner, text};
+
+/// A ledger in which somebody else is first, so many times.
+struct Contended {
+    inner: MemoryLedger,
+    others: AtomicU8,
+}
+
+impl Contended {
+    fn new(others: u8) -> Self {
+        Self { inner: MemoryLedger::new(), others: AtomicU8::new(others) }
+    }
+
+    fn be_first(&self, number: u8) {
+        let owner = owner(2);
+        let ip = Ip {
+            id: IpId::new(),
+            owner,
+            address: [192, 0, 2, 100 + number].into(),
+            lb: None,
+            reverse: String::new(),
+            tags: Tags::default(),
+            times: Times::created(jiff::Timestamp::UNIX_EPOCH),
+        };
+        let proposal = Proposal {
+            expected: self.inner.snapshot().generation(),
+            actor: Actor { name: "another".to_owned(), owner },
+            scope: Scope::Project { project: owner.project },
+            verb: "ip.create".to_owned(),
+            reason: String::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            changes: vec![Change { before: None, after: Document::Ip(ip) }],
+        };
+        self.inner.append(proposal).unwrap();
+    }
+}
+
+impl Ledger for Contended {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.inner.subscribe()
+    }
+
+    fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
+        if let Ok(left) = self.others.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            self.be_first(left);
+        }
+        self.inner.append(proposal)
+    }
+
+    fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {
+        self.inner.operations(after, limit)
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_proposed_anew_fifteen_times_and_then_given_up() {
+    for (others, expected) in [(1, StatusCode::OK), (15, StatusCode::OK), (16, StatusCode::SERVICE_UNAVAILABLE)] {
+        let api = Api::over(Arc::new(Contended::new(others)));
+        let (status, answer) = api.call(Method::POST, "/lbs", Some(&json!({"name": "web"}))).await;
+        assert_eq!(status, expected, "{others} others: {answer}");
+        let is_made = expected == StatusCode::OK;
+        assert_eq!(api.ledger.snapshot().generation().0, u64::from(others) + u64::from(is_made));
+        if !is_made {
+            assert_eq!(text(&answer, "/type"), "unavailable");
+            assert!(text(&answer, "/help_message").contains("nothing was changed"), "{answer}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_quota_that_is_reached_is_refused_with_its_numbers() {
