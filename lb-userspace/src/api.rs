@@ -21,6 +21,7 @@ mod admin;
 pub mod auth;
 mod body;
 mod change;
+mod etag;
 mod handlers;
 mod listing;
 mod parse;

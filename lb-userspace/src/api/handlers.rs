@@ -72,7 +72,11 @@ fn is_own(snapshot: &Snapshot, actor: &Actor, lb: LbId) -> bool {
 }
 
 fn missing(kind: Kind, id: uuid::Uuid) -> ApiError {
-    ApiError::not_found(DocumentKey { kind, id })
+    ApiError::not_found(key(kind, id))
+}
+
+const fn key(kind: Kind, id: uuid::Uuid) -> DocumentKey {
+    DocumentKey { kind, id }
 }
 
 const fn in_lb(actor: &Actor, lb: LbId) -> Scope {

@@ -103,6 +103,20 @@ impl ApiError {
         })
     }
 
+    /// The document is at another version than the request names.
+    pub(super) fn stale(key: DocumentKey) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::PreconditionFailed,
+            message: format!("{key} has changed since it was read"),
+            help_message: "nothing was changed: read it again and decide anew (If-Match names the version read)"
+                .to_owned(),
+            resource: Some(key.kind.as_str().to_owned()),
+            resource_id: Some(key.id.to_string()),
+            precondition: Some(Problem::STALE.to_owned()),
+            ..Problem::default()
+        })
+    }
+
     fn out_of_scope(what: &str) -> Self {
         let detail = Detail { resource: Some("lb".to_owned()), action: Some("write".to_owned()), ..Detail::default() };
         Self::new(Problem {

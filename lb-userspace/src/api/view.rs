@@ -1,7 +1,7 @@
 //! Model into wire: what the API shows of a snapshot.
 
-use super::Context;
 use super::wire;
+use super::{Context, etag};
 use crate::ledger::Snapshot;
 use crate::model::{Backend, Frontend, HealthCheck, Ip, Lb, LbId, Probe};
 
@@ -28,6 +28,7 @@ impl<'a> View<'a> {
             reverse: ip.reverse.clone(),
             tags: ip.tags.as_slice().to_vec(),
             zone: self.zone.to_owned(),
+            etag: etag::of(ip),
         }
     }
 
@@ -75,6 +76,7 @@ impl<'a> View<'a> {
             zone: self.zone.to_owned(),
             generation,
             applied_generation: self.applied_generation,
+            etag: etag::of(lb),
         }
     }
 
@@ -97,6 +99,7 @@ impl<'a> View<'a> {
             connection_rate_limit: 0,
             created_at: Some(frontend.times.created_at),
             updated_at: Some(frontend.times.updated_at),
+            etag: etag::of(frontend),
         }
     }
 
@@ -138,6 +141,7 @@ impl<'a> View<'a> {
             on_empty: backend.on_empty,
             created_at: Some(backend.times.created_at),
             updated_at: Some(backend.times.updated_at),
+            etag: etag::of(backend),
         }
     }
 }

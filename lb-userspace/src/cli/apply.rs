@@ -181,6 +181,7 @@ fn stopped(failure: Failure, work: &Work, step: &Step, done: usize, total: usize
         exit: failure.exit,
         what: format!("{}: {} {}: {}", work.spec.name, step.kind, step.name, failure.what),
         help: help.trim_end().to_owned(),
+        ..failure
     }
 }
 

@@ -211,7 +211,7 @@ impl Create {
             "health_check": check,
         }));
         body.extend(self.settings.body());
-        let backend = session.change(Method::POST, &format!("lbs/{lb}/backends"), body).await?;
+        let backend = session.change(Noun::Backend, Method::POST, &format!("lbs/{lb}/backends"), body).await?;
         show(session, &backend)
     }
 }
@@ -242,16 +242,21 @@ impl Update {
                 .help("`snowshed backend update --help` lists what can be changed"));
         }
         let mut backend = session.find(Noun::Backend, &self.backend, self.lb.as_ref()).await?;
-        let path = format!("backends/{}", id_of(&backend)?);
         let port = self.forward_port.map_or(0, NonZeroU16::get);
-        let check = self.check.body(&backend["health_check"], port).map_err(Failure::usage)?;
+        let check = |backend: &Value| self.check.body(&backend["health_check"], port).map_err(Failure::usage);
+        // A wrong check is told before anything is changed.
+        check(&backend)?;
         if !changes.is_empty() {
-            let mut body = keep(&backend, &FIELDS);
-            body.extend(changes);
-            backend = session.change(Method::PUT, &path, body).await?;
+            let body = |backend: &Value| {
+                let mut body = keep(backend, &FIELDS);
+                body.extend(changes.clone());
+                Ok(body)
+            };
+            backend = session.replace(Noun::Backend, &backend, Method::PUT, "", body).await?;
         }
         if !self.check.is_empty() {
-            backend["health_check"] = session.change(Method::PUT, &format!("{path}/healthcheck"), check).await?;
+            session.replace(Noun::Backend, &backend, Method::PUT, "/healthcheck", check).await?;
+            backend = session.client.get(&format!("backends/{}", id_of(&backend)?)).await?;
         }
         show(session, &backend)
     }

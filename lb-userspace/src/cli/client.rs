@@ -19,8 +19,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE_SIZE: usize = 100;
 /// Pages read at most: one million objects.
 const MAX_PAGES: usize = 10_000;
-/// Pause between two questions whether a change is applied.
-const WAIT_PAUSE: Duration = Duration::from_millis(20);
+/// First and longest pause between two questions whether a change is applied; each is twice the one before.
+const WAIT_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
 
 /// A connection to the agent.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Client {
     /// # Errors
     /// When the agent cannot be asked.
     pub async fn status(&self) -> Result<StatusReport, Failure> {
-        let status = self.call(Method::GET, "/snowshed/v1/status", &[], None).await?;
+        let status = self.call(Method::GET, "/snowshed/v1/status", &[], None, None).await?;
         StatusReport::deserialize(status).map_err(|error| {
             Failure::error(format!("{} reports its status in a shape this version does not know: {error}", self.place))
                 .help("`snowshed --version` should be the agent's version")
@@ -100,7 +100,7 @@ impl Client {
     /// # Errors
     /// When the agent cannot be asked or refuses.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.call(Method::GET, &self.zoned(path), &[], None).await
+        self.call(Method::GET, &self.zoned(path), &[], None, None).await
     }
 
     /// Makes a change; `path` is relative to the zone.
@@ -108,7 +108,21 @@ impl Client {
     /// # Errors
     /// When the agent cannot be asked or refuses.
     pub async fn change(&self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.call(method, &self.zoned(path), &[], Some(body)).await
+        self.call(method, &self.zoned(path), &[], Some(body), None).await
+    }
+
+    /// Makes a change to an object only while it is at the version that was read; `path` is relative to the zone.
+    ///
+    /// # Errors
+    /// A failure that [is stale](Failure::is_stale) when it is at another; otherwise as [`Client::change`].
+    pub async fn change_version(&self, method: Method, path: &str, body: &Value, etag: &str) -> Result<Value, Failure> {
+        self.call(method, &self.zoned(path), &[], Some(body), Some(etag)).await
+    }
+
+    /// Whether `--wait` was given.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.wait.is_some()
     }
 
     /// Deletes one object.
@@ -116,7 +130,7 @@ impl Client {
     /// # Errors
     /// When the agent cannot be asked or refuses.
     pub async fn delete(&self, path: &str, query: &[(&str, String)]) -> Result<(), Failure> {
-        self.call(Method::DELETE, &self.zoned(path), query, None).await.map(drop)
+        self.call(Method::DELETE, &self.zoned(path), query, None, None).await.map(drop)
     }
 
     /// Every object of a list, whatever the number of pages. `key` is the list's name in the answer.
@@ -129,7 +143,7 @@ impl Client {
             let mut query = filters.to_vec();
             query.push(("page", page.to_string()));
             query.push(("page_size", PAGE_SIZE.to_string()));
-            let mut answer = self.call(Method::GET, &self.zoned(path), &query, None).await?;
+            let mut answer = self.call(Method::GET, &self.zoned(path), &query, None, None).await?;
             let total = answer.get("total_count").and_then(Value::as_u64).unwrap_or(0);
             let Some(Value::Array(items)) = answer.get_mut(key).map(Value::take) else {
                 return Err(Failure::error(format!("the agent's answer has no list `{key}`")));
@@ -153,10 +167,14 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
         body: Option<&Value>,
+        etag: Option<&str>,
     ) -> Result<Value, Failure> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
         if let Some(token) = &self.token {
             request = request.header("X-Auth-Token", token);
+        }
+        if let Some(etag) = etag {
+            request = request.header("If-Match", format!("\"{etag}\""));
         }
         if let Some(body) = body {
             request = request.json(body);
@@ -182,6 +200,7 @@ impl Client {
         let Some(limit) = self.wait else { return Ok(()) };
         let started = Instant::now();
         let mut target = None;
+        let mut pause = WAIT_PAUSES.0;
         loop {
             let status = self.status().await?;
             let target = *target.get_or_insert(status.ledger_generation);
@@ -197,7 +216,8 @@ impl Client {
                 )
                 .help("it will be applied without another command; `snowshed status` shows what holds it up"));
             }
-            tokio::time::sleep(WAIT_PAUSE).await;
+            tokio::time::sleep(pause.min(limit.saturating_sub(started.elapsed()))).await;
+            pause = (pause * 2).min(WAIT_PAUSES.1);
         }
     }
 

@@ -34,7 +34,7 @@ impl Explain {
             ("service", self.service.address.to_string()),
             ("protocol", self.service.protocol.as_str().to_owned()),
         ];
-        let answer = client.call(Method::GET, "/snowshed/v1/explain", &query, None).await?;
+        let answer = client.call(Method::GET, "/snowshed/v1/explain", &query, None, None).await?;
         if format != Format::Table {
             return output::value(terminal, format, &answer);
         }

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::wire::ProblemKind;
+use crate::api::wire::{Problem, ProblemKind};
 
 /// How the process ends. Scripts rely on the numbers: they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,12 +52,14 @@ pub struct Failure {
     pub what: String,
     /// What to do about it; empty when `what` says it.
     pub help: String,
+    /// The object has changed since it was read: reading it again may help.
+    pub is_stale: bool,
 }
 
 impl Failure {
     /// A failure with an exit code.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), help: String::new() }
+        Self { exit, what: what.into(), help: String::new(), is_stale: false }
     }
 
     /// A wrong command line or file.
@@ -90,7 +92,8 @@ impl Failure {
         // The agent's help for a missing token speaks of headers; who types commands needs flags.
         let help = own.filter(|_| kind != Some(ProblemKind::DeniedAuthentication));
         let help = help.unwrap_or_else(|| general_help(exit, body));
-        Self { exit, what, help }
+        let is_stale = body.get("precondition").and_then(Value::as_str) == Some(Problem::STALE);
+        Self { exit, what, help, is_stale }
     }
 }
 

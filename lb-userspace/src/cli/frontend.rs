@@ -162,7 +162,7 @@ impl Create {
             "backend_id": id_of(&backend)?,
         }));
         body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
-        let frontend = session.change(Method::POST, &format!("lbs/{lb}/frontends"), body).await?;
+        let frontend = session.change(Noun::Frontend, Method::POST, &format!("lbs/{lb}/frontends"), body).await?;
         show(session, &frontend)
     }
 }
@@ -170,20 +170,23 @@ impl Create {
 impl Update {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let frontend = session.find(Noun::Frontend, &self.frontend, self.lb.as_ref()).await?;
-        let mut body = keep(&frontend, &FIELDS);
         let backend = match &self.backend {
             Some(backend) => {
                 let lb = text(&frontend, "/lb/id").parse().ok();
-                id_of(&session.find(Noun::Backend, backend, lb.as_ref()).await?)?.to_string()
+                Some(id_of(&session.find(Noun::Backend, backend, lb.as_ref()).await?)?.to_string())
             }
-            None => text(&frontend, "/backend/id"),
+            None => None,
         };
-        body.insert("backend_id".into(), json!(backend));
-        body.extend(self.name.map(|name| ("name".to_owned(), json!(name))));
-        body.extend(self.inbound_port.map(|port| ("inbound_port".to_owned(), json!(port))));
-        body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
-        let path = format!("frontends/{}", id_of(&frontend)?);
-        let frontend = session.change(Method::PUT, &path, body).await?;
+        let body = |frontend: &Value| {
+            let mut body = keep(frontend, &FIELDS);
+            let backend = backend.clone().unwrap_or_else(|| text(frontend, "/backend/id"));
+            body.insert("backend_id".into(), json!(backend));
+            body.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
+            body.extend(self.inbound_port.map(|port| ("inbound_port".to_owned(), json!(port))));
+            body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
+            Ok(body)
+        };
+        let frontend = session.replace(Noun::Frontend, &frontend, Method::PUT, "", body).await?;
         show(session, &frontend)
     }
 }

@@ -136,7 +136,7 @@ impl IpCommand {
     pub async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::Create(args) => {
-                let ip = session.change(Method::POST, "ips", args.body()).await?;
+                let ip = session.change(Noun::Ip, Method::POST, "ips", args.body()).await?;
                 show(session, &ip)
             }
             Self::Get { ip } => {
@@ -189,7 +189,7 @@ impl Update {
         } else if self.detach {
             body.insert("lb_id".into(), Value::Null);
         }
-        let ip = session.change(Method::PATCH, &format!("ips/{}", id_of(&ip)?), body).await?;
+        let ip = session.change(Noun::Ip, Method::PATCH, &format!("ips/{}", id_of(&ip)?), body).await?;
         show(session, &ip)
     }
 }

@@ -187,7 +187,7 @@ impl Create {
         if let Some(project) = self.project {
             body.insert("project_id".into(), json!(project));
         }
-        let lb = session.change(Method::POST, "lbs", body).await?;
+        let lb = session.change(Noun::Lb, Method::POST, "lbs", body).await?;
         show(session, &lb)
     }
 }
@@ -195,13 +195,16 @@ impl Create {
 impl Update {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let lb = session.find(Noun::Lb, &self.lb, None).await?;
-        let mut body = keep(&lb, &FIELDS);
-        body.extend(self.name.map(|name| ("name".to_owned(), json!(name))));
-        body.extend(self.description.map(|description| ("description".to_owned(), json!(description))));
-        if self.no_tags || !self.tags.is_empty() {
-            body.insert("tags".into(), json!(self.tags));
-        }
-        let lb = session.change(Method::PUT, &format!("lbs/{}", id_of(&lb)?), body).await?;
+        let body = |lb: &Value| {
+            let mut body = keep(lb, &FIELDS);
+            body.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
+            body.extend(self.description.as_ref().map(|text| ("description".to_owned(), json!(text))));
+            if self.no_tags || !self.tags.is_empty() {
+                body.insert("tags".into(), json!(self.tags));
+            }
+            Ok(body)
+        };
+        let lb = session.replace(Noun::Lb, &lb, Method::PUT, "", body).await?;
         show(session, &lb)
     }
 }

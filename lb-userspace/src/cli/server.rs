@@ -161,18 +161,16 @@ impl Pool {
 impl Add {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let backend = self.pool.find(session).await?;
-        if server_of(&backend, self.address).is_ok() {
-            return Err(Failure::usage(format!(
-                "{} is a server of {} already",
-                self.address,
-                Noun::Backend.label(&backend)
-            ))
-            .help("`snowshed server update` changes its weight or drains it"));
-        }
         let server = server_json(&ServerArg { address: self.address, weight: self.weight, drain: self.drain });
-        let path = format!("backends/{}/servers", id_of(&backend)?);
-        let body = Map::from_iter([("servers".to_owned(), json!([server]))]);
-        let backend = session.change(Method::POST, &path, body).await?;
+        let body = |backend: &Value| {
+            if server_of(backend, self.address).is_ok() {
+                let of = Noun::Backend.label(backend);
+                return Err(Failure::usage(format!("{} is a server of {of} already", self.address))
+                    .help("`snowshed server update` changes its weight or drains it"));
+            }
+            Ok(Map::from_iter([("servers".to_owned(), json!([server]))]))
+        };
+        let backend = session.replace(Noun::Backend, &backend, Method::POST, "/servers", body).await?;
         let server = server_of(&backend, self.address)?.clone();
         show(session, &server)
     }
@@ -181,18 +179,15 @@ impl Add {
 impl Update {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let backend = self.pool.find(session).await?;
-        server_of(&backend, self.address)?;
-        let mut all = servers(&backend).to_vec();
-        for server in all.iter_mut().filter(|server| address_of(server) == Some(self.address)) {
-            if let Some(weight) = self.weight {
-                server["weight"] = json!(weight.get());
-            }
-            if let Some(drain) = self.drain {
-                server["drain"] = json!(drain);
-            }
-        }
-        let path = format!("backends/{}/servers", id_of(&backend)?);
-        let backend = session.change(Method::PUT, &path, Map::from_iter([("servers".to_owned(), json!(all))])).await?;
+        let mut server = Map::from_iter([("address".to_owned(), json!(self.address))]);
+        server.extend(self.weight.map(|weight| ("weight".to_owned(), json!(weight.get()))));
+        server.extend(self.drain.map(|drain| ("drain".to_owned(), json!(drain))));
+        let body = |backend: &Value| {
+            // Adding would bring back one that somebody has removed.
+            server_of(backend, self.address)?;
+            Ok(Map::from_iter([("servers".to_owned(), json!([server]))]))
+        };
+        let backend = session.replace(Noun::Backend, &backend, Method::POST, "/servers", body).await?;
         let server = server_of(&backend, self.address)?.clone();
         show(session, &server)
     }
@@ -211,7 +206,8 @@ impl Remove {
         let labels: Vec<String> = addresses.iter().map(|address| format!("server {address} of {of}")).collect();
         confirmed(session, &labels, &self.confirm)?;
         let path = format!("backends/{}/servers", id_of(&backend)?);
-        session.change(Method::DELETE, &path, Map::from_iter([("server_ip".to_owned(), json!(addresses))])).await?;
+        let body = Map::from_iter([("server_ip".to_owned(), json!(addresses))]);
+        session.change(Noun::Backend, Method::DELETE, &path, body).await?;
         for label in labels {
             session.terminal.note(format!("removed {label}"))?;
         }

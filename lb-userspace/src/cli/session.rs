@@ -11,6 +11,9 @@ use super::output::{self, Column, Format, text};
 use super::terminal::Terminal;
 use super::value::{IpReference, Reference};
 
+/// How often a change is made anew because somebody else changed the object.
+const MAX_TRIES: usize = 16;
+
 /// A run of a command against the agent.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -178,14 +181,68 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Makes a change, waits for it when asked to, and returns the object as it is then.
+    /// Makes an object or a change that depends on nothing that was read; waits for it when asked to, and returns the
+    /// object as it is then.
     ///
     /// # Errors
     /// When the agent refuses, or the wait runs out of time.
-    pub async fn change(&self, method: Method, path: &str, body: Map<String, Value>) -> Result<Value, Failure> {
+    pub async fn change(
+        &self,
+        noun: Noun,
+        method: Method,
+        path: &str,
+        body: Map<String, Value>,
+    ) -> Result<Value, Failure> {
         let answer = self.client.change(method, path, &Value::Object(body)).await?;
+        self.settled(noun, answer).await
+    }
+
+    /// Changes an object that was read, with a body made from what was read: nobody else's change in between is lost.
+    /// When there was one, the object is read again and the body made anew, a bounded number of times. `below` is
+    /// what follows the object's path. Waits for it when asked to, and returns the object as it is then.
+    ///
+    /// # Errors
+    /// When `body` fails, the agent refuses, others change the object again and again, or the wait runs out of time.
+    pub async fn replace(
+        &self,
+        noun: Noun,
+        object: &Value,
+        method: Method,
+        below: &str,
+        body: impl Fn(&Value) -> Result<Map<String, Value>, Failure>,
+    ) -> Result<Value, Failure> {
+        let of = format!("{}/{}", noun.plural(), id_of(object)?);
+        let path = format!("{of}{below}");
+        let mut object = object.clone();
+        for _ in 1..MAX_TRIES {
+            let changed = self.replace_once(&object, &method, &path, &body).await;
+            match changed {
+                Err(failure) if failure.is_stale => object = self.client.get(&of).await?,
+                changed => return self.settled(noun, changed?).await,
+            }
+        }
+        let changed = self.replace_once(&object, &method, &path, &body).await?;
+        self.settled(noun, changed).await
+    }
+
+    async fn replace_once(
+        &self,
+        object: &Value,
+        method: &Method,
+        path: &str,
+        body: impl Fn(&Value) -> Result<Map<String, Value>, Failure>,
+    ) -> Result<Value, Failure> {
+        let body = Value::Object(body(object)?);
+        self.client.change_version(method.clone(), path, &body, &text(object, "/etag")).await
+    }
+
+    /// With `--wait`: waits, and reads what is an object of its own again, for its status.
+    async fn settled(&self, noun: Noun, answer: Value) -> Result<Value, Failure> {
         self.client.wait_applied().await?;
-        Ok(answer)
+        match id_of(&answer) {
+            Ok(id) if self.client.waits() => self.client.get(&format!("{}/{id}", noun.plural())).await,
+            _ => Ok(answer),
+        }
     }
 
     /// Shows a list.

@@ -182,6 +182,52 @@ fn waiting_ends_when_the_maps_hold_the_change_or_the_time_is_over() {
 }
 
 #[test]
+fn what_is_shown_after_waiting_is_what_was_waited_for() {
+    let agent = Agent::empty(Reconciler::Works);
+    for command in ["lb create --name web", "lb update web --description new"] {
+        let shown = ok(agent.typed(&format!("{command} --wait -o json"))).json();
+        assert_eq!(shown["status"], "ready", "{command}: {shown}");
+    }
+}
+
+#[test]
+fn changes_of_the_same_object_at_the_same_time_are_all_made() {
+    const ROUNDS: usize = 12;
+    let agent = Agent::with_web();
+    let run = |command: String| ok(agent.typed(&command));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (1..=ROUNDS).for_each(|n| drop(run(format!("server update --lb web --backend web 10.0.0.5 --weight {n}"))));
+        });
+        scope.spawn(|| {
+            (1..=ROUNDS).for_each(|n| drop(run(format!("server update --lb web --backend web 10.0.0.6 --weight {n}"))));
+        });
+        scope.spawn(|| {
+            let backend = ok(agent.typed("backend get web --lb web -o json")).json()["id"].as_str().unwrap().to_owned();
+            (1..=ROUNDS).for_each(|n| drop(run(format!("backend update {backend} --timeout-server {n}s"))));
+        });
+        scope.spawn(|| (1..=ROUNDS).for_each(|n| drop(run(format!("lb update web --description {n}")))));
+        scope.spawn(|| (1..=ROUNDS).for_each(|n| drop(run(format!("lb update web --tag {n}")))));
+        // Each of them finds what the one before left, also while others write.
+        scope.spawn(|| {
+            for n in 1..=ROUNDS {
+                run(format!("server add --lb web --backend web 10.0.1.{n}"));
+                run(format!("server remove --lb web --backend web 10.0.1.{n} --yes"));
+            }
+        });
+    });
+    let backend = ok(agent.typed("backend get web --lb web -o json")).json();
+    let weights: Vec<_> = backend["servers"].as_array().unwrap().iter().map(|server| &server["weight"]).collect();
+    assert_eq!(weights, [ROUNDS, ROUNDS], "{backend}");
+    assert_eq!(backend["timeout_server"], ROUNDS * 1000);
+    let lb = ok(agent.typed("lb get web -o json")).json();
+    assert_eq!(
+        (&lb["description"], &lb["tags"]),
+        (&ROUNDS.to_string().into(), &serde_json::json!([ROUNDS.to_string()]))
+    );
+}
+
+#[test]
 fn lists_are_read_to_their_last_page() {
     let agent = Agent::with_web();
     for _ in 0..101 {

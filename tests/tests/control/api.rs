@@ -26,6 +26,7 @@ mod fields;
 mod lifecycle;
 mod sockets;
 mod status;
+mod versions;
 
 const ZONE: &str = "fr-par-1";
 

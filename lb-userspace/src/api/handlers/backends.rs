@@ -11,16 +11,17 @@ use axum::{Extension, Json};
 use super::health_checks;
 use super::lbs::deleted;
 use super::servers::{self, Wanted};
-use super::{Id, find_backend, find_lb, in_lb, now};
+use super::{Id, find_backend, find_lb, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, LAYER_7, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::model::{
-    Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, LbId, Name, Protocol,
+    Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, Kind, LbId, Name, Protocol,
     StickySessions, Times, address,
 };
 
@@ -29,7 +30,7 @@ pub(in crate::api) async fn create(
     Extension(actor): Extension<Actor>,
     path: Id,
     Body(request): Body<wire::CreateBackend>,
-) -> Result<Json<wire::Backend>, ApiError> {
+) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let lb: LbId = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb)?;
@@ -48,7 +49,7 @@ pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
-) -> Result<Json<wire::Backend>, ApiError> {
+) -> Result<Versioned<wire::Backend>, ApiError> {
     show(&context, &actor, path.parse("backend_id")?)
 }
 
@@ -76,15 +77,16 @@ pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::UpdateBackend>,
-) -> Result<Json<wire::Backend>, ApiError> {
+) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let backend_id = path.parse("backend_id")?;
         find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
         let mut arguments = Arguments::default();
         let settings = settings(&mut arguments, request);
         let settings = arguments.build(settings)?;
-        change(context, &actor, backend_id, "backend.update", |before| {
+        change(context, &actor, &if_match, backend_id, "backend.update", |before| {
             Ok(Backend {
                 name: settings.name.clone(),
                 protocol: settings.protocol,
@@ -105,6 +107,7 @@ pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let backend_id = path.parse("backend_id")?;
@@ -112,6 +115,7 @@ pub(in crate::api) async fn delete(
         let now = now(context);
         commit(context, &actor, "backend.delete", |current| {
             let before = find_backend(current, &actor, backend_id)?;
+            if_match.check(key(Kind::Backend, backend_id.as_uuid()), &*before)?;
             let change = deleted(Document::Backend(Backend::clone(&before)), now);
             Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
         })
@@ -124,13 +128,15 @@ pub(in crate::api) async fn delete(
 pub(super) fn change(
     context: &Context,
     actor: &Actor,
+    if_match: &IfMatch,
     id: BackendId,
     verb: &str,
     wanted: impl Fn(&Backend) -> Result<Backend, ApiError>,
-) -> Result<Json<wire::Backend>, ApiError> {
+) -> Result<Versioned<wire::Backend>, ApiError> {
     let now = now(context);
     commit(context, actor, verb, |current| {
         let before = find_backend(current, actor, id)?;
+        if_match.check(key(Kind::Backend, id.as_uuid()), &*before)?;
         let wanted = wanted(&before)?;
         let times = if wanted == *before { before.times } else { before.times.updated(now) };
         let after = Document::Backend(Backend { times, ..wanted });
@@ -242,10 +248,10 @@ fn unavailable(arguments: &mut Arguments, request: &wire::UpdateBackend) {
     arguments.off("host", is_empty(&request.host), LAYER_7);
 }
 
-fn show(context: &Context, actor: &Actor, id: BackendId) -> Result<Json<wire::Backend>, ApiError> {
+fn show(context: &Context, actor: &Actor, id: BackendId) -> Result<Versioned<wire::Backend>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let backend = find_backend(&snapshot, actor, id)?;
-    Ok(Json(View::new(context, &snapshot).backend(&backend)))
+    Ok(Versioned(View::new(context, &snapshot).backend(&backend)))
 }
 
 impl Listed for &Arc<Backend> {

@@ -9,15 +9,16 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::lbs::deleted;
-use super::{Id, find_frontend, find_lb, in_lb, now};
+use super::{Id, find_frontend, find_lb, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, LAYER_7, id, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
-use crate::model::{Actor, BackendId, Document, Frontend, FrontendId, LbId, Name, Times, address};
+use crate::model::{Actor, BackendId, Document, Frontend, FrontendId, Kind, LbId, Name, Times, address};
 
 /// What a request sets.
 struct Settings {
@@ -33,7 +34,7 @@ pub(in crate::api) async fn create(
     Extension(actor): Extension<Actor>,
     path: Id,
     Body(request): Body<wire::CreateFrontend>,
-) -> Result<Json<wire::Frontend>, ApiError> {
+) -> Result<Versioned<wire::Frontend>, ApiError> {
     run(&context, move |context| {
         let lb: LbId = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb)?;
@@ -54,7 +55,7 @@ pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
-) -> Result<Json<wire::Frontend>, ApiError> {
+) -> Result<Versioned<wire::Frontend>, ApiError> {
     show(&context, &actor, path.parse("frontend_id")?)
 }
 
@@ -81,8 +82,9 @@ pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::UpdateFrontend>,
-) -> Result<Json<wire::Frontend>, ApiError> {
+) -> Result<Versioned<wire::Frontend>, ApiError> {
     run(&context, move |context| {
         let frontend_id = path.parse("frontend_id")?;
         find_frontend(&context.ledger.snapshot(), &actor, frontend_id)?;
@@ -90,6 +92,7 @@ pub(in crate::api) async fn update(
         let now = now(context);
         commit(context, &actor, "frontend.update", |current| {
             let before = find_frontend(current, &actor, frontend_id)?;
+            if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
             let wanted = Frontend {
                 name: settings.name.clone(),
                 inbound_port: settings.inbound_port,
@@ -111,6 +114,7 @@ pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let frontend_id = path.parse("frontend_id")?;
@@ -118,6 +122,7 @@ pub(in crate::api) async fn delete(
         let now = now(context);
         commit(context, &actor, "frontend.delete", |current| {
             let before = find_frontend(current, &actor, frontend_id)?;
+            if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
             let change = deleted(Document::Frontend(Frontend::clone(&before)), now);
             Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
         })
@@ -158,10 +163,10 @@ fn parse(request: wire::CreateFrontend) -> Result<Settings, ApiError> {
     arguments.build(settings)
 }
 
-fn show(context: &Context, actor: &Actor, id: FrontendId) -> Result<Json<wire::Frontend>, ApiError> {
+fn show(context: &Context, actor: &Actor, id: FrontendId) -> Result<Versioned<wire::Frontend>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let frontend = find_frontend(&snapshot, actor, id)?;
-    Ok(Json(View::new(context, &snapshot).frontend(&frontend)))
+    Ok(Versioned(View::new(context, &snapshot).frontend(&frontend)))
 }
 
 impl Listed for &Arc<Frontend> {

@@ -9,6 +9,7 @@ use super::backends::change;
 use super::{Id, find_backend};
 use crate::api::body::Body;
 use crate::api::change::run;
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::parse::{Arguments, LAYER_7};
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -18,6 +19,7 @@ pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::HealthCheckSpec>,
 ) -> Result<Json<wire::HealthCheck>, ApiError> {
     run(&context, move |context| {
@@ -25,7 +27,7 @@ pub(in crate::api) async fn update(
         let before = find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
         // Everything wrong by itself is told before the first try.
         read(request.clone(), &before.health_check)?;
-        let Json(backend) = change(context, &actor, backend_id, "backend.healthcheck", |before| {
+        let Versioned(backend) = change(context, &actor, &if_match, backend_id, "backend.healthcheck", |before| {
             let health_check = read(request.clone(), &before.health_check)?;
             Ok(Backend { health_check, ..before.clone() })
         })?;

@@ -9,21 +9,22 @@ use axum::{Extension, Json};
 
 use super::allocate::allocate;
 use super::lbs::deleted;
-use super::{Id, find_ip, in_project, now};
+use super::{Id, find_ip, in_project, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
-use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, LbId, Tags, Times, address};
+use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, LbId, Tags, Times, address};
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     Body(request): Body<wire::CreateIp>,
-) -> Result<Json<wire::Ip>, ApiError> {
+) -> Result<Versioned<wire::Ip>, ApiError> {
     run(&context, move |context| {
         let wire::CreateIp { project_id, organization_id, is_ipv6, ip_address, reverse, tags } = request;
         let mut arguments = Arguments::default();
@@ -74,7 +75,7 @@ pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
-) -> Result<Json<wire::Ip>, ApiError> {
+) -> Result<Versioned<wire::Ip>, ApiError> {
     show(&context, &actor, path.parse("ip_id")?)
 }
 
@@ -117,8 +118,9 @@ pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::UpdateIp>,
-) -> Result<Json<wire::Ip>, ApiError> {
+) -> Result<Versioned<wire::Ip>, ApiError> {
     run(&context, move |context| {
         let ip_id = path.parse("ip_id")?;
         find_ip(&context.ledger.snapshot(), &actor, ip_id)?;
@@ -130,6 +132,7 @@ pub(in crate::api) async fn update(
         let now = now(context);
         commit(context, &actor, "ip.update", |current| {
             let before = find_ip(current, &actor, ip_id)?;
+            if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
             if let Some(Some(lb)) = lb
                 && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
             {
@@ -160,6 +163,7 @@ pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let ip_id = path.parse("ip_id")?;
@@ -167,6 +171,7 @@ pub(in crate::api) async fn delete(
         let now = now(context);
         commit(context, &actor, "ip.delete", |current| {
             let before = find_ip(current, &actor, ip_id)?;
+            if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
             // Attached ones are refused by the guard, with what to do.
             let change = deleted(Document::Ip(Ip::clone(&before)), now);
             Ok(Draft { scope: in_project(&actor), changes: vec![change], answer: () })
@@ -176,10 +181,10 @@ pub(in crate::api) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn show(context: &Context, actor: &Actor, id: IpId) -> Result<Json<wire::Ip>, ApiError> {
+fn show(context: &Context, actor: &Actor, id: IpId) -> Result<Versioned<wire::Ip>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let ip = find_ip(&snapshot, actor, id)?;
-    Ok(Json(View::new(context, &snapshot).ip(&ip)))
+    Ok(Versioned(View::new(context, &snapshot).ip(&ip)))
 }
 
 impl Listed for &Arc<Ip> {

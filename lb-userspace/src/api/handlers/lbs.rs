@@ -8,22 +8,23 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::allocate::allocate;
-use super::{Id, find_lb, in_lb, in_project, now};
+use super::{Id, find_lb, in_lb, in_project, key, now};
 use crate::api::body::{Body, NoBody};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::ledger::{Change, Snapshot};
-use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Lb, LbId, LbType, Name, Owner, Tags, Times};
+use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, Lb, LbId, LbType, Name, Owner, Tags, Times};
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     Body(request): Body<wire::CreateLb>,
-) -> Result<Json<wire::Lb>, ApiError> {
+) -> Result<Versioned<wire::Lb>, ApiError> {
     run(&context, move |context| {
         let (lb, addresses) = parse(&actor, request, now(context))?;
         commit(context, &actor, "lb.create", |current| {
@@ -40,7 +41,7 @@ pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
-) -> Result<Json<wire::Lb>, ApiError> {
+) -> Result<Versioned<wire::Lb>, ApiError> {
     show(&context, &actor, path.parse("lb_id")?)
 }
 
@@ -79,8 +80,9 @@ pub(in crate::api) async fn update(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::UpdateLb>,
-) -> Result<Json<wire::Lb>, ApiError> {
+) -> Result<Versioned<wire::Lb>, ApiError> {
     run(&context, move |context| {
         let lb_id = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb_id)?;
@@ -95,6 +97,7 @@ pub(in crate::api) async fn update(
         let now = now(context);
         commit(context, &actor, "lb.update", |current| {
             let before = find_lb(current, &actor, lb_id)?;
+            if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
             let wanted = Lb {
                 name: name.clone(),
                 description: description.clone().unwrap_or_else(|| before.description.clone()),
@@ -115,6 +118,7 @@ pub(in crate::api) async fn delete(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     pairs: Pairs,
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
@@ -127,6 +131,7 @@ pub(in crate::api) async fn delete(
         let now = now(context);
         commit(context, &actor, "lb.delete", |current| {
             let before = find_lb(current, &actor, lb_id)?;
+            if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
             let mut changes = Vec::new();
             if before.times.is_live() {
                 changes.push(deleted(Document::Lb(Lb::clone(&before)), now));
@@ -153,10 +158,10 @@ pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
     updated(before, after)
 }
 
-fn show(context: &Context, actor: &Actor, id: LbId) -> Result<Json<wire::Lb>, ApiError> {
+fn show(context: &Context, actor: &Actor, id: LbId) -> Result<Versioned<wire::Lb>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let lb = find_lb(&snapshot, actor, id)?;
-    Ok(Json(View::new(context, &snapshot).lb(&lb)))
+    Ok(Versioned(View::new(context, &snapshot).lb(&lb)))
 }
 
 /// Addresses of a new load balancer.

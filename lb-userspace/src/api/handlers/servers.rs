@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::{Extension, Json};
 
 use super::backends::change;
 use super::{Id, find_backend};
 use crate::api::body::Body;
 use crate::api::change::run;
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -45,29 +46,36 @@ pub(in crate::api) async fn add(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::Servers>,
-) -> Result<Json<wire::Backend>, ApiError> {
-    with(context, actor, path, request, "server.add", |backend, wanted| Wanted::merge(&backend.servers, wanted, true))
-        .await
+) -> Result<Versioned<wire::Backend>, ApiError> {
+    with(context, actor, path, if_match, request, "server.add", |backend, wanted| {
+        Wanted::merge(&backend.servers, wanted, true)
+    })
+    .await
 }
 
 pub(in crate::api) async fn set(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::Servers>,
-) -> Result<Json<wire::Backend>, ApiError> {
-    with(context, actor, path, request, "server.set", |backend, wanted| Wanted::merge(&backend.servers, wanted, false))
-        .await
+) -> Result<Versioned<wire::Backend>, ApiError> {
+    with(context, actor, path, if_match, request, "server.set", |backend, wanted| {
+        Wanted::merge(&backend.servers, wanted, false)
+    })
+    .await
 }
 
 pub(in crate::api) async fn remove(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::Servers>,
-) -> Result<Json<wire::Backend>, ApiError> {
-    with(context, actor, path, request, "server.remove", |backend, wanted| {
+) -> Result<Versioned<wire::Backend>, ApiError> {
+    with(context, actor, path, if_match, request, "server.remove", |backend, wanted| {
         if wanted.is_empty() {
             return Err(Invalid::required("name the servers to remove: none is named"));
         }
@@ -86,10 +94,11 @@ async fn with(
     context: Context,
     actor: Actor,
     path: Id,
+    if_match: IfMatch,
     request: wire::Servers,
     verb: &'static str,
     servers: fn(&Backend, &[Wanted]) -> Result<Vec<Server>, Invalid>,
-) -> Result<Json<wire::Backend>, ApiError> {
+) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let backend_id: BackendId = path.parse("backend_id")?;
         find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
@@ -97,7 +106,7 @@ async fn with(
         let mut arguments = Arguments::default();
         let wanted = parse(&mut arguments, request.server_ip, request.servers);
         let wanted = arguments.build(wanted)?;
-        change(context, &actor, backend_id, verb, |before| {
+        change(context, &actor, &if_match, backend_id, verb, |before| {
             let servers = servers(before, &wanted).map_err(|invalid| ApiError::argument(argument, &invalid))?;
             Ok(Backend { servers, ..before.clone() })
         })

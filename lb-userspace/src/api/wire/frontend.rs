@@ -40,6 +40,9 @@ pub struct Frontend {
     pub created_at: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Option<Timestamp>,
+    /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// Answer of `GET /lbs/{lb}/frontends`.

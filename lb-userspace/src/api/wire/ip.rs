@@ -25,6 +25,9 @@ pub struct Ip {
     pub tags: Vec<String>,
     /// Zone.
     pub zone: String,
+    /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// Answer of `GET /ips`.

@@ -55,6 +55,9 @@ pub struct Lb {
     /// Snowshed's own: generation the data plane holds.
     #[serde(default)]
     pub applied_generation: u64,
+    /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// Status of a load balancer: Scaleway's words.

@@ -25,7 +25,7 @@ pub struct Problem {
     /// `transient_state`: the state that does not allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_state: Option<String>,
-    /// `precondition_failed`: `resource_still_in_use` or `attribute_must_be_set`.
+    /// `precondition_failed`: `resource_still_in_use`, `attribute_must_be_set`, or Snowshed's own [`Problem::STALE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precondition: Option<String>,
     /// `denied_authentication`: `api_key`.
@@ -34,6 +34,11 @@ pub struct Problem {
     /// `denied_authentication`: `not_found` or `invalid_argument`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Problem {
+    /// The `precondition` of a change to another version than the one that `If-Match` names.
+    pub const STALE: &'static str = "etag_must_match";
 }
 
 /// One thing that is wrong.

@@ -42,11 +42,10 @@ pub(super) fn update(wanted: &BackendSpec, current: &wire::Backend, prune: bool)
     }
     let (servers, extra) = server_changes(wanted, current, prune);
     if !servers.is_empty() {
-        let kept = extra
-            .iter()
-            .map(|server| json!({"address": server.address, "weight": server.weight, "drain": server.drain}));
-        let all: Vec<Value> = wanted.servers.iter().map(server_json).chain(kept).collect();
-        calls.push(Call::UpdateBackend(id, "/servers", object(json!({"servers": all}))));
+        let named: Vec<Value> = wanted.servers.iter().map(server_json).collect();
+        let body = object(json!({"servers": named}));
+        // Servers that the file does not name stay as they are then, not as they were read.
+        calls.push(if prune { Call::UpdateBackend(id, "/servers", body) } else { Call::AddServers(id, body) });
         changes.extend(servers);
     }
     let check = check_changes(&wanted.health_check, &current.health_check);

@@ -75,6 +75,9 @@ impl Executor {
             Call::UpdateBackend(id, suffix, body) => {
                 send(Method::PUT, format!("backends/{id}{suffix}"), body.clone()).await?;
             }
+            Call::AddServers(id, body) => {
+                send(Method::POST, format!("backends/{id}/servers"), body.clone()).await?;
+            }
             Call::CreateFrontend(body, backend) => {
                 let body = self.with_backend(body, backend)?;
                 send(Method::POST, format!("lbs/{}/frontends", self.lb()?), body).await?;

@@ -97,6 +97,8 @@ pub enum Call {
     CreateBackend(Map<String, Value>),
     /// `PUT /backends/{id}`, or below it.
     UpdateBackend(Uuid, &'static str, Map<String, Value>),
+    /// `POST /backends/{id}/servers`: adds and changes these, and leaves the others alone.
+    AddServers(Uuid, Map<String, Value>),
     /// `POST /lbs/{lb}/frontends`, with the id of the backend of this name.
     CreateFrontend(Map<String, Value>, String),
     /// `PUT /frontends/{id}`, with the id of the backend of this name.
