@@ -29,6 +29,7 @@ use crate::reconcile::{Reconciler, Settings, Sources};
 use crate::{api, health, nexthop};
 
 mod adopt;
+mod descriptors;
 mod explain;
 mod notify;
 
@@ -38,6 +39,9 @@ use adopt::Adopted;
 const RESOLVE_AT_START: Duration = Duration::from_secs(2);
 /// Time the runtime's threads get to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Descriptors for all but probes: connections of the API, maps, ledger, netlink.
+const OTHER_DESCRIPTORS: u64 = 512;
 
 /// The data plane, shared: the reconciler writes, `explain` and metrics read.
 type Shared = Arc<Mutex<KernelDataplane>>;
@@ -103,6 +107,7 @@ pub enum AgentError {
 /// and nobody may ask for changes before the maps were made to hold what the ledger says.
 async fn run(config: &Config) -> Result<(), AgentError> {
     let mut stop_signals = StopSignals::new()?;
+    descriptors::raise_limit(u64::from(config.health.max_concurrent_probes) + OTHER_DESCRIPTORS);
     let hash_key = config.hash_key()?;
     let ledger = open_ledger(&config.ledger.path)?;
     let mut kernel = KernelDataplane::open(kernel_config(config))?;
@@ -133,12 +138,16 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops };
     let reconciler = Reconciler::new(Arc::clone(&dataplane), sources, settings);
     let mut status = reconciler.status();
+    let tables = reconciler.tables();
+    let requests: Arc<api::Requests> = Arc::default();
     let metrics = Arc::new(Metrics::new(observe::Edge {
         snapshots: ledger.subscribe(),
         status: status.clone(),
         tables: reconciler.tables(),
         directory: reconciler.directory(),
         health: health.view.clone(),
+        probes: health.probes.clone(),
+        requests: Arc::clone(&requests),
         dataplane: Arc::clone(&dataplane) as Arc<Mutex<dyn Dataplane>>,
     }));
     let reconciler = reconciler.observed_by(metrics.observer());
@@ -151,7 +160,8 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
     let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;
-    let context = context(config, Arc::clone(&ledger), &health, api_status, &metrics, &dataplane)?;
+    let parts = Parts { ledger: Arc::clone(&ledger), status: api_status, tables, requests, metrics };
+    let context = context(config, parts, &health, &dataplane)?;
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
     notify::ready();
     log::info!("ready: generation {}, API on {}", ledger.snapshot().generation(), config.api.socket.display());
@@ -225,14 +235,22 @@ fn health_settings(config: &Config) -> health::Settings {
     }
 }
 
+/// What the API is given of the running components.
+struct Parts {
+    ledger: Arc<dyn Ledger>,
+    status: watch::Receiver<crate::reconcile::Status>,
+    tables: watch::Receiver<Arc<Tables>>,
+    requests: Arc<api::Requests>,
+    metrics: Arc<Metrics>,
+}
+
 fn context(
     config: &Config,
-    ledger: Arc<dyn Ledger>,
+    parts: Parts,
     health: &health::Health,
-    status: watch::Receiver<crate::reconcile::Status>,
-    metrics: &Arc<Metrics>,
     dataplane: &Shared,
 ) -> Result<api::Context, AgentError> {
+    let Parts { ledger, status, tables, requests, metrics } = parts;
     let mut tokens = Vec::new();
     for token in &config.api.tokens {
         if let (Some(organization), Some(project)) = (token.organization, token.project) {
@@ -242,11 +260,12 @@ fn context(
     }
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
-    let metrics = Arc::clone(metrics);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
     Ok(api::Context {
         ledger,
         status,
+        tables,
+        requests,
         health: health.view.clone(),
         limits: Limits {
             lbs_per_project: of(config.quotas.load_balancers),

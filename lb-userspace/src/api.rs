@@ -14,7 +14,7 @@ use crate::guard::Limits;
 use crate::health::HealthView;
 use crate::ledger::Ledger;
 use crate::model::Pools;
-use crate::plan::ServiceAddress;
+use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
 
 mod admin;
@@ -26,6 +26,7 @@ mod handlers;
 mod listing;
 mod parse;
 mod problem;
+mod requests;
 mod router;
 pub mod serve;
 mod view;
@@ -33,6 +34,7 @@ pub mod wire;
 
 pub use auth::{Token, Tokens};
 pub use problem::ApiError;
+pub use requests::Requests;
 pub use router::router;
 pub use serve::{Listeners, ServeError, serve};
 
@@ -43,6 +45,8 @@ pub struct Context {
     pub ledger: Arc<dyn Ledger>,
     /// What the reconciler last did.
     pub status: watch::Receiver<Status>,
+    /// What the maps should hold.
+    pub tables: watch::Receiver<Arc<Tables>>,
     /// What the checkers know.
     pub health: watch::Receiver<Arc<HealthView>>,
     /// Quotas.
@@ -55,6 +59,8 @@ pub struct Context {
     pub tokens: Tokens,
     /// The clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Counts what is asked.
+    pub requests: Arc<Requests>,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Answers `/snowshed/v1/explain`.

@@ -82,6 +82,6 @@ pub struct MassFailure {
     pub since: Timestamp,
     /// Servers that look down.
     pub down: usize,
-    /// Servers that are checked.
+    /// Servers that are checked, without those that never were up.
     pub checked: usize,
 }

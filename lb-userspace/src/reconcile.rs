@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::dataplane::{Attachment, Dataplane};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
+use crate::observe::chain;
 use crate::plan::{NextHops, Node, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
 
 mod apply;
@@ -228,7 +229,7 @@ impl<D: Dataplane> Reconciler<D> {
             let is_first = !self.is_adopted;
             match self.audit(now) {
                 Ok(()) => self.audited_at = Some(now),
-                Err(error) => trouble.note(|| describe(&error)),
+                Err(error) => trouble.note(|| chain(&error)),
             }
             if self.is_adopted {
                 if is_first {
@@ -346,17 +347,6 @@ impl<D: Dataplane> Reconciler<D> {
     }
 }
 
-/// An error with its sources.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 /// What the reconciler last did; published after every activation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -372,8 +362,8 @@ pub struct Status {
     pub unresolved: BTreeMap<IpAddr, Unresolved>,
     /// Services without a usable server: `address port/protocol`.
     pub empty_services: Vec<String>,
-    /// Map entries found altered by somebody else, and repaired, since the agent started.
-    pub repaired: u64,
+    /// What was found altered by somebody else, and repaired, since the agent started: how often, by map.
+    pub repaired: BTreeMap<String, u64>,
     /// The last repairs, newest last, at most 32.
     pub repairs: Vec<Repair>,
     /// Why the last activation failed; it is tried again.

@@ -189,18 +189,12 @@ impl From<LedgerError> for ApiError {
             return Self::unavailable("others changed the ledger at the same time, again and again");
         }
         // What the engine refuses the guard should have refused: either way the operator must read of it.
-        log::error!("the ledger did not take a change: {}", crate::api::problem::chain(&error));
+        log::error!("the ledger did not take a change: {}", crate::observe::chain(&error));
         match error {
             LedgerError::Refused(what) => Self::internal(&format!("the ledger's engine refused the change: {what}")),
             _ => Self::internal("the ledger could not be written; nothing was changed"),
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl IntoResponse for ApiError {

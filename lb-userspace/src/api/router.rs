@@ -11,7 +11,7 @@ use axum::routing::{get, put};
 
 use super::handlers::{backends, frontends, health_checks, ips, lb_types, lbs, servers};
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context, admin, auth, body};
+use super::{ApiError, Context, admin, auth, body, requests};
 use crate::model::Invalid;
 
 /// Longest time a request may take.
@@ -34,6 +34,7 @@ pub fn router(context: Context) -> Router {
         .fallback(no_path)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn(deadline))
+        .layer(from_fn_with_state(context.clone(), requests::count))
         .layer(DefaultBodyLimit::max(body::MAX_BYTES))
         .with_state(context)
 }

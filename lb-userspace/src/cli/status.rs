@@ -117,14 +117,13 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
     for (address, why) in &reconcile.unresolved {
         alarms.push((Paint::Yellow, format!("no way to {address}: {why}")));
     }
-    if reconcile.repaired > 0 {
+    let repaired: u64 = reconcile.repaired.values().sum();
+    if repaired > 0 {
         let last = reconcile.repairs.last().map_or_else(String::new, |repair| {
             format!("; the last {} ago in {}: {}", age(repair.at, now), repair.map, repair.what)
         });
-        alarms.push((
-            Paint::Yellow,
-            format!("{} map entries were altered by somebody else and repaired{last}", reconcile.repaired),
-        ));
+        alarms
+            .push((Paint::Yellow, format!("{repaired} map entries were altered by somebody else and repaired{last}")));
     }
     alarms
 }

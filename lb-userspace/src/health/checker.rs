@@ -1,7 +1,7 @@
 //! Every server's health at once: follows the snapshot, says what to probe when, and turns outcomes into a view.
 //! It has no socket and no clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ pub struct Checker {
     watch: Watch,
     taken_over: BTreeMap<ServerRef, bool>,
     view: BTreeMap<ServerRef, ServerHealth>,
+    /// Servers that are down and have been since they are checked; see [`Checker::could_fall`].
+    never_up: BTreeSet<ServerRef>,
     next_check: u64,
 }
 
@@ -84,6 +86,7 @@ impl Checker {
             watch: Watch::new(settings.mass_failure_share),
             taken_over,
             view: BTreeMap::new(),
+            never_up: BTreeSet::new(),
             next_check: 0,
         }
     }
@@ -94,6 +97,7 @@ impl Checker {
         let wanted = self.wanted(snapshot, now);
         let gone: Vec<ServerRef> = self.checks.keys().filter(|server| !wanted.contains_key(server)).copied().collect();
         let mut urgency = Urgency::None;
+        self.never_up.retain(|server| wanted.contains_key(server));
         for server in gone {
             if let Some(check) = self.checks.remove(&server) {
                 self.servers.remove(&check.id);
@@ -101,7 +105,7 @@ impl Checker {
             if self.view.remove(&server).is_some() {
                 urgency = Urgency::Detail;
             }
-            let hold = self.watch.on_up_or_gone(server, wanted.len());
+            let hold = self.watch.on_up_or_gone(server, wanted.len() - self.never_up.len());
             urgency = urgency.max(self.apply(hold));
         }
         for (server, health_check) in wanted {
@@ -126,7 +130,7 @@ impl Checker {
             let servers = &self.servers;
             self.schedule.retain(|check| servers.contains_key(&check));
         }
-        let hold = self.watch.on_checked(self.checks.len());
+        let hold = self.watch.on_checked(self.could_fall());
         urgency.max(self.apply(hold))
     }
 
@@ -170,11 +174,15 @@ impl Checker {
         let level = if turn == (Turn::First { up: true }) { log::Level::Debug } else { log::Level::Info };
         log::log!(level, "server {} of backend {}: {} ({outcome})", server.address, server.backend, word(passed));
         self.view.insert(server, ServerHealth { last: Some(outcome), ..health });
+        match turn {
+            Turn::First { up: false } => self.never_up.insert(server),
+            Turn::First { up: true } | Turn::Rose | Turn::Fell => self.never_up.remove(&server),
+        };
+        let could_fall = self.could_fall();
         let hold = match turn {
-            Turn::Fell => self.watch.on_down(server, window, self.checks.len(), now),
-            // A server that never was up has no good state to be held in.
-            Turn::First { up: false } => Hold::Same,
-            Turn::Rose | Turn::First { up: true } => self.watch.on_up_or_gone(server, self.checks.len()),
+            Turn::Fell => self.watch.on_down(server, window, could_fall, now),
+            Turn::First { up: false } => self.watch.on_checked(could_fall),
+            Turn::Rose | Turn::First { up: true } => self.watch.on_up_or_gone(server, could_fall),
         };
         self.apply(hold);
         if self.watch.is_held(server)
@@ -188,13 +196,25 @@ impl Checker {
     /// What is known now.
     #[must_use]
     pub fn view(&self) -> HealthView {
-        HealthView { servers: self.view.clone(), mass_failure: self.watch.current(self.checks.len()) }
+        HealthView { servers: self.view.clone(), mass_failure: self.watch.current(self.could_fall()) }
     }
 
     /// Servers that are checked.
     #[must_use]
     pub fn checked(&self) -> usize {
         self.checks.len()
+    }
+
+    /// Servers that a mass failure is a share of: all that are checked, save those that have been down from their
+    /// first probe on (or from the agent before on).
+    ///
+    /// A server that never was up neither counts as fallen nor in the share. It has no good state to be held in, and
+    /// its first verdict is no change that many could share. Were it counted as fallen, whoever adds a pool of dead
+    /// servers would begin a hold and stop the failover of everybody else; were it counted in the share, dead servers
+    /// would dilute it until a real mass failure goes unnoticed. What this gives up: an edge that boots without a way
+    /// to its servers holds none of them. An agent that restarts does, it takes their state over from the maps.
+    fn could_fall(&self) -> usize {
+        self.checks.len() - self.never_up.len()
     }
 
     fn begin(&mut self, server: ServerRef, health_check: Arc<HealthCheck>, now: Now) {
@@ -204,6 +224,9 @@ impl Checker {
             Some(up) => {
                 let health = ServerHealth { up, usable: up, since: now.time, decided_at: now.instant, last: None };
                 self.view.insert(server, health);
+                if !up {
+                    self.never_up.insert(server);
+                }
                 Machine::taken_over(up, now)
             }
             None => Machine::unknown(),
@@ -222,7 +245,7 @@ impl Checker {
                     "mass failure: {} of {} checked servers went down at once; the checker is suspected, servers keep \
                      their last good state. Can this edge reach them?",
                     servers.len(),
-                    self.checks.len()
+                    self.could_fall()
                 );
                 (servers, true)
             }

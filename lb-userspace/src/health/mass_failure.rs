@@ -14,6 +14,8 @@ const LEAST: usize = 2;
 
 /// Watches how many servers go down within a window, and holds them while they are too many.
 ///
+/// `checked` is the number of servers that could go down: the caller leaves out those that never were up.
+///
 /// A server counts from the moment it went down until its window is over, it comes back, or it is removed. While a
 /// hold lasts, every server that goes down is held too; the hold ends when the share of held servers has fallen to
 /// the limit.

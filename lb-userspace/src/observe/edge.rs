@@ -14,8 +14,9 @@ use tokio::sync::watch;
 
 use lb_common::abi::Reason;
 
+use crate::api::Requests;
 use crate::dataplane::{Counters, Dataplane};
-use crate::health::HealthView;
+use crate::health::{HealthView, ProbeCounts};
 use crate::ledger::Snapshot;
 use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
 use crate::reconcile::{Directory, Status};
@@ -34,6 +35,10 @@ pub struct Edge {
     pub directory: watch::Receiver<Arc<Directory>>,
     /// What the checkers know.
     pub health: watch::Receiver<Arc<HealthView>>,
+    /// Probes so far.
+    pub probes: watch::Receiver<ProbeCounts>,
+    /// Requests to the API so far.
+    pub requests: Arc<Requests>,
     /// The maps' counters.
     pub dataplane: Arc<Mutex<dyn Dataplane>>,
 }
@@ -49,6 +54,8 @@ impl Collector for Edge {
         let mut page = Page(encoder);
         self.state(&mut page)?;
         self.health(&mut page)?;
+        self.probes(&mut page)?;
+        self.requests(&mut page)?;
         let counters = self.dataplane.lock().unwrap_or_else(PoisonError::into_inner).counters();
         page.gauge(
             "snowshed_dataplane_readable",
@@ -89,7 +96,7 @@ impl Edge {
         page.counter(
             "snowshed_repairs",
             "Map entries found altered by somebody else, and repaired",
-            [(vec![], status.repaired)],
+            status.repaired.iter().map(|(map, count)| (vec![("map", map.clone())], *count)),
         )?;
         let mut unresolved: BTreeMap<Unresolved, i64> = BTreeMap::new();
         for why in status.unresolved.values() {
@@ -121,6 +128,33 @@ impl Edge {
             "1 while so many servers look down that the checker is suspected and their last state is held",
             [(vec![], i64::from(health.mass_failure.is_some()))],
         )
+    }
+
+    fn probes(&self, page: &mut Page<'_>) -> fmt::Result {
+        let ProbeCounts { passed, refused, timed_out, unreachable, unexpected, not_made, checked } =
+            *self.probes.borrow();
+        let outcomes = [
+            ("passed", passed),
+            ("refused", refused),
+            ("timed_out", timed_out),
+            ("unreachable", unreachable),
+            ("unexpected", unexpected),
+            ("not_made", not_made),
+        ];
+        page.counter(
+            "snowshed_probes",
+            "Probes by how they ended; not_made: this machine had no descriptors or ports for them",
+            outcomes.map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count)),
+        )?;
+        page.gauge("snowshed_checked_servers", "Servers that are probed", [(vec![], signed(checked as u64))])
+    }
+
+    fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counts = self.requests.counts().into_iter().map(|(asked, count)| {
+            let route = ("route", asked.route.to_string());
+            (vec![route, ("method", asked.method.to_owned()), ("status", asked.status.to_string())], count)
+        });
+        page.counter("snowshed_api_requests", "Requests to the API by route, method and status", counts)
     }
 
     fn traffic(&self, page: &mut Page<'_>, counters: &Counters) -> fmt::Result {

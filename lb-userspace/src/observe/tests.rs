@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{Edge, Metrics};
 use crate::dataplane::Dataplane;
 use crate::dataplane::memory::MemoryDataplane;
-use crate::health::{HealthView, ServerHealth};
+use crate::health::{HealthView, ProbeCounts, ServerHealth};
 use crate::model::BackendId;
 use crate::plan::{ServerRef, Unresolved};
 use crate::reconcile::Status;
@@ -24,10 +24,12 @@ fn metrics() -> Metrics {
     let view = HealthView { servers: [(server, health)].into(), mass_failure: None };
     let status = Status {
         applied_generation: 7,
-        repaired: 3,
+        repaired: [("SERVICES".to_owned(), 3), ("BACKENDS".to_owned(), 1)].into(),
         unresolved: [(server.address, Unresolved::NoRoute)].into(),
         ..Status::default()
     };
+    let probes =
+        ProbeCounts { passed: 1, refused: 2, timed_out: 3, unreachable: 4, unexpected: 5, not_made: 6, checked: 7 };
     let dataplane: Arc<Mutex<dyn Dataplane>> = Arc::new(Mutex::new(MemoryDataplane::default()));
     Metrics::new(Edge {
         snapshots: watch::channel(Arc::default()).1,
@@ -35,6 +37,8 @@ fn metrics() -> Metrics {
         tables: watch::channel(Arc::default()).1,
         directory: watch::channel(Arc::default()).1,
         health: watch::channel(Arc::new(view)).1,
+        probes: watch::channel(probes).1,
+        requests: Arc::default(),
         dataplane,
     })
 }
@@ -62,7 +66,19 @@ fn the_page_shows_status_health_and_every_reason() {
     let page = metrics().render();
     assert!(page.ends_with("# EOF\n"));
     assert_eq!(value(&page, "snowshed_applied_generation", ""), 7.0);
-    assert_eq!(value(&page, "snowshed_repairs_total", ""), 3.0);
+    assert_eq!(value(&page, "snowshed_repairs_total", "map=\"SERVICES\""), 3.0);
+    assert_eq!(value(&page, "snowshed_repairs_total", "map=\"BACKENDS\""), 1.0);
+    for (outcome, count) in [
+        ("passed", 1.0),
+        ("refused", 2.0),
+        ("timed_out", 3.0),
+        ("unreachable", 4.0),
+        ("unexpected", 5.0),
+        ("not_made", 6.0),
+    ] {
+        assert_eq!(value(&page, "snowshed_probes_total", &format!("outcome=\"{outcome}\"")), count);
+    }
+    assert_eq!(value(&page, "snowshed_checked_servers", ""), 7.0);
     assert_eq!(value(&page, "snowshed_unresolved_next_hops", "reason=\"no_route\""), 1.0);
     assert_eq!(value(&page, "snowshed_server_up", "server=\"10.0.0.1\""), 0.0);
     assert_eq!(value(&page, "snowshed_server_usable", "server=\"10.0.0.1\""), 1.0);

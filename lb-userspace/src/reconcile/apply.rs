@@ -11,8 +11,9 @@ use lb_common::abi::{ServiceKey, names};
 
 use super::moves::Table;
 use super::services::{HeldService, address_of_key, flags_of, shown};
-use super::{Reconciler, backends, describe};
+use super::{Reconciler, backends};
 use crate::dataplane::{Dataplane, DataplaneError, Publish};
+use crate::observe::chain;
 use crate::plan::{PlannedService, ServerRef};
 
 /// What went wrong in one activation.
@@ -75,7 +76,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
         match self.dataplane.set_config(&self.settings.config) {
             Ok(()) => self.config = Some(self.settings.config),
-            Err(error) => trouble.note(|| describe(&error)),
+            Err(error) => trouble.note(|| chain(&error)),
         }
     }
 
@@ -85,7 +86,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
         match self.dataplane.set_egress(&interfaces) {
             Ok(()) => self.egress = Some(interfaces),
-            Err(error) => trouble.note(|| describe(&error)),
+            Err(error) => trouble.note(|| chain(&error)),
         }
     }
 
@@ -99,7 +100,7 @@ impl<D: Dataplane> Reconciler<D> {
                         capacity: exhausted.capacity,
                         setting: "dataplane.max_backends",
                     };
-                    format!("server {}: {}", server.address, describe(&full))
+                    format!("server {}: {}", server.address, chain(&full))
                 });
                 self.dirty_servers.insert(server);
             }
@@ -115,7 +116,7 @@ impl<D: Dataplane> Reconciler<D> {
                 Ok(()) => self.backends.written(index),
                 Err(error) => {
                     is_complete = false;
-                    trouble.note(|| describe(&error));
+                    trouble.note(|| chain(&error));
                 }
             }
         }
@@ -126,7 +127,7 @@ impl<D: Dataplane> Reconciler<D> {
         for index in self.backends.due_to_free(now) {
             match self.dataplane.write_backend(index, &backends::FREE) {
                 Ok(()) => self.backends.freed(index),
-                Err(error) => trouble.note(|| describe(&error)),
+                Err(error) => trouble.note(|| chain(&error)),
             }
         }
     }
@@ -229,6 +230,6 @@ enum Refused {
     NotWritten(ServerRef),
     #[error("the plan refers to server number {0}, which it does not have")]
     NoServer(u16),
-    #[error("{}", describe(.0))]
+    #[error("{}", chain(.0))]
     Dataplane(#[from] DataplaneError),
 }

@@ -119,7 +119,7 @@ impl<D: Dataplane> Reconciler<D> {
 
     fn repair(&mut self, at: Timestamp, map: &str, what: String) {
         log::warn!("{map}: {what}");
-        self.status.repaired += 1;
+        *self.status.repaired.entry(map.to_owned()).or_default() += 1;
         if self.status.repairs.len() == REPAIRS {
             self.status.repairs.remove(0);
         }

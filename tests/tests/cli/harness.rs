@@ -74,6 +74,8 @@ impl Agent {
         let context = Context {
             ledger: ledger.clone(),
             status: status_seen,
+            tables: watch::Sender::default().subscribe(),
+            requests: Arc::default(),
             health,
             limits: Limits { lbs_per_project: 4, ..Limits::default() },
             pools: Pools::new(["192.0.2.0/24", "2001:db8::/120"].map(|network| network.parse().unwrap())),

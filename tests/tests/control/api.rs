@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use futures_util::future::BoxFuture;
-use lb_userspace::api::{self, Context, Explain, ExplainError, Token, Tokens};
+use lb_userspace::api::{self, Context, Explain, ExplainError, Requests, Token, Tokens};
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
 use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
-use lb_userspace::plan::ServiceAddress;
+use lb_userspace::plan::{ServiceAddress, Tables};
 use lb_userspace::reconcile::Status;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -42,7 +42,9 @@ struct Api {
     ledger: Arc<dyn Ledger>,
     router: axum::Router,
     status: watch::Sender<Status>,
+    tables: watch::Sender<Arc<Tables>>,
     health: watch::Sender<Arc<HealthView>>,
+    requests: Arc<Requests>,
 }
 
 /// Explains that it was asked.
@@ -73,11 +75,15 @@ impl Api {
 
     fn with(ledger: Arc<dyn Ledger>, limits: Limits) -> Self {
         let status = watch::Sender::new(Status::default());
+        let tables = watch::Sender::default();
         let health = watch::Sender::new(Arc::new(HealthView::default()));
+        let requests: Arc<Requests> = Arc::default();
         let context = Context {
             ledger: Arc::clone(&ledger),
             status: status.subscribe(),
+            tables: tables.subscribe(),
             health: health.subscribe(),
+            requests: Arc::clone(&requests),
             limits,
             pools: Pools::new(["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().unwrap())),
             zone: ZONE.to_owned(),
@@ -89,7 +95,7 @@ impl Api {
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
             explain: Arc::new(Echo),
         };
-        Self { ledger, router: api::router(context), status, health }
+        Self { ledger, router: api::router(context), status, tables, health, requests }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {

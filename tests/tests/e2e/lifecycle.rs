@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tests::http;
 use tests::load::Load;
 use tests::network::{Layout, Network};
@@ -83,7 +84,8 @@ fn only_detach_takes_the_program_off() {
 fn what_is_deleted_from_the_maps_by_hand_is_repaired_and_reported() {
     let scene = Scene::new(Layout::OneSegment, 2);
     scene.balance(&[1, 1]);
-    let before = scene.edge.status().unwrap()["reconcile"]["repaired"].as_u64().unwrap();
+    let repaired = |status: &Value| status["reconcile"]["repaired"]["SERVICES"].as_u64().unwrap_or(0);
+    let before = repaired(&scene.edge.status().unwrap());
 
     let pinned = scene.network.pin_dir();
     let map = find(&pinned, "SERVICES").unwrap_or_else(|| panic!("no SERVICES below {}", pinned.display()));
@@ -94,10 +96,7 @@ fn what_is_deleted_from_the_maps_by_hand_is_repaired_and_reported() {
     arguments.extend(key.split(' '));
     tests::netns::run("bpftool", &arguments).unwrap();
 
-    let status = scene
-        .edge
-        .wait_for_status("the repair", |status| status["reconcile"]["repaired"].as_u64() > Some(before))
-        .unwrap();
+    let status = scene.edge.wait_for_status("the repair", |status| repaired(status) > before).unwrap();
     let repairs = status["reconcile"]["repairs"].as_array().unwrap();
     assert!(repairs.iter().any(|repair| repair["map"] == "SERVICES"), "{repairs:?}");
     assert_eq!(scene.ask(VIP_V4, 100).len(), 2);

@@ -1,5 +1,7 @@
 //! `/snowshed/v1/status`: how the edge stands.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -11,7 +13,7 @@ use crate::api::{ApiError, Context};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{Actor, Backend, Frontend, Lb, Server};
-use crate::plan::{ServerRef, Unresolved};
+use crate::plan::{PlannedService, ServerRef, ServiceAddress, Tables};
 use crate::reconcile::Status;
 
 pub(in crate::api) async fn get(
@@ -22,7 +24,9 @@ pub(in crate::api) async fn get(
         let snapshot = context.ledger.snapshot();
         let status = context.status.borrow().clone();
         let health = Arc::clone(&context.health.borrow());
-        let services = services(&snapshot, &status, &health, &actor);
+        let tables = Arc::clone(&context.tables.borrow());
+        let edge = Edge { tables: &tables, status: &status, health: &health };
+        let services = services(&snapshot, &edge, &actor);
         Ok(Json(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: context.zone.clone(),
@@ -35,60 +39,60 @@ pub(in crate::api) async fn get(
     .await
 }
 
-fn services(snapshot: &Snapshot, status: &Status, health: &HealthView, actor: &Actor) -> Vec<ServiceStatus> {
+/// What the edge does with the services.
+struct Edge<'a> {
+    tables: &'a Tables,
+    status: &'a Status,
+    health: &'a HealthView,
+}
+
+fn services(snapshot: &Snapshot, edge: &Edge<'_>, actor: &Actor) -> Vec<ServiceStatus> {
     let mut services = Vec::new();
     for lb in snapshot.lbs_in(actor.owner.project).filter(|lb| lb.times.is_live()) {
         let addresses: Vec<_> = snapshot.ips_of(lb.id).filter(|ip| ip.times.is_live()).map(|ip| ip.address).collect();
         for frontend in snapshot.frontends_of(lb.id).filter(|frontend| frontend.times.is_live()) {
             let Some(backend) = snapshot.backend(frontend.backend) else { continue };
-            let servers = servers(backend, status, health);
-            let service = |address| service(lb, frontend, backend, address, servers.clone());
-            services.extend(addresses.iter().copied().map(service));
+            services.extend(addresses.iter().map(|address| service(lb, frontend, backend, *address, edge)));
         }
     }
     services.sort_by_key(|service| (service.address, service.port, service.protocol));
     services
 }
 
-fn service(
-    lb: &Lb,
-    frontend: &Frontend,
-    backend: &Backend,
-    address: std::net::IpAddr,
-    servers: Vec<ServerStatus>,
-) -> ServiceStatus {
+fn service(lb: &Lb, frontend: &Frontend, backend: &Backend, address: IpAddr, edge: &Edge<'_>) -> ServiceStatus {
+    let port = frontend.inbound_port.get();
+    let planned = edge.tables.services.get(&ServiceAddress { address, port, protocol: backend.protocol });
+    let shares = planned.map(|planned| shares(planned)).unwrap_or_default();
+    let one = |server: &Server| {
+        let share = shares.get(&ServerRef { backend: backend.id, address: server.address });
+        server_status(backend, server, share.copied().unwrap_or(0.0), edge)
+    };
     ServiceStatus {
         lb: lb.id,
         lb_name: lb.name.to_string(),
         frontend: frontend.id,
         backend: backend.id,
         address,
-        port: frontend.inbound_port.get(),
+        port,
         protocol: backend.protocol,
-        servers,
+        servers: backend.servers.iter().map(one).collect(),
     }
 }
 
-fn servers(backend: &Backend, status: &Status, health: &HealthView) -> Vec<ServerStatus> {
-    let unresolved = |server: &Server| status.unresolved.get(&server.address).copied();
-    let usable = |server: &Server| health.is_usable(ServerRef { backend: backend.id, address: server.address });
-    let takes_new = |server: &Server| usable(server) && !server.drain && unresolved(server).is_none();
-    let total: u32 = backend.servers.iter().filter(|server| takes_new(server)).map(|server| server.weight.get()).sum();
-    let one = |server: &Server| {
-        let share = if takes_new(server) { f64::from(server.weight.get()) / f64::from(total) } else { 0.0 };
-        server_status(backend, server, share, health, unresolved(server))
-    };
-    backend.servers.iter().map(one).collect()
+/// The part of a service's slots that each server has.
+fn shares(planned: &PlannedService) -> BTreeMap<ServerRef, f64> {
+    let mut slots = vec![0_u32; planned.servers.len()];
+    for owner in planned.slots.iter() {
+        if let Some(slots) = slots.get_mut(usize::from(*owner)) {
+            *slots += 1;
+        }
+    }
+    let total = planned.slots.len().max(1) as f64;
+    planned.servers.iter().copied().zip(slots).map(|(server, slots)| (server, f64::from(slots) / total)).collect()
 }
 
-fn server_status(
-    backend: &Backend,
-    server: &Server,
-    share: f64,
-    health: &HealthView,
-    unresolved: Option<Unresolved>,
-) -> ServerStatus {
-    let known = health.servers.get(&ServerRef { backend: backend.id, address: server.address });
+fn server_status(backend: &Backend, server: &Server, share: f64, edge: &Edge<'_>) -> ServerStatus {
+    let known = edge.health.servers.get(&ServerRef { backend: backend.id, address: server.address });
     ServerStatus {
         address: server.address,
         port: backend.forward_port.get(),
@@ -99,6 +103,6 @@ fn server_status(
         usable: known.is_none_or(|health| health.usable),
         since: known.map(|health| health.since),
         last_probe: known.and_then(|health| health.last.as_ref()).map(ToString::to_string),
-        unresolved,
+        unresolved: edge.status.unresolved.get(&server.address).copied(),
     }
 }

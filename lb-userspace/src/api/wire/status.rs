@@ -57,7 +57,7 @@ pub struct ServerStatus {
     pub port: u16,
     /// Its weight.
     pub weight: u32,
-    /// Share of new flows, 0 to 1: by weight among the servers that are up, resolved and not drained.
+    /// Share of new flows, 0 to 1: the part of the service's slot table that is this server's.
     pub share: f64,
     /// It keeps its connections and gets no new ones.
     pub drain: bool,

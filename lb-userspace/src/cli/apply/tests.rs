@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::plan::{Call, plan};
 use super::spec::{BackendSpec, FrontendSpec};
@@ -69,6 +70,7 @@ fn applied(spec: &LbSpec) -> Observed {
             connection_rate_limit: 0,
             created_at: Some(now),
             updated_at: Some(now),
+            etag: String::new(),
         })
         .collect();
     let lb = wire::Lb {
@@ -93,6 +95,7 @@ fn applied(spec: &LbSpec) -> Observed {
         zone: "fr-par-1".into(),
         generation: 1,
         applied_generation: 1,
+        etag: String::new(),
     };
     Observed { lb: Some(lb), backends, frontends, ips }
 }
@@ -107,6 +110,7 @@ fn ip(address: &str, lb_id: Option<LbId>) -> wire::Ip {
         reverse: String::new(),
         tags: Vec::new(),
         zone: "fr-par-1".into(),
+        etag: String::new(),
     }
 }
 
@@ -229,16 +233,22 @@ fn what_the_file_does_not_name_stays_and_is_reported_unless_pruned() {
 }
 
 #[test]
-fn servers_that_stay_are_sent_along_when_others_change() {
+fn servers_that_the_file_does_not_name_are_not_sent_unless_they_are_pruned() {
     let spec = one(&WEB.replace("{ address: 10.0.0.5, weight: 3 }, ", "{ address: 10.0.0.7 }, "));
-    let steps = plan(&spec, &applied(&one(WEB)), false).unwrap();
-    let servers = steps.iter().flat_map(|step| &step.calls).find_map(|call| match call {
-        Call::UpdateBackend(_, "/servers", body) => Some(body["servers"].to_string()),
-        _ => None,
-    });
-    let servers = servers.unwrap();
-    for address in ["10.0.0.5", "10.0.0.6", "10.0.0.7"] {
-        assert!(servers.contains(address), "{servers}");
+    let named = json!({"servers": [
+        {"address": "10.0.0.7", "weight": 1, "drain": false},
+        {"address": "10.0.0.6", "weight": 1, "drain": false},
+    ]});
+    for prune in [false, true] {
+        let steps = plan(&spec, &applied(&one(WEB)), prune).unwrap();
+        let calls: Vec<&Call> = steps.iter().flat_map(|step| &step.calls).collect();
+        let [call] = calls.as_slice() else { panic!("{calls:?}") };
+        let (is_whole, body) = match call {
+            Call::UpdateBackend(_, "/servers", body) => (true, body),
+            Call::AddServers(_, body) => (false, body),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((is_whole, Value::Object(body.clone())), (prune, named.clone()));
     }
 }
 

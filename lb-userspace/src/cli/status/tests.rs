@@ -12,7 +12,7 @@ fn report(change: impl FnOnce(&mut serde_json::Value)) -> StatusReport {
         "version": "0.1.0", "zone": "fr-par-1", "ledger_generation": 42, "mass_failure": null,
         "reconcile": {
             "applied_generation": 42, "applied_at": "2026-01-01T00:00:00Z", "services": 1, "backends": 2,
-            "unresolved": {}, "empty_services": [], "repaired": 0, "repairs": [], "last_error": null,
+            "unresolved": {}, "empty_services": [], "repaired": {}, "repairs": [], "last_error": null,
             "attachments": [{"interface": "eth0", "ifindex": 2, "mode": "native"}],
         },
         "services": [{
@@ -62,7 +62,7 @@ fn everything_that_is_wrong_is_an_alarm_before_the_services() {
         value["reconcile"]["attachments"] = json!([]);
         value["reconcile"]["empty_services"] = json!(["192.0.2.1 80/tcp"]);
         value["reconcile"]["unresolved"] = json!({"10.0.0.9": "no_route"});
-        value["reconcile"]["repaired"] = json!(2);
+        value["reconcile"]["repaired"] = json!({"SERVICES": 2});
         value["reconcile"]["repairs"] =
             json!([{"at": "2026-01-01T01:00:00Z", "map": "SERVICES", "what": "an entry was gone"}]);
     }));
