@@ -236,8 +236,8 @@ fn what_the_file_does_not_name_stays_and_is_reported_unless_pruned() {
 fn servers_that_the_file_does_not_name_are_not_sent_unless_they_are_pruned() {
     let spec = one(&WEB.replace("{ address: 10.0.0.5, weight: 3 }, ", "{ address: 10.0.0.7 }, "));
     let named = json!({"servers": [
-        {"address": "10.0.0.7", "weight": 1, "drain": false},
         {"address": "10.0.0.6", "weight": 1, "drain": false},
+        {"address": "10.0.0.7", "weight": 1, "drain": false},
     ]});
     for prune in [false, true] {
         let steps = plan(&spec, &applied(&one(WEB)), prune).unwrap();
