@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Limits, Proposed, Refusal, Report, judge};
+use super::{Limits, Proposed, Refusal, Report, Violation, judge};
 use crate::ledger::{ChainHash, Change, Snapshot};
 use crate::model::{
     Actor, Document, Generation, Ip, IpId, Lb, LbId, LbType, Name, OrganizationId, Owner, Pools, ProjectId, Scope,
     Tags, Times,
 };
+
+mod rules;
 
 fn uuid(number: u128) -> uuid::Uuid {
     uuid::Uuid::from_u128(number)

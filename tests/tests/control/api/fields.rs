@@ -1,11 +1,18 @@
 //! Every field of every request, taken from the wire shapes themselves: a new field is a compile error here, and then
-//! a missing bad-input case.
+//! a missing bad-input case. That nothing is forgotten here is checked against what the API itself says it takes.
 
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use axum::http::Request;
 use lb_userspace::api::wire::{
     CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec, HttpConfigSpec, ListQuery, Millis, ServerSpec,
     Servers, TcpConfig, UpdateBackend, UpdateIp, UpdateLb,
 };
 use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{Api, Ids, ZONE, text};
 
 fn some_text() -> Option<String> {
     Some(String::new())
@@ -171,6 +178,63 @@ fn collect(value: &Value, path: &str, paths: &mut Vec<String>) {
         }
         Value::Array(items) => items.iter().for_each(|item| collect(item, path, paths)),
         _ => {}
+    }
+}
+
+/// Paths of the router as they stand in its source, with the ids of this test's placeholders.
+fn routes() -> BTreeSet<String> {
+    let source = include_str!("../../../../lb-userspace/src/api/router.rs");
+    let paths = source.split(".route(\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(path, _)| path);
+    let noun = |path: &str| path.split('/').nth(1).unwrap_or_default().trim_end_matches('s').to_owned();
+    let paths: BTreeSet<String> = paths.map(|path| path.replace("{id}", &format!("{{{}}}", noun(path)))).collect();
+    assert!(paths.len() > 10, "{paths:?}");
+    paths
+}
+
+#[tokio::test]
+async fn every_request_with_a_body_that_the_router_takes_is_listed() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let listed: BTreeSet<&str> = requests().into_iter().map(|(request, _)| request).collect();
+    let mut untested = Vec::new();
+    for route in routes() {
+        let path = ids.path(&route);
+        let is_zoned = !["/snowshed", "/healthz", "/metrics"].iter().any(|own| route.starts_with(own));
+        let uri = if is_zoned { format!("/lb/v1/zones/{ZONE}{path}") } else { path };
+        let request = Request::builder().method("TRACE").uri(&uri).header("X-Auth-Token", "secret-one");
+        let response = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let allowed = response.headers().get("Allow").unwrap_or_else(|| panic!("{uri} is no route")).to_str().unwrap();
+        for method in allowed.split(',').filter(|method| ["POST", "PUT", "PATCH"].contains(method)) {
+            let request = format!("{method} {route}");
+            if !listed.contains(request.as_str()) {
+                untested.push(request);
+            }
+        }
+    }
+    assert!(untested.is_empty(), "no fields are listed for {untested:?}");
+}
+
+#[tokio::test]
+async fn every_field_that_the_api_knows_is_listed() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    for (request, listed) in requests() {
+        let (method, path) = request.split_once(' ').unwrap();
+        let nested = ["", "health_check", "http_config", "health_check.http_config", "servers"];
+        for parent in
+            nested.into_iter().filter(|parent| parent.is_empty() || listed.iter().any(|field| field == parent))
+        {
+            let mut body = json!({"no such field": 1});
+            for part in parent.rsplit('.').filter(|part| !part.is_empty()) {
+                body = if part == "servers" { json!({ part: [body] }) } else { json!({ part: body }) };
+            }
+            let (_, problem) = api.call(method.parse().unwrap(), &ids.path(path), Some(&body)).await;
+            let help = text(&problem, "/details/0/help_message");
+            let (_, known) = help.split_once("Known are: ").unwrap_or_else(|| panic!("{request} {parent}: {problem}"));
+            let full = |name: &str| if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
+            let missing: Vec<String> = known.split(", ").map(full).filter(|field| !listed.contains(field)).collect();
+            assert!(missing.is_empty(), "{request} takes {missing:?}, which are not listed in this file");
+        }
     }
 }
 

@@ -1,0 +1,258 @@
+//! Each rule by itself: what it refuses, and the nearest thing that it allows.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::guard::rules;
+use crate::model::{
+    Algorithm, Backend, BackendId, DocumentKey, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, Probe,
+    Protocol, Server, StickySessions, Weight,
+};
+
+/// A backend of load balancer `lb` on a port, with one server `10.0.0.last` for each `last`.
+fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]) -> Backend {
+    let port = port.try_into().unwrap();
+    let server = |last: &u8| Server { address: [10, 0, 0, *last].into(), weight: Weight::ONE, drain: false };
+    Backend {
+        id: BackendId::from_uuid(uuid(number)),
+        lb: LbId::from_uuid(uuid(lb)),
+        name: Name::try_from("pool".to_owned()).unwrap(),
+        protocol,
+        forward_port: port,
+        algorithm: Algorithm::default(),
+        sticky_sessions: StickySessions::default(),
+        forwarding: Forwarding::default(),
+        on_empty: EmptyPool::default(),
+        servers: servers.iter().map(server).collect(),
+        health_check: HealthCheck {
+            port,
+            interval: HealthCheck::DEFAULT_INTERVAL,
+            timeout: HealthCheck::DEFAULT_TIMEOUT,
+            fall: HealthCheck::DEFAULT_FALL,
+            rise: HealthCheck::DEFAULT_RISE,
+            probe: Probe::Tcp,
+        },
+        timeout_server: None,
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn frontend(number: u128, lb: u128, port: u16, backend: u128) -> Frontend {
+    Frontend {
+        id: FrontendId::from_uuid(uuid(number)),
+        lb: LbId::from_uuid(uuid(lb)),
+        name: Name::try_from("front".to_owned()).unwrap(),
+        inbound_port: port.try_into().unwrap(),
+        backend: BackendId::from_uuid(uuid(backend)),
+        timeout_client: None,
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// Load balancer 10 with address 20 (192.0.2.1), TCP backend 30 of two servers and frontend 40 on port 80; a deleted
+/// load balancer 11 with its address 21 (192.0.2.2, still reserved); a second load balancer 12 without anything.
+fn world() -> Vec<Document> {
+    vec![
+        Document::Lb(lb(10, 1)),
+        Document::Ip(ip(20, 1, [192, 0, 2, 1], Some(10))),
+        Document::Backend(backend(30, 10, Protocol::Tcp, 80, &[1, 2])),
+        Document::Frontend(frontend(40, 10, 80, 30)),
+        deleted(&Document::Lb(lb(11, 1))),
+        Document::Ip(ip(21, 1, [192, 0, 2, 2], Some(11))),
+        Document::Lb(lb(12, 1)),
+    ]
+}
+
+fn deleted(document: &Document) -> Document {
+    let gone = |times: Times| times.deleted(Timestamp::UNIX_EPOCH);
+    match document.clone() {
+        Document::Ip(ip) => Document::Ip(Ip { times: gone(ip.times), ..ip }),
+        Document::Lb(lb) => Document::Lb(Lb { times: gone(lb.times), ..lb }),
+        Document::Frontend(it) => Document::Frontend(Frontend { times: gone(it.times), ..it }),
+        Document::Backend(it) => Document::Backend(Backend { times: gone(it.times), ..it }),
+    }
+}
+
+/// A change of what stands in the world under the same key.
+fn update(after: Document) -> Change {
+    let before = world().into_iter().find(|document| document.key() == after.key());
+    Change { before: Some(before.unwrap()), after }
+}
+
+fn delete(number: u128) -> Change {
+    let before = world().into_iter().find(|document| document.key().id == uuid(number)).unwrap();
+    update(deleted(&before))
+}
+
+const LIMITS: Limits =
+    Limits { lbs_per_project: 3, ips_per_project: 3, frontends_per_lb: 2, backends_per_lb: 2, servers_per_backend: 3 };
+
+fn report(changes: Vec<Change>) -> Report {
+    let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
+    let pools = Pools::new(["192.0.2.0/24".parse().unwrap()]);
+    judge(&snapshot(&world()), &Proposed { scope: in_project(1), changes }, &actor, &LIMITS, &pools)
+}
+
+/// Each violation as `rule kind:number what`.
+fn said(report: &Report) -> BTreeSet<String> {
+    let word = |refusal: &Refusal| match refusal {
+        Refusal::Argument { argument, .. } => (*argument).to_owned(),
+        Refusal::Quota { resource, quota, current } => format!("{resource} {current}/{quota}"),
+        Refusal::Deleted { key } => format!("deleted {}", key.id.as_u128()),
+        Refusal::InUse { .. } => "in use".to_owned(),
+        Refusal::OutOfScope { .. } => "out of scope".to_owned(),
+    };
+    let line = |it: &Violation| format!("{} {}: {}", it.rule, it.key.id.as_u128(), word(&it.refusal));
+    report.violations.iter().map(line).collect()
+}
+
+/// Changes, and everything that is said of them; nothing for those that are allowed.
+fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
+    let pool = |servers: &[u8]| Document::Backend(backend(30, 10, Protocol::Tcp, 80, servers));
+    let new_pool = |lb, port, servers: &[u8]| create(Document::Backend(backend(31, lb, Protocol::Udp, port, servers)));
+    let front = |number, lb, port, backend| Document::Frontend(frontend(number, lb, port, backend));
+    let address = |number, last, lb| Document::Ip(ip(number, 1, [192, 0, 2, last], lb));
+    let slow = |interval_ms, timeout_ms| {
+        let mut pool = backend(30, 10, Protocol::Tcp, 80, &[1]);
+        pool.health_check.interval = std::time::Duration::from_millis(interval_ms);
+        pool.health_check.timeout = std::time::Duration::from_millis(timeout_ms);
+        vec![update(Document::Backend(pool))]
+    };
+    vec![
+        // scope
+        (vec![create(Document::Lb(lb(13, 1)))], &[]),
+        (vec![create(Document::Lb(lb(13, 2)))], &["scope 13: out of scope"]),
+        // live
+        (vec![update(address(21, 2, None))], &[]),
+        (vec![update(deleted(&Document::Lb(lb(11, 1))))], &["live 11: deleted 11"]),
+        (vec![new_pool(11, 80, &[])], &["live 31: deleted 11"]),
+        (vec![create(address(22, 3, Some(11)))], &["live 22: deleted 11"]),
+        // immutable
+        (
+            vec![update(Document::Frontend(frontend(40, 12, 80, 30)))],
+            &["immutable 40: lb_id", "references 40: backend_id"],
+        ),
+        (vec![update(address(20, 9, Some(10)))], &["immutable 20: ip_address"]),
+        // references
+        (vec![create(front(41, 12, 80, 30))], &["references 41: backend_id"]),
+        (vec![create(front(41, 10, 80, 99))], &["references 41: backend_id"]),
+        (vec![new_pool(99, 80, &[])], &["references 31: lb_id", "scope 31: out of scope"]),
+        (vec![new_pool(12, 80, &[]), create(front(41, 12, 80, 31))], &[]),
+        (
+            vec![update(Document::Ip(ip(20, 1, [192, 0, 2, 1], Some(99))))],
+            &["in_use 20: in use", "references 20: lb_id", "scope 20: out of scope"],
+        ),
+        // in_use
+        (vec![delete(40)], &[]),
+        (vec![delete(30)], &["in_use 30: in use"]),
+        (vec![delete(40), delete(30)], &[]),
+        (vec![delete(20)], &["in_use 20: in use"]),
+        (vec![delete(10), delete(20)], &[]),
+        (vec![delete(21)], &["in_use 21: in use"]),
+        (vec![update(address(20, 1, Some(12)))], &["in_use 20: in use"]),
+        (vec![update(address(20, 1, None))], &[]),
+        // addresses
+        (vec![create(address(22, 3, None))], &[]),
+        (vec![create(address(22, 1, None))], &["addresses 22: ip_address"]),
+        (vec![create(address(22, 2, None))], &["addresses 22: ip_address"]),
+        (vec![create(address(22, 0, None))], &["addresses 22: ip_address"]),
+        (vec![create(Document::Ip(ip(22, 1, [10, 0, 0, 1], None)))], &["addresses 22: ip_address"]),
+        (
+            vec![create(address(22, 3, None)), create(address(23, 3, None))],
+            &["addresses 22: ip_address", "addresses 23: ip_address", "quotas 22: lb_ips 2/3"],
+        ),
+        // attachment
+        (vec![create(address(22, 3, Some(12)))], &[]),
+        (vec![create(address(22, 3, Some(10)))], &["attachment 10: ip_ids"]),
+        // ports
+        (vec![new_pool(10, 80, &[]), create(front(41, 10, 80, 31))], &[]),
+        (vec![create(front(41, 10, 80, 30))], &["ports 41: inbound_port"]),
+        (vec![update(front(40, 10, 81, 30))], &["ports 40: inbound_port"]),
+        (vec![update(Document::Backend(backend(30, 10, Protocol::Tcp, 81, &[1])))], &["ports 30: forward_port"]),
+        (vec![update(front(40, 10, 81, 30)), update(Document::Backend(backend(30, 10, Protocol::Tcp, 81, &[1])))], &[]),
+        // servers
+        (vec![update(pool(&[3]))], &[]),
+        (vec![update(pool(&[3, 3]))], &["servers 30: server_ip"]),
+        (slow(1000, 1000), &[]),
+        (slow(1000, 1001), &["servers 30: health_check.check_timeout"]),
+        (slow(1000, 0), &["servers 30: health_check.check_timeout"]),
+        // quotas
+        (vec![update(pool(&[1, 2, 3]))], &[]),
+        (vec![update(pool(&[1, 2, 3, 4]))], &["quotas 30: lb_servers 2/3"]),
+        (vec![create(Document::Lb(lb(13, 1))), create(Document::Lb(lb(14, 1)))], &["quotas 13: lbs 2/3"]),
+    ]
+}
+
+#[test]
+fn each_rule_refuses_its_own_and_allows_the_nearest_right_thing() {
+    let mut wrong = Vec::new();
+    for (number, (changes, expected)) in cases().into_iter().enumerate() {
+        let keys: Vec<String> = changes.iter().map(|change| change.key().to_string()).collect();
+        let said = said(&report(changes));
+        let expected: BTreeSet<String> = expected.iter().map(|&line| line.to_owned()).collect();
+        if said != expected {
+            wrong.push(format!("case {number} {keys:?}:\n    said     {said:?}\n    expected {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_case_that_it_refuses() {
+    let refused: BTreeSet<&str> =
+        cases().into_iter().flat_map(|(_, said)| said).map(|line| line.split_once(' ').unwrap().0).collect();
+    let untested: Vec<_> = rules::ALL.iter().map(|(name, _)| *name).filter(|name| !refused.contains(name)).collect();
+    assert!(untested.is_empty(), "no case is refused by {untested:?}");
+}
+
+proptest! {
+    /// Ports: allowed exactly when every port and protocol has one frontend and no port is translated.
+    #[test]
+    fn a_port_and_protocol_has_one_frontend(
+        wanted in prop::collection::vec((1u16..5, any::<bool>(), any::<bool>()), 0..6)
+    ) {
+        let mut changes = Vec::new();
+        let mut taken = BTreeSet::new();
+        let mut fits = true;
+        for (number, (port, is_udp, translates)) in wanted.into_iter().enumerate() {
+            let number = number as u128;
+            let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+            changes.push(create(Document::Backend(backend(100 + number, 12, protocol, port, &[]))));
+            let inbound = if translates { port + 100 } else { port };
+            changes.push(create(Document::Frontend(frontend(200 + number, 12, inbound, 100 + number))));
+            fits &= !translates && taken.insert((inbound, is_udp));
+        }
+        let report = report(changes);
+        let is_refused = report.violations.iter().any(|violation| violation.rule == "ports");
+        prop_assert_eq!(is_refused, !fits, "{:?}", report);
+    }
+
+    /// Quotas: what adds is allowed exactly up to the quota, what takes away always.
+    #[test]
+    fn a_quota_is_a_limit_of_what_is_added(before in 0usize..6, after in 0usize..6, quota in 0usize..6) {
+        let servers = |count: usize| (1..=u8::try_from(count).unwrap()).collect::<Vec<u8>>();
+        let pool = |count| Document::Backend(backend(30, 10, Protocol::Tcp, 80, &servers(count)));
+        let current = snapshot(&[Document::Lb(lb(10, 1)), pool(before)]);
+        let change = Change { before: Some(pool(before)), after: pool(after) };
+        let limits = Limits { servers_per_backend: quota, ..LIMITS };
+        let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
+        let proposed = Proposed { scope: in_project(1), changes: vec![change] };
+        let report = judge(&current, &proposed, &actor, &limits, &Pools::new([]));
+        prop_assert_eq!(report.is_allowed(), after <= quota || after <= before, "{:?}", report);
+    }
+
+    /// Servers and addresses: no address is both, whichever comes first.
+    #[test]
+    fn no_address_is_that_of_a_server_and_of_a_load_balancer(last in 1u8..20, server in 1u8..20) {
+        let key = DocumentKey { kind: Kind::Backend, id: uuid(30) };
+        let mut pool = backend(30, 10, Protocol::Tcp, 80, &[]);
+        pool.servers = vec![Server { address: [192, 0, 2, server].into(), weight: Weight::ONE, drain: false }];
+        let report = report(vec![
+            update(Document::Ip(ip(20, 1, [192, 0, 2, 1], None))),
+            create(Document::Ip(ip(22, 1, [192, 0, 2, last.max(3)], None))),
+            update(Document::Backend(pool)),
+        ]);
+        let is_refused = report.violations.iter().any(|violation| violation.rule == "servers" && violation.key == key);
+        prop_assert_eq!(is_refused, server <= 2 || server == last.max(3), "{:?}", report);
+    }
+}
