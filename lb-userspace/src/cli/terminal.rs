@@ -144,6 +144,9 @@ impl Terminal {
                 Err(Failure::usage(format!("the input is longer than {limit} bytes, the most a file may have")))
             }
             Ok(_) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Failure::usage("the input is no UTF-8 text"))
+            }
             Err(error) => Err(Failure::error(format!("the input cannot be read: {error}"))),
         }
     }
@@ -182,5 +185,25 @@ fn output_failed(error: io::Error) -> Failure {
         Failure::new(Exit::Ok, "")
     } else {
         Failure::error(format!("the output cannot be written: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn an_input_that_is_too_long_or_no_text_is_a_wrong_file() {
+        let read = |input: &'static [u8]| {
+            let (out, err) = (Buffer::default(), Buffer::default());
+            Terminal::new(out, err, Cursor::new(input)).read_input(8)
+        };
+        assert_eq!(read(b"name: a").unwrap(), "name: a");
+        for (input, says) in [(&b"\xff\xfe"[..], "UTF-8"), (b"123456789", "longer than 8 bytes")] {
+            let failure = read(input).unwrap_err();
+            assert!(failure.exit == Exit::Usage && failure.what.contains(says), "{failure:?}");
+        }
     }
 }

@@ -32,6 +32,13 @@ pub(super) struct Witnessed {
     pub(super) hash: ChainHash,
 }
 
+impl Witnessed {
+    /// As it stands in the witness.
+    pub(super) fn text(&self) -> String {
+        format!("{WITNESS_MAGIC} {} {}", self.generation, self.hash)
+    }
+}
+
 impl Witness {
     /// Makes the ledger's directory (mode 0700) if there is none, and takes the lock.
     pub(super) fn lock(ledger: &Path) -> Result<Self, LedgerError> {
@@ -68,8 +75,14 @@ impl Witness {
     /// Records an operation that is durable. Not synced: a witness that lags after a power cut proves less, never
     /// anything wrong.
     pub(super) fn write(&self, witnessed: Witnessed) -> std::io::Result<()> {
-        let text = format!("{WITNESS_MAGIC} {} {}", witnessed.generation, witnessed.hash);
-        self.file.write_all_at(format!("{text:<width$}\n", width = WITNESS_LEN - 1).as_bytes(), 0)
+        self.file.write_all_at(format!("{:<width$}\n", witnessed.text(), width = WITNESS_LEN - 1).as_bytes(), 0)
+    }
+
+    /// Makes the witness and its name durable: from then on, that there is none means that it was taken away.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        let directory = self.path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 
     /// Where it is.

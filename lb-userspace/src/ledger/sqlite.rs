@@ -54,6 +54,7 @@ impl SqliteLedger {
         // Only now: closing a file that is refused must leave every byte of it for the inquiry.
         schema::checkpoint_on_close(&connection, true).map_err(engine_error)?;
         witness.write(Witnessed { generation: snapshot.generation(), hash: snapshot.head() }).map_err(engine_error)?;
+        witness.sync().map_err(engine_error)?;
         let log = Log { connection, witness, path: path.to_owned(), uncertain: false };
         Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)) })
     }

@@ -38,6 +38,26 @@ impl Place<'_> {
         self.not_intact(generation, format!("{what}, but generation {} was acknowledged", witnessed.generation))
     }
 
+    /// The log is a chain, but nothing says that it is all of it: a witness is there from the first start on, so
+    /// somebody took it away, perhaps together with the end of the log.
+    fn unwitnessed(&self, end: Witnessed) -> LedgerError {
+        let (path, witness) = (self.path.display(), self.witness.display());
+        LedgerError::NotIntact {
+            path: path.to_string(),
+            generation: end.generation,
+            what: format!(
+                "its witness {witness} is missing, so that nothing tells whether operations after this one were lost"
+            ),
+            remedy: format!(
+                "Put back the newest backup of these files together (`{path}`, `{path}-wal`, `{witness}`). Or, if you \
+                 know that generation {} is the last one, say so with `echo '{}' > {witness}`. Then start again. \
+                 Packets keep flowing with the last good tables meanwhile",
+                end.generation,
+                end.text()
+            ),
+        }
+    }
+
     /// SQLite cannot read the file.
     pub(super) fn unreadable(&self, generation: Generation, error: &rusqlite::Error) -> LedgerError {
         self.not_intact(generation, format!("SQLite cannot read it ({error})"))
@@ -74,14 +94,10 @@ pub(super) fn witnessed(
     place: &Place<'_>,
 ) -> Result<(), LedgerError> {
     let Some(witnessed) = witnessed else {
-        if snapshot.generation() > Generation(0) {
-            log::warn!(
-                "{} is new: that {} is complete cannot be checked",
-                place.witness.display(),
-                place.path.display()
-            );
-        }
-        return Ok(());
+        return match snapshot.generation() {
+            Generation(0) => Ok(()),
+            generation => Err(place.unwitnessed(Witnessed { generation, hash: snapshot.head() })),
+        };
     };
     if witnessed.generation > snapshot.generation() {
         let first_lost = Generation(snapshot.generation().0 + 1);

@@ -142,6 +142,30 @@ fn a_missing_or_empty_file_is_never_taken_for_a_new_ledger() {
 }
 
 #[test]
+fn a_log_whose_witness_was_taken_away_is_refused_until_somebody_vouches_for_its_end() {
+    let (files, _) = Files::filled(5, false);
+    files.tamper(&around("DELETE FROM operations WHERE generation > 3", &files));
+    for empty in [true, false] {
+        let witness = files.path().with_extension("db.head");
+        if empty {
+            std::fs::write(&witness, "").unwrap()
+        } else {
+            std::fs::remove_file(&witness).unwrap()
+        }
+        let error = SqliteLedger::open(&files.path()).expect_err("no witness");
+        let text = error.to_string();
+        let LedgerError::NotIntact { generation, remedy, .. } = error else { panic!("{text}") };
+        assert!(generation == Generation(3) && text.contains("witness") && remedy.contains("backup"), "{text}");
+        // The remedy works as it is printed.
+        let command = remedy.split('`').find(|part| part.starts_with("echo ")).unwrap();
+        if !empty {
+            assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+        }
+    }
+    assert_eq!(SqliteLedger::open(&files.path()).unwrap().snapshot().generation(), Generation(3));
+}
+
+#[test]
 fn a_lost_write_ahead_log_is_refused() {
     let (files, _) = Files::filled(4, true);
     std::fs::remove_file(files.wal()).unwrap();
