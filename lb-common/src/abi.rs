@@ -17,18 +17,20 @@ pub use config::ConfigEntry;
 pub use flow::{FlowEntry, FlowKey};
 pub use nat::NatFlow;
 pub use reason::Reason;
-pub use service::{ServiceEntry, ServiceKey};
-pub use slot::Slot;
+pub use service::{ServiceEntry, ServiceKey, ServiceKeyV4};
+pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};
 pub use stats::{BackendStats, ServiceStats};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {
+    /// Hash: [`super::ServiceKeyV4`] → [`super::ServiceEntry`].
+    pub const SERVICES_V4: &str = "SERVICES_V4";
     /// Hash: [`super::ServiceKey`] → [`super::ServiceEntry`].
-    pub const SERVICES: &str = "SERVICES";
-    /// Array of u32, `BPF_F_MMAPABLE`: the arena of all slot tables, [`super::Slot`] each.
+    pub const SERVICES_V6: &str = "SERVICES_V6";
+    /// Array of [`super::SlotPair`], `BPF_F_MMAPABLE`: the arena of all slot tables.
     pub const SLOTS: &str = "SLOTS";
     /// Array, `BPF_F_MMAPABLE`: backend index → [`super::BackendEntry`].
     pub const BACKENDS: &str = "BACKENDS";
@@ -57,9 +59,15 @@ pub mod names {
     pub const DECAP_VERDICTS: &str = "DECAP_VERDICTS";
 }
 
+/// The map that holds a service.
+#[must_use]
+pub const fn services_map(key: &ServiceKey) -> &'static str {
+    if key.v4().is_some() { names::SERVICES_V4 } else { names::SERVICES_V6 }
+}
+
 /// Default map sizes, in entries; the agent may set others when it creates the maps.
 pub mod limits {
-    /// Services (address + port + protocol).
+    /// Services (address + port + protocol) of each IP version.
     pub const MAX_SERVICES: u32 = 65_536;
     /// Backend entries (a server in a pool).
     pub const MAX_BACKENDS: u32 = 131_072;
@@ -98,6 +106,6 @@ pub fn address_of(ip: core::net::IpAddr) -> Address {
 
 /// The standard library address of an [`Address`]; mapped IPv4 comes back as IPv4.
 #[must_use]
-pub fn ip_of(address: Address) -> core::net::IpAddr {
-    core::net::Ipv6Addr::from(address).to_canonical()
+pub const fn ip_of(address: Address) -> core::net::IpAddr {
+    core::net::Ipv6Addr::from_octets(address).to_canonical()
 }

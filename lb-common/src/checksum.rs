@@ -76,12 +76,10 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn checksum(self) -> u16 {
-        // 64 bits fold to 33, to 18, to 17, to 16: each step keeps the value modulo 2¹⁶ − 1.
-        let mut sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        !(sum as u16)
+        // A number plus itself with its halves swapped has the sum of the halves, end-around carry included, in its
+        // upper half: 64 bits fold to 32, and 32 to 16.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        !((sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16)
     }
 }
 

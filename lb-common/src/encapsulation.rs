@@ -6,7 +6,7 @@ use crate::abi::{Address, BackendEntry, ConfigEntry, Reason, backend::state};
 use crate::checksum::Sum;
 use crate::hash::FlowHash;
 use crate::headers::{AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, Inherited, VLAN_LEN, number};
-use crate::packet::{PacketMut, u32_at};
+use crate::packet::{PacketMut, put16, put32, put64, u16_at, u32_at};
 
 /// TTL and hop limit of outer headers.
 pub const OUTER_TTL: u8 = 64;
@@ -68,14 +68,12 @@ pub fn write<const LINK: usize, const OUTER: usize, P: PacketMut + ?Sized>(
 ) -> Option<()> {
     // The outer header's end is behind the link header's: one check covers both.
     let outer = frame.array_mut::<OUTER>(LINK)?;
+    let destination = AddressWords::of(&backend.address);
     let ethertype = if OUTER == IPV6_LEN {
-        let destination = AddressWords::of(&backend.address);
-        outer.copy_from_slice(&outer_v6(headers, inherited, destination, source_v6(config, hash), hash));
+        write_v6(outer.first_chunk_mut()?, headers, inherited, destination, source_v6(config, hash), hash);
         number::ETHERTYPE_IPV6
     } else {
-        let [.., a, b, c, d] = backend.address;
-        let destination = u32::from_le_bytes([a, b, c, d]);
-        outer.copy_from_slice(&outer_v4(headers, inherited, destination, source_v4(config, hash)));
+        write_v4(outer.first_chunk_mut()?, headers, inherited, destination.v4(), source_v4(config, hash));
         number::ETHERTYPE_IPV4
     };
     write_link::<LINK>(frame.array_mut(0)?, backend, ethertype);
@@ -85,36 +83,26 @@ pub fn write<const LINK: usize, const OUTER: usize, P: PacketMut + ?Sized>(
 /// Ethernet header and tags, by words: copied byte by byte, it would take as long as all the rest.
 #[inline(always)]
 fn write_link<const LINK: usize>(link: &mut [u8; LINK], backend: &BackendEntry, ethertype: u16) {
-    let [a, b, c, d, e, f] = backend.next_hop_mac;
-    let [g, h, i, j, k, l] = backend.source_mac;
-    let [m, n] = backend.vlan_outer;
-    let [o, p] = backend.vlan_inner;
-    let destination = u64::from_le_bytes([a, b, c, d, e, f, m, n]);
-    let source = u64::from_le_bytes([g, h, i, j, k, l, o, p]);
-    put::<0, LINK>(link, &destination.to_le_bytes());
-    // Over the destination's last two bytes, which belong to no MAC.
-    put::<6, LINK>(link, &source.to_le_bytes());
-    let ethertype = ethertype.to_be_bytes();
+    put32::<0, LINK>(link, u32_at::<0, 6>(&backend.next_hop_mac));
+    put16::<4, LINK>(link, u16_at::<4, 6>(&backend.next_hop_mac));
+    put32::<6, LINK>(link, u32_at::<0, 6>(&backend.source_mac));
+    put16::<10, LINK>(link, u16_at::<4, 6>(&backend.source_mac));
+    let (outer, inner) = (u16_at::<0, 2>(&backend.vlan_outer), u16_at::<0, 2>(&backend.vlan_inner));
     match LINK {
-        ETHERNET_LEN => put::<12, LINK>(link, &ethertype),
+        ETHERNET_LEN => put16::<12, LINK>(link, ethertype.to_be()),
         ONE_TAG => {
-            put::<12, LINK>(link, &number::ETHERTYPE_VLAN.to_be_bytes());
-            put::<14, LINK>(link, &[m, n]);
-            put::<16, LINK>(link, &ethertype);
+            put16::<12, LINK>(link, number::ETHERTYPE_VLAN.to_be());
+            put16::<14, LINK>(link, outer);
+            put16::<16, LINK>(link, ethertype.to_be());
         }
         _ => {
-            put::<12, LINK>(link, &number::ETHERTYPE_QINQ.to_be_bytes());
-            put::<14, LINK>(link, &[m, n]);
-            put::<16, LINK>(link, &number::ETHERTYPE_VLAN.to_be_bytes());
-            put::<18, LINK>(link, &[o, p]);
-            put::<20, LINK>(link, &ethertype);
+            put16::<12, LINK>(link, number::ETHERTYPE_QINQ.to_be());
+            put16::<14, LINK>(link, outer);
+            put16::<16, LINK>(link, number::ETHERTYPE_VLAN.to_be());
+            put16::<18, LINK>(link, inner);
+            put16::<20, LINK>(link, ethertype.to_be());
         }
     }
-}
-
-#[inline(always)]
-fn put<const AT: usize, const N: usize>(bytes: &mut [u8; N], value: &[u8]) {
-    bytes[AT..AT + value.len()].copy_from_slice(value);
 }
 
 /// Source of the outer header, for people.
@@ -150,40 +138,38 @@ const fn source_v6(config: &ConfigEntry, hash: FlowHash) -> AddressWords {
 
 /// RFC 2003 §3.1; identification and don't-fragment are the packet's own. Addresses as they stand in memory.
 #[inline(always)]
-const fn outer_v4(headers: &Headers, inherited: Inherited, destination: u32, source: u32) -> [u8; IPV4_LEN] {
+fn write_v4(outer: &mut [u8; IPV4_LEN], headers: &Headers, inherited: Inherited, destination: u32, source: u32) {
     let total_len = (headers.ip_len as u16).wrapping_add(IPV4_LEN as u16);
-    let words = [
-        0x45 | inherited.traffic_class << 8 | (total_len.to_be() as u32) << 16,
-        inherited.identification | inherited.dont_fragment << 22,
-        OUTER_TTL as u32 | (inner_protocol(headers) as u32) << 8,
-        source,
-        destination,
-    ];
-    let sum = Sum::new().add_u32(words[0]).add_u32(words[1]).add_u32(words[2]).add_u32(source).add_u32(destination);
-    let [[a, b, c, d], [e, f, g, h]] = [words[0].to_le_bytes(), words[1].to_le_bytes()];
-    let [i, j, k, l] = (words[2] | (sum.checksum() as u32) << 16).to_le_bytes();
-    let [[m, n, o, p], [q, r, s, t]] = [source.to_le_bytes(), destination.to_le_bytes()];
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t]
+    let first = 0x45 | inherited.traffic_class << 8 | (total_len.to_be() as u32) << 16;
+    let second = inherited.identification | inherited.dont_fragment << 22;
+    let third = OUTER_TTL as u32 | (inner_protocol(headers) as u32) << 8;
+    let sum = Sum::new().add_u32(first).add_u32(second).add_u32(third).add_u32(source).add_u32(destination);
+    put32::<0, IPV4_LEN>(outer, first);
+    put32::<4, IPV4_LEN>(outer, second);
+    put32::<8, IPV4_LEN>(outer, third | (sum.checksum() as u32) << 16);
+    put32::<12, IPV4_LEN>(outer, source);
+    put32::<16, IPV4_LEN>(outer, destination);
 }
 
 /// RFC 2473 §6.3; the flow label varies with the flow (RFC 6438 §3).
 #[inline(always)]
-fn outer_v6(
+fn write_v6(
+    outer: &mut [u8; IPV6_LEN],
     headers: &Headers,
     inherited: Inherited,
     destination: AddressWords,
     source: AddressWords,
     hash: FlowHash,
-) -> [u8; IPV6_LEN] {
+) {
     let label = (hash.0 >> 32) as u32 & 0x000f_ffff;
     let first = (6 << 28 | inherited.traffic_class << 20 | label).to_be();
     let second = u32::from((headers.ip_len as u16).to_be())
         | u32::from(inner_protocol(headers)) << 16
         | u32::from(OUTER_TTL) << 24;
-    let mut bytes = [0; IPV6_LEN];
-    bytes[0..4].copy_from_slice(&first.to_le_bytes());
-    bytes[4..8].copy_from_slice(&second.to_le_bytes());
-    bytes[8..24].copy_from_slice(&source.address());
-    bytes[24..40].copy_from_slice(&destination.address());
-    bytes
+    put32::<0, IPV6_LEN>(outer, first);
+    put32::<4, IPV6_LEN>(outer, second);
+    put64::<8, IPV6_LEN>(outer, source.0[0]);
+    put64::<16, IPV6_LEN>(outer, source.0[1]);
+    put64::<24, IPV6_LEN>(outer, destination.0[0]);
+    put64::<32, IPV6_LEN>(outer, destination.0[1]);
 }

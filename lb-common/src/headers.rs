@@ -131,7 +131,15 @@ impl Headers {
     #[must_use]
     pub const fn service_key_words(&self) -> ServiceKeyWords {
         let [head, tail] = self.destination.0;
-        ServiceKeyWords { address: [head, tail], rest: self.ports >> 16 | (self.protocol as u32) << 16 }
+        ServiceKeyWords([head, tail, (self.ports >> 16 | (self.protocol as u32) << 16) as u64])
+    }
+
+    /// The key of `SERVICES_V4` of an IPv4 packet's service, as a word in its layout.
+    #[inline(always)]
+    #[must_use]
+    pub const fn service_key_v4_word(&self) -> ServiceKeyV4Word {
+        let rest = self.ports >> 16 | (self.protocol as u32) << 16;
+        ServiceKeyV4Word(self.destination.v4() as u64 | (rest as u64) << 32)
     }
 
     /// Key of the packet's service.
@@ -139,7 +147,7 @@ impl Headers {
     #[must_use]
     pub const fn service_key(&self) -> ServiceKey {
         let [_, _, high, low] = self.ports.to_le_bytes();
-        ServiceKey { address: self.destination.address(), port: [high, low], protocol: self.protocol, pad: 0 }
+        ServiceKey { address: self.destination.address(), port: [high, low], protocol: self.protocol, pad: [0; 5] }
     }
 
     /// Key of the packet's flow.
@@ -222,13 +230,15 @@ impl Inherited {
 #[derive(Clone, Copy, Debug)]
 pub struct FlowKeyWords([u64; 5]);
 
-/// The bytes of a [`ServiceKey`], aligned to 8, followed by four that belong to nobody.
+/// The bytes of a [`ServiceKeyV4`](crate::abi::ServiceKeyV4), aligned to 8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct ServiceKeyWords {
-    address: [u64; 2],
-    rest: u32,
-}
+pub struct ServiceKeyV4Word(u64);
+
+/// The bytes of a [`ServiceKey`], aligned to 8.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceKeyWords([u64; 3]);
 
 /// A well-formed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

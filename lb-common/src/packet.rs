@@ -55,6 +55,33 @@ pub(crate) const fn u64_at<const AT: usize, const N: usize>(bytes: &[u8; N]) -> 
     u64::from_le_bytes(chunk::<AT, 8, N>(bytes))
 }
 
+/// Writes bytes `AT..AT + 2` of a header, lowest bits to the lowest address.
+#[inline(always)]
+pub(crate) fn put16<const AT: usize, const N: usize>(bytes: &mut [u8; N], word: u16) {
+    put::<AT, 2, N>(bytes, word.to_le_bytes());
+}
+
+/// Writes bytes `AT..AT + 4`, as above.
+#[inline(always)]
+pub(crate) fn put32<const AT: usize, const N: usize>(bytes: &mut [u8; N], word: u32) {
+    put::<AT, 4, N>(bytes, word.to_le_bytes());
+}
+
+/// Writes bytes `AT..AT + 8`, as above.
+#[inline(always)]
+pub(crate) fn put64<const AT: usize, const N: usize>(bytes: &mut [u8; N], word: u64) {
+    put::<AT, 8, N>(bytes, word.to_le_bytes());
+}
+
+/// `LEN` bytes at `AT`, stored as one word: a header put together in an array first may be stored byte by byte.
+#[inline(always)]
+fn put<const AT: usize, const LEN: usize, const N: usize>(bytes: &mut [u8; N], word: [u8; LEN]) {
+    // Dead code of an instance for another length of header may ask for what is outside.
+    if let Some(chunk) = bytes.get_mut(AT..).and_then(<[u8]>::first_chunk_mut) {
+        *chunk = word;
+    }
+}
+
 /// `LEN` bytes at `AT`, loaded as one word: put together from single bytes, they may stay single bytes to the end.
 #[inline(always)]
 const fn chunk<const AT: usize, const LEN: usize, const N: usize>(bytes: &[u8; N]) -> [u8; LEN] {

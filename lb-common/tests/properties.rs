@@ -1,6 +1,7 @@
 //! Properties of the hash, the checksum and the header walk, for any input.
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+use lb_common::abi::{ServiceKey, mapped_v4};
 use lb_common::bucket::Bucket;
 use lb_common::checksum::{Sum, updated};
 use lb_common::hash::FlowHash;
@@ -118,4 +119,15 @@ fn the_slots_of_a_table_are_all_reached_and_none_beyond() {
         assert_eq!(FlowHash(0).slot(len), 0);
     }
     assert_eq!(FlowHash(u64::MAX).slot(0), 0);
+}
+
+#[test]
+fn a_service_key_is_of_one_ip_version() {
+    let v4 = ServiceKey { address: mapped_v4([192, 0, 2, 1]), port: [0, 80], protocol: 6, pad: [0; 5] };
+    let short = v4.v4().unwrap();
+    assert_eq!((short.address, short.port, short.protocol), ([192, 0, 2, 1], [0, 80], 6));
+    assert_eq!(ServiceKey::from(short), v4);
+    // IPv4-compatible, not mapped: another prefix.
+    let compatible = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1];
+    assert_eq!(ServiceKey { address: compatible, ..v4 }.v4(), None);
 }

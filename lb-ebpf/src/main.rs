@@ -4,7 +4,7 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{macros::xdp, programs::XdpContext};
 use lb_common::abi::Reason;
 use lb_common::hash::FlowHash;
 use lb_common::headers::{self, Headers, Malformed, Parsed};
@@ -34,13 +34,8 @@ use verdict::Verdict;
 #[xdp]
 fn snowshed(context: XdpContext) -> u32 {
     let verdict = handle(Frame::new(&context));
-    account::verdict(verdict.reason());
-    match verdict {
-        Verdict::Pass(_) => xdp_action::XDP_PASS,
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
-        Verdict::SendBack(_) => xdp_action::XDP_TX,
-        Verdict::SendElsewhere => xdp_action::XDP_REDIRECT,
-    }
+    account::verdict(verdict.reason);
+    verdict.way as u32
 }
 
 #[inline(always)]
@@ -51,26 +46,26 @@ fn handle(frame: Frame<'_>) -> Verdict {
     }
     match headers::parse(&frame) {
         Ok(Parsed::Flow(headers)) => balance(frame, &headers),
-        Ok(Parsed::NotOurs(reason)) => Verdict::Pass(reason),
-        Err(Malformed) => Verdict::Pass(Reason::Malformed),
+        Ok(Parsed::NotOurs(reason)) => Verdict::pass(reason),
+        Err(Malformed) => Verdict::pass(Reason::Malformed),
     }
 }
 
 #[inline(always)]
 fn balance(frame: Frame<'_>, headers: &Headers) -> Verdict {
-    let Some(service) = service::find(headers) else { return Verdict::Pass(Reason::NoService) };
+    let Some(service) = service::find(headers) else { return Verdict::pass(Reason::NoService) };
     let bytes = frame.len() as u64;
     account::service(service, headers, bytes);
-    let Some(config) = config::get() else { return Verdict::Drop(Reason::NoBackend) };
+    let Some(config) = config::get() else { return Verdict::drop(Reason::NoBackend) };
     let hash = FlowHash::of(headers, service.flags, config.hash_key);
     let decision = match steer::choose(service, headers, hash) {
         Ok(decision) => decision,
         Err(Reason::EmptyPool) => return reject::answer(frame, headers, service),
-        Err(reason) => return Verdict::Drop(reason),
+        Err(reason) => return Verdict::drop(reason),
     };
     let ingress = frame.ingress();
     if let Err(reason) = forward::encapsulate(frame, headers, decision.backend, hash, config) {
-        return Verdict::Drop(reason);
+        return Verdict::drop(reason);
     }
     account::backend(decision.index, bytes);
     transmit::send(decision.backend, ingress)

@@ -19,6 +19,7 @@ mod maps;
 pub mod memory;
 pub mod object;
 mod pins;
+mod services;
 mod shared;
 mod sys;
 

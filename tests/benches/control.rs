@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, Map, MapData};
 use jiff::Timestamp;
-use lb_common::abi::{self, ServiceEntry, ServiceKey, names};
+use lb_common::abi::{self, ServiceEntry, ServiceKeyV4, names};
 use lb_userspace::ledger::sqlite::SqliteLedger;
 use lb_userspace::ledger::{Change, Ledger, Proposal};
 use lb_userspace::model::{
@@ -230,7 +230,7 @@ impl Edge {
     /// The pinned map, once it is there.
     fn services(&self) -> Option<HashMap<MapData, ServiceKeyPod, ServiceEntryPod>> {
         let directory = leftovers::pin_dir(&self.name).join(format!("v{}", abi::ABI_VERSION));
-        let data = MapData::from_pin(directory.join(names::SERVICES)).ok()?;
+        let data = MapData::from_pin(directory.join(names::SERVICES_V4)).ok()?;
         Some(HashMap::try_from(Map::HashMap(data)).unwrap())
     }
 }
@@ -283,8 +283,8 @@ fn server(backends: &[(BackendId, Ipv4Addr)], backend: BackendId, position: usiz
 }
 
 fn service_key(vip: Ipv4Addr) -> ServiceKeyPod {
-    ServiceKeyPod(ServiceKey {
-        address: abi::address_of(IpAddr::V4(vip)),
+    ServiceKeyPod(ServiceKeyV4 {
+        address: vip.octets(),
         port: PORT.to_be_bytes(),
         protocol: Protocol::Tcp.number(),
         pad: 0,
@@ -381,10 +381,10 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
     (backend, documents)
 }
 
-/// [`ServiceKey`] as aya takes it.
+/// [`ServiceKeyV4`] as aya takes it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct ServiceKeyPod(ServiceKey);
+struct ServiceKeyPod(ServiceKeyV4);
 
 /// [`ServiceEntry`] as aya gives it.
 #[repr(transparent)]

@@ -2,7 +2,7 @@
 
 use super::Address;
 
-/// Key of `SERVICES`. All bytes, alignment 1: what stands in the packet is what stands in the map.
+/// Key of `SERVICES_V6`, and a service's key of either family outside the maps. All bytes, alignment 1: what stands in the packet is what stands in the map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
@@ -12,11 +12,44 @@ pub struct ServiceKey {
     pub port: [u8; 2],
     /// IP protocol number: 6 TCP, 17 UDP.
     pub protocol: u8,
+    /// Always 0. Whole words: the kernel compares keys by eight bytes, and what is left over one by one.
+    pub pad: [u8; 5],
+}
+
+/// Key of `SERVICES_V4`. Two words: the kernel's hash of a long key takes as long as a quarter of all the rest.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKeyV4 {
+    /// Destination address.
+    pub address: [u8; 4],
+    /// Destination port, network order.
+    pub port: [u8; 2],
+    /// IP protocol number: 6 TCP, 17 UDP.
+    pub protocol: u8,
     /// Always 0.
     pub pad: u8,
 }
 
-/// Value of `SERVICES`; replaced whole in one map update.
+impl ServiceKey {
+    /// The key of `SERVICES_V4`; `None` for a service that stands in `SERVICES_V6`.
+    #[must_use]
+    pub const fn v4(&self) -> Option<ServiceKeyV4> {
+        let Self { address: [.., a, b, c, d], port, protocol, pad: _ } = *self;
+        match super::ip_of(self.address) {
+            core::net::IpAddr::V4(_) => Some(ServiceKeyV4 { address: [a, b, c, d], port, protocol, pad: self.pad[0] }),
+            core::net::IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl From<ServiceKeyV4> for ServiceKey {
+    fn from(key: ServiceKeyV4) -> Self {
+        let ServiceKeyV4 { address, port, protocol, pad } = key;
+        Self { address: super::mapped_v4(address), port, protocol, pad: [pad, 0, 0, 0, 0] }
+    }
+}
+
+/// Value of `SERVICES_V4` and `SERVICES_V6`; replaced whole in one map update.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceEntry {
@@ -44,5 +77,6 @@ pub mod flags {
     pub const SOURCE_AFFINITY: u32 = 1 << 1;
 }
 
-const _: () = assert!(size_of::<ServiceKey>() == 20 && align_of::<ServiceKey>() == 1);
+const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 1);
+const _: () = assert!(size_of::<ServiceKeyV4>() == 8 && align_of::<ServiceKeyV4>() == 1);
 const _: () = assert!(size_of::<ServiceEntry>() == 32);

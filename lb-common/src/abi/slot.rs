@@ -1,6 +1,15 @@
 //! A slot of a service's table: which backend, and flag bits.
 
-/// One element of `SLOTS`.
+/// Value of `SLOTS`: two slots, because the kernel gives each element of an array at least eight bytes. Slot `index` of
+/// the arena is slot `index % 2` of element `index / 2`.
+pub type SlotPair = [Slot; SLOTS_PER_ELEMENT as usize];
+
+/// Slots in an element of `SLOTS`.
+pub const SLOTS_PER_ELEMENT: u32 = 2;
+
+const _: () = assert!(size_of::<SlotPair>() == 8);
+
+/// A slot of a service's table.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub u32);

@@ -22,18 +22,18 @@ static REJECTS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 /// Turns the packet into its answer where the service's policy and the protocols' rules want one.
 #[inline(always)]
 pub(crate) fn answer(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry) -> Verdict {
-    let Some(reply) = Reply::to(&frame, headers, service.flags) else { return Verdict::Drop(Reason::EmptyPool) };
+    let Some(reply) = Reply::to(&frame, headers, service.flags) else { return Verdict::drop(Reason::EmptyPool) };
     if !within_rate() {
-        return Verdict::Drop(Reason::RejectLimited);
+        return Verdict::drop(Reason::RejectLimited);
     }
     let cut = reply.keeps(headers);
     let growth = reply.growth(headers) as i32;
     let Some(mut frame) = frame.cut_to(cut).and_then(|frame| frame.move_start(-growth)) else {
-        return Verdict::Drop(Reason::NoHeadroom);
+        return Verdict::drop(Reason::NoHeadroom);
     };
     match reply.write(&mut frame, headers) {
-        Some(()) => Verdict::SendBack(Reason::Rejected),
-        None => Verdict::Drop(Reason::NoHeadroom),
+        Some(()) => Verdict::send_back(Reason::Rejected),
+        None => Verdict::drop(Reason::NoHeadroom),
     }
 }
 

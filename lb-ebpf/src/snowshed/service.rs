@@ -1,18 +1,32 @@
 //! Address, port and protocol → service. One lookup.
 
 use aya_ebpf::{macros::map, maps::HashMap};
-use lb_common::abi::{ServiceEntry, ServiceKey, limits};
-use lb_common::headers::Headers;
+use lb_common::abi::{ServiceEntry, ServiceKey, ServiceKeyV4, limits};
+use lb_common::headers::{Family, Headers};
 
 #[map]
-static SERVICES: HashMap<ServiceKey, ServiceEntry> = HashMap::with_max_entries(limits::MAX_SERVICES, 0);
+static SERVICES_V4: HashMap<ServiceKeyV4, ServiceEntry> = HashMap::with_max_entries(limits::MAX_SERVICES, 0);
+
+#[map]
+static SERVICES_V6: HashMap<ServiceKey, ServiceEntry> = HashMap::with_max_entries(limits::MAX_SERVICES, 0);
 
 /// The packet's service, if it is one of ours.
+///
+/// The maps are preallocated: an element stays readable for ever. What it holds may become another service's when the
+/// agent has replaced it and then written a second one, while a packet is between here and its slot: that packet goes
+/// where the other service's would.
 #[inline(always)]
 pub(crate) fn find(headers: &Headers) -> Option<&'static ServiceEntry> {
-    let words = headers.service_key_words();
-    // SAFETY: the words begin with the bytes of a key, whose alignment is 1. The map is preallocated, so the element
-    // stays readable for the whole program run (RCU); an update by the agent replaces the element instead of writing
-    // into it.
-    unsafe { SERVICES.get(&*(&raw const words).cast::<ServiceKey>()) }
+    match headers.family {
+        Family::V4 => {
+            let word = headers.service_key_v4_word();
+            // SAFETY: the word is the bytes of a key, whose alignment is 1; for the element see above.
+            unsafe { SERVICES_V4.get(&*(&raw const word).cast::<ServiceKeyV4>()) }
+        }
+        Family::V6 => {
+            let words = headers.service_key_words();
+            // SAFETY: the words are the bytes of a key, whose alignment is 1; for the element see above.
+            unsafe { SERVICES_V6.get(&*(&raw const words).cast::<ServiceKey>()) }
+        }
+    }
 }

@@ -5,13 +5,13 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap},
 };
-use lb_common::abi::{BackendEntry, FlowEntry, FlowKey, Reason, ServiceEntry, Slot, limits};
+use lb_common::abi::{BackendEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, Slot, SlotPair, limits};
 use lb_common::hash::FlowHash;
 use lb_common::headers::Headers;
 use lb_common::steer::{Decision, Path, Tables, steer};
 
 #[map]
-static SLOTS: Array<Slot> = Array::with_max_entries(limits::MAX_SLOTS, BPF_F_MMAPABLE);
+static SLOTS: Array<SlotPair> = Array::with_max_entries(limits::MAX_SLOTS / SLOTS_PER_ELEMENT, BPF_F_MMAPABLE);
 
 #[map]
 static BACKENDS: Array<BackendEntry> = Array::with_max_entries(limits::MAX_BACKENDS, BPF_F_MMAPABLE);
@@ -30,7 +30,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<Slot> {
-        SLOTS.get(index).copied()
+        let pair = SLOTS.get(index / SLOTS_PER_ELEMENT)?;
+        pair.get((index % SLOTS_PER_ELEMENT) as usize).copied()
     }
 
     #[inline(always)]

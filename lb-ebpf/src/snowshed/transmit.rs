@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::xdp::DevMapHash};
 use lb_common::abi::{BackendEntry, Reason, limits};
 
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, Way};
 
 #[map]
 static EGRESS: DevMapHash = DevMapHash::with_max_entries(limits::MAX_EGRESS, 0);
@@ -12,10 +12,10 @@ static EGRESS: DevMapHash = DevMapHash::with_max_entries(limits::MAX_EGRESS, 0);
 #[inline(always)]
 pub(crate) fn send(backend: &BackendEntry, ingress: u32) -> Verdict {
     if backend.ifindex == ingress {
-        return Verdict::SendBack(Reason::Transmitted);
+        return Verdict::send_back(Reason::Transmitted);
     }
     match EGRESS.redirect(backend.ifindex, 0) {
-        Ok(_) => Verdict::SendElsewhere,
-        Err(_) => Verdict::Drop(Reason::EgressMissing),
+        Ok(_) => Verdict { way: Way::SendElsewhere, reason: Reason::Redirected },
+        Err(_) => Verdict::drop(Reason::EgressMissing),
     }
 }

@@ -1,27 +1,45 @@
 //! How a packet leaves. Facts and reasons only: `main.rs` alone knows XDP's actions.
 
+use aya_ebpf::bindings::xdp_action;
 use lb_common::abi::Reason;
 
-/// The one way out.
+/// The one way out: what becomes of the packet, and why.
 #[derive(Clone, Copy)]
-pub(crate) enum Verdict {
+pub(crate) struct Verdict {
+    pub(crate) way: Way,
+    pub(crate) reason: Reason,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Way {
     /// Up to the kernel, untouched.
-    Pass(Reason),
+    Pass = xdp_action::XDP_PASS,
     /// Not further.
-    Drop(Reason),
+    Drop = xdp_action::XDP_DROP,
     /// Out through the interface it came from.
-    SendBack(Reason),
+    SendBack = xdp_action::XDP_TX,
     /// Out through the interface that was set up for the redirect.
-    SendElsewhere,
+    SendElsewhere = xdp_action::XDP_REDIRECT,
 }
 
 impl Verdict {
-    /// Why.
+    /// Up to the kernel, untouched.
     #[inline(always)]
-    pub(crate) const fn reason(self) -> Reason {
-        match self {
-            Self::Pass(reason) | Self::Drop(reason) | Self::SendBack(reason) => reason,
-            Self::SendElsewhere => Reason::Redirected,
-        }
+    pub(crate) const fn pass(reason: Reason) -> Self {
+        Self { way: Way::Pass, reason }
+    }
+
+    /// Not further.
+    #[inline(always)]
+    pub(crate) const fn drop(reason: Reason) -> Self {
+        Self { way: Way::Drop, reason }
+    }
+
+    /// Out through the interface it came from.
+    #[inline(always)]
+    pub(crate) const fn send_back(reason: Reason) -> Self {
+        Self { way: Way::SendBack, reason }
     }
 }

@@ -16,6 +16,7 @@ use super::attach::Link;
 use super::maps::{Backends, Map, PerCpu, Slots, Table};
 use super::object::{self, LOAD_BALANCER, Object, Sizes};
 use super::pins::{Lock, PinDir};
+use super::services::Services;
 use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
 
 /// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
@@ -52,7 +53,7 @@ pub struct KernelDataplane {
     program: OwnedFd,
     /// By interface; also those of interfaces that are no longer in the configuration.
     links: BTreeMap<String, Link>,
-    services: Table<ServiceKey, ServiceEntry>,
+    services: Services,
     slots: Slots,
     backends: Backends,
     settings: Table<u32, ConfigEntry>,
@@ -90,7 +91,7 @@ impl KernelDataplane {
         let mut dataplane = Self {
             program,
             links: BTreeMap::new(),
-            services: Table::new(open(names::SERVICES)?, "dataplane.max_services")?,
+            services: Services::open(|name| directory.pin(name))?,
             backends: Backends::new(open(names::BACKENDS)?)?,
             settings: Table::new(open(names::CONFIG)?, "")?,
             opened: Table::new(open(names::FLOWS_OPENED)?, "dataplane.max_flows")?,

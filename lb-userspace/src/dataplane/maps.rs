@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use lb_common::abi::{BackendEntry, Slot};
+use lb_common::abi::{BackendEntry, SLOTS_PER_ELEMENT, Slot, SlotPair};
 
 use super::DataplaneError;
 use super::sys::{self, MapInfo, Mapping, Plain};
@@ -232,38 +232,34 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// The kernel rounds the elements of an array up to 8 bytes.
-    const WORDS: usize = 2;
-
     pub(super) fn new(map: Map) -> Result<Self, DataplaneError> {
-        map.check_sizes(4, size_of::<Slot>())?;
-        let mapping = Mapping::new(map.fd.as_fd(), map.capacity() as usize * Self::WORDS * 4)
+        map.check_sizes(4, size_of::<SlotPair>())?;
+        let mapping = Mapping::new(map.fd.as_fd(), map.capacity() as usize * size_of::<SlotPair>())
             .map_err(failed(map.name, "mapping into memory"))?;
         Ok(Self { map, mapping })
     }
 
+    /// Slots there is room for.
     pub(super) const fn capacity(&self) -> u32 {
-        self.map.capacity()
+        self.map.capacity() * SLOTS_PER_ELEMENT
     }
 
     pub(super) fn get(&self, index: u32) -> Result<Slot, DataplaneError> {
-        self.map.check_index(index)?;
-        Ok(Slot(self.mapping.words32()[index as usize * Self::WORDS].load(Ordering::Relaxed)))
+        let slot = self.words(index, 1).and_then(<[_]>::first);
+        slot.map(|word| Slot(word.load(Ordering::Relaxed))).ok_or_else(|| self.outside(index))
     }
 
     /// The slots of a range; `None` when it is not wholly in the arena.
     pub(super) fn read(&self, offset: u32, len: u32) -> Option<Vec<Slot>> {
         let words = self.words(offset, len)?;
-        Some(words.iter().step_by(Self::WORDS).map(|word| Slot(word.load(Ordering::Relaxed))).collect())
+        Some(words.iter().map(|word| Slot(word.load(Ordering::Relaxed))).collect())
     }
 
     /// Writes a range that is wholly in the arena.
     pub(super) fn write(&self, offset: u32, slots: &[Slot]) -> Result<(), DataplaneError> {
         let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-        let Some(words) = self.words(offset, len) else {
-            return Err(DataplaneError::OutOfRange { map: self.map.name, index: offset, capacity: self.capacity() });
-        };
-        for (word, slot) in words.iter().step_by(Self::WORDS).zip(slots) {
+        let words = self.words(offset, len).ok_or_else(|| self.outside(offset))?;
+        for (word, slot) in words.iter().zip(slots) {
             word.store(slot.0, Ordering::Relaxed);
         }
         Ok(())
@@ -271,7 +267,11 @@ impl Slots {
 
     fn words(&self, offset: u32, len: u32) -> Option<&[std::sync::atomic::AtomicU32]> {
         let end = offset.checked_add(len).filter(|&end| end <= self.capacity())?;
-        self.mapping.words32().get(offset as usize * Self::WORDS..end as usize * Self::WORDS)
+        self.mapping.words32().get(offset as usize..end as usize)
+    }
+
+    fn outside(&self, index: u32) -> DataplaneError {
+        DataplaneError::OutOfRange { map: self.map.name, index, capacity: self.capacity() }
     }
 }
 

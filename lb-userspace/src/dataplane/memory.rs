@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot, limits};
+use lb_common::abi::{
+    BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot, limits, services_map,
+};
 
 use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
 
@@ -24,7 +26,7 @@ pub struct Contents {
     pub config: Option<ConfigEntry>,
     /// `EGRESS`.
     pub egress: BTreeSet<u32>,
-    /// `SERVICES`.
+    /// `SERVICES_V4` and `SERVICES_V6`.
     pub services: BTreeMap<ServiceKey, ServiceEntry>,
     /// `SLOTS`, as far as it was ever used.
     pub slots: Vec<Slot>,
@@ -139,7 +141,7 @@ impl Dataplane for MemoryDataplane {
     fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
         if self.contents.services.len() >= limits::MAX_SERVICES as usize && !self.contents.services.contains_key(key) {
             return Err(DataplaneError::Full {
-                map: "SERVICES",
+                map: services_map(key),
                 capacity: limits::MAX_SERVICES,
                 setting: "dataplane.max_services",
             });

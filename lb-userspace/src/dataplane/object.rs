@@ -31,6 +31,8 @@ pub(super) struct MapShape {
     max_entries: u32,
     /// The setting that sizes it; empty when nothing does.
     setting: &'static str,
+    /// What the setting counts, so many in each entry.
+    per_entry: u32,
 }
 
 /// Sizes of the load balancer's maps, in entries.
@@ -59,8 +61,9 @@ impl Sizes {
         use abi::limits::{MAX_EGRESS, MAX_REASONS};
         let Self { max_services, max_backends, max_slots, max_flows } = self;
         vec![
-            MapShape::hash::<abi::ServiceKey, abi::ServiceEntry>(names::SERVICES, max_services, "max_services"),
-            MapShape::array::<abi::Slot>(names::SLOTS, max_slots, "max_slots"),
+            MapShape::hash::<abi::ServiceKeyV4, abi::ServiceEntry>(names::SERVICES_V4, max_services, "max_services"),
+            MapShape::hash::<abi::ServiceKey, abi::ServiceEntry>(names::SERVICES_V6, max_services, "max_services"),
+            MapShape::slots(max_slots),
             MapShape::array::<abi::BackendEntry>(names::BACKENDS, max_backends, "max_backends"),
             MapShape::array::<abi::ConfigEntry>(names::CONFIG, 1, ""),
             MapShape::flows(names::FLOWS_OPENED, max_flows),
@@ -75,7 +78,7 @@ impl Sizes {
 
 impl MapShape {
     fn new<K, V>(name: &'static str, kind: u32, max_entries: u32, setting: &'static str) -> Self {
-        Self { name, kind, key_size: size::<K>(), value_size: size::<V>(), max_entries, setting }
+        Self { name, kind, key_size: size::<K>(), value_size: size::<V>(), max_entries, setting, per_entry: 1 }
     }
 
     /// A hash map. `setting` is the key of `[dataplane]` that sizes it, or empty.
@@ -90,6 +93,13 @@ impl MapShape {
     /// A per-CPU array.
     pub(super) fn counters<V>(name: &'static str, max_entries: u32, setting: &'static str) -> Self {
         Self::new::<u32, V>(name, kind::PERCPU_ARRAY, max_entries, setting)
+    }
+
+    /// The arena: an odd number of slots is rounded up.
+    fn slots(max_slots: u32) -> Self {
+        let per_entry = abi::SLOTS_PER_ELEMENT;
+        let pairs = Self::array::<abi::SlotPair>(names::SLOTS, max_slots.div_ceil(per_entry), "max_slots");
+        Self { per_entry, ..pairs }
     }
 
     fn flows(name: &'static str, max_entries: u32) -> Self {
@@ -217,7 +227,7 @@ pub(super) fn check(directory: &PinDir, shapes: &[MapShape]) -> Result<(), Datap
             });
         }
         if info.max_entries != shape.max_entries {
-            let (has, wants) = (info.max_entries, shape.max_entries);
+            let (has, wants) = (info.max_entries * shape.per_entry, shape.max_entries * shape.per_entry);
             let remedy = if shape.setting.is_empty() {
                 "run `snowshed detach` first (forwarding stops until the agent is back)".to_owned()
             } else {

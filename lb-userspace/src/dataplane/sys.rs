@@ -80,6 +80,8 @@ unsafe impl Plain for u64 {}
 unsafe impl<const N: usize> Plain for [u8; N] {}
 // SAFETY: bytes, explicit padding, const-asserted size.
 unsafe impl Plain for lb_common::abi::ServiceKey {}
+// SAFETY: bytes, explicit padding, const-asserted size.
+unsafe impl Plain for lb_common::abi::ServiceKeyV4 {}
 // SAFETY: six u32 and a u64 make 32 bytes, const-asserted.
 unsafe impl Plain for lb_common::abi::ServiceEntry {}
 // SAFETY: 16 + 16 + 4 + 4 bytes make 40, const-asserted.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lb_common::abi::{ServiceKey, names};
+use lb_common::abi::{ServiceKey, names, services_map};
 
 use super::moves::Table;
 use super::services::{HeldService, address_of_key, flags_of, shown};
@@ -159,7 +159,7 @@ impl<D: Dataplane> Reconciler<D> {
         };
         let known = held.map(|held| held.id).filter(|id| *id < self.services.capacity());
         let id = known.or_else(|| self.services.take_id()).ok_or_else(|| DataplaneError::Full {
-            map: names::SERVICES,
+            map: services_map(&key),
             capacity: self.services.capacity(),
             setting: "dataplane.max_services",
         })?;

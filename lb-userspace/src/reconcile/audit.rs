@@ -2,7 +2,7 @@
 //! what is found is adopted.
 
 use jiff::Timestamp;
-use lb_common::abi::names;
+use lb_common::abi::{names, services_map};
 
 use super::services::shown;
 use super::takeover::LeftDown;
@@ -113,7 +113,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
         for (key, what) in altered {
             self.dirty.insert(key);
-            self.repair(now, names::SERVICES, format!("{} {what}", shown(&key)));
+            self.repair(now, services_map(&key), format!("{} {what}", shown(&key)));
         }
     }
 

@@ -19,7 +19,7 @@ pub fn key_of(service: &ServiceAddress) -> ServiceKey {
         address: address_of(service.address),
         port: service.port.to_be_bytes(),
         protocol: service.protocol.number(),
-        pad: 0,
+        pad: [0; 5],
     }
 }
 

@@ -6,7 +6,10 @@ use aya::maps::{Array, HashMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::backend::{mode, state};
-use lb_common::abi::{ABI_VERSION, BackendEntry, ConfigEntry, ServiceEntry, ServiceKey, Slot, mapped_v4, names};
+use lb_common::abi::{
+    ABI_VERSION, BackendEntry, ConfigEntry, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKeyV4, Slot, SlotPair, mapped_v4,
+    names,
+};
 
 use crate::lab::Lab;
 
@@ -88,7 +91,7 @@ impl Program {
             abi_version: ABI_VERSION,
         };
         Array::try_from(program.map(names::CONFIG)).unwrap().set(0, Plain(config), 0).unwrap();
-        let key = ServiceKey { address: mapped_v4(address), port: port.to_be_bytes(), protocol: 17, pad: 0 };
+        let key = ServiceKeyV4 { address, port: port.to_be_bytes(), protocol: 17, pad: 0 };
         let entry = ServiceEntry {
             id: 1,
             flags: 0,
@@ -98,10 +101,11 @@ impl Program {
             previous_len: 0,
             generation: 1,
         };
-        HashMap::try_from(program.map(names::SERVICES)).unwrap().insert(Plain(key), Plain(entry), 0).unwrap();
+        HashMap::try_from(program.map(names::SERVICES_V4)).unwrap().insert(Plain(key), Plain(entry), 0).unwrap();
         let mut slots = Array::try_from(program.map(names::SLOTS)).unwrap();
-        for slot in 0..SLOTS {
-            slots.set(slot, Plain(Slot::to_backend(owner(slot))), 0).unwrap();
+        for element in 0..SLOTS.div_ceil(SLOTS_PER_ELEMENT) {
+            let pair: SlotPair = [0, 1].map(|slot| Slot::to_backend(owner(element * SLOTS_PER_ELEMENT + slot)));
+            slots.set(element, Plain(pair), 0).unwrap();
         }
         let mut backends = Array::try_from(program.map(names::BACKENDS)).unwrap();
         for server in 0..SERVERS {

@@ -6,8 +6,8 @@ use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{
-    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, Reason, ServiceEntry, ServiceKey, ServiceStats, Slot,
-    backend::state, mapped_v4, names,
+    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey,
+    ServiceStats, Slot, SlotPair, backend::state, mapped_v4, names, services_map,
 };
 
 /// What an XDP program answers.
@@ -97,8 +97,9 @@ impl Edge {
         let mut loader = EbpfLoader::new();
         loader.override_global("REJECT_INTERVAL_NS", &DAYS_NS, true).override_global("REJECT_BURST", &burst, true);
         for (map, entries) in [
-            (names::SERVICES, 256),
-            (names::SLOTS, 65_536),
+            (names::SERVICES_V4, 256),
+            (names::SERVICES_V6, 256),
+            (names::SLOTS, 32_768),
             (names::BACKENDS, 256),
             (names::FLOWS_OPENED, 4096),
             (names::FLOWS_PINNED, 4096),
@@ -126,14 +127,20 @@ impl Edge {
     }
 
     pub fn set_service(&mut self, key: &ServiceKey, entry: &ServiceEntry) {
-        let mut services = HashMap::try_from(self.ebpf.map_mut(names::SERVICES).unwrap()).unwrap();
-        services.insert(Plain(*key), Plain(*entry), 0).unwrap();
+        let map = self.ebpf.map_mut(services_map(key)).unwrap();
+        match key.v4() {
+            Some(key) => HashMap::try_from(map).unwrap().insert(Plain(key), Plain(*entry), 0).unwrap(),
+            None => HashMap::try_from(map).unwrap().insert(Plain(*key), Plain(*entry), 0).unwrap(),
+        }
     }
 
     pub fn set_slots(&mut self, offset: u32, slots: &[Slot]) {
-        let mut array = self.array(names::SLOTS);
+        let mut array = self.array::<SlotPair>(names::SLOTS);
         for (index, slot) in (offset..).zip(slots) {
-            array.set(index, Plain(*slot), 0).unwrap();
+            let element = index / SLOTS_PER_ELEMENT;
+            let mut pair = array.get(&element, 0).unwrap();
+            pair.0[(index % SLOTS_PER_ELEMENT) as usize] = *slot;
+            array.set(element, pair, 0).unwrap();
         }
     }
 

@@ -78,7 +78,7 @@ impl Pair {
 }
 
 pub fn key(address: [u8; 16], port: u16, protocol: u8) -> ServiceKey {
-    ServiceKey { address, port: port.to_be_bytes(), protocol, pad: 0 }
+    ServiceKey { address, port: port.to_be_bytes(), protocol, pad: [0; 5] }
 }
 
 pub fn service(slots_len: u32, flags: u32) -> ServiceEntry {
@@ -111,6 +111,17 @@ fn all_pairs_of_ip_versions_and_tags_leave_as_the_model_says() {
             pair.check_counters();
         }
     }
+}
+
+/// RFC 4291's mapped addresses belong on no wire; the maps write IPv4 services by them.
+#[test]
+fn an_ipv6_packet_to_the_mapped_address_of_an_ipv4_service_is_not_that_services() {
+    let mut pair = Pair::new(&backend(1));
+    let address = lb_common::abi::mapped_v4([192, 0, 2, 1]);
+    let frame = Frame::tcp(4000, SYN).v6().with_v6(|ip| ip.destination = address);
+    let outcome = pair.run("mapped", &frame.bytes());
+    assert_eq!((outcome.action, outcome.bytes), (PASS, frame.bytes()));
+    assert_eq!(pair.edge.verdict(Reason::NoService), 1);
 }
 
 #[test]

@@ -61,7 +61,9 @@ impl Model {
             Ok(packet) => packet,
             Err(reason) => return (PASS, reason, None),
         };
-        let Some(service) = self.services.get(&packet.service_key()).copied() else {
+        let is_disguised = packet.v6 && packet.destination[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+        let service = self.services.get(&packet.service_key()).copied();
+        let Some(service) = service.filter(|_| !is_disguised) else {
             return (PASS, Reason::NoService, None);
         };
         let stats = self.service_stats.entry(service.id).or_default();
@@ -194,7 +196,7 @@ impl<'a> Packet<'a> {
 
     fn service_key(&self) -> ServiceKey {
         let port = [self.transport[2], self.transport[3]];
-        ServiceKey { address: self.destination, port, protocol: self.protocol, pad: 0 }
+        ServiceKey { address: self.destination, port, protocol: self.protocol, pad: [0; 5] }
     }
 
     fn flow_key(&self) -> FlowKey {

@@ -88,17 +88,17 @@ fn what_is_deleted_from_the_maps_by_hand_is_repaired_and_reported() {
     let before = repaired(&scene.edge.status().unwrap());
 
     let pinned = scene.network.pin_dir();
-    let map = find(&pinned, "SERVICES").unwrap_or_else(|| panic!("no SERVICES below {}", pinned.display()));
+    let map = find(&pinned, "SERVICES_V4").unwrap_or_else(|| panic!("no SERVICES below {}", pinned.display()));
     let map = map.to_string_lossy();
-    // 203.0.113.10, port 80, TCP, as `ServiceKey` lays it out.
-    let key = "0 0 0 0 0 0 0 0 0 0 255 255 203 0 113 10 0 80 6 0";
+    // 203.0.113.10, port 80, TCP, as `ServiceKeyV4` lays it out.
+    let key = "203 0 113 10 0 80 6 0";
     let mut arguments = vec!["map", "delete", "pinned", &map, "key"];
     arguments.extend(key.split(' '));
     tests::netns::run("bpftool", &arguments).unwrap();
 
     let status = scene.edge.wait_for_status("the repair", |status| repaired(status) > before).unwrap();
     let repairs = status["reconcile"]["repairs"].as_array().unwrap();
-    assert!(repairs.iter().any(|repair| repair["map"] == "SERVICES"), "{repairs:?}");
+    assert!(repairs.iter().any(|repair| repair["map"] == "SERVICES_V4"), "{repairs:?}");
     assert_eq!(scene.ask(VIP_V4, 100).len(), 2);
 }
 

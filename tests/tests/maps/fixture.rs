@@ -77,7 +77,7 @@ pub(crate) const SIZES: Sizes = Sizes { max_services: 16_384, max_backends: 1024
 
 pub(crate) fn key(number: u32) -> ServiceKey {
     let [_, a, b, c] = number.to_be_bytes();
-    ServiceKey { address: mapped_v4([203, a, b, c]), port: 80_u16.to_be_bytes(), protocol: 6, pad: 0 }
+    ServiceKey { address: mapped_v4([203, a, b, c]), port: 80_u16.to_be_bytes(), protocol: 6, pad: [0; 5] }
 }
 
 pub(crate) fn slots(len: usize, backend: u32) -> Vec<Slot> {

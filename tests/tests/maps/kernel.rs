@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{ConfigEntry, ServiceEntry, Slot};
+use lb_common::abi::{ConfigEntry, ServiceEntry, ServiceKey, Slot};
 use lb_userspace::dataplane::kernel::GRACE;
 use lb_userspace::dataplane::object::LOAD_BALANCER;
 use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, KernelDataplane, Sizes};
@@ -152,16 +152,49 @@ fn a_table_in_another_services_slots_is_not_shown_and_its_slots_are_not_freed() 
 fn overwrite(fixture: &Fixture, number: u32, entry: &ServiceEntry) {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x} ")).collect::<String>();
     let service = key(number);
-    let mut key = service.address.to_vec();
+    let mut key = service.address[12..].to_vec();
     key.extend(service.port);
     key.extend([service.protocol, 0]);
     let mut value = Vec::new();
     let words = [entry.id, entry.flags, entry.slots_offset, entry.slots_len, entry.previous_offset, entry.previous_len];
     words.iter().for_each(|word| value.extend(word.to_ne_bytes()));
     value.extend(entry.generation.to_ne_bytes());
-    let path = fixture.pin_dir.join("SERVICES").display().to_string();
+    let path = fixture.pin_dir.join("SERVICES_V4").display().to_string();
     let command = format!("bpftool map update pinned {path} key hex {} value hex {}", hex(&key), hex(&value));
     tests::netns::run("sh", &["-c", &command]).unwrap();
+}
+
+#[test]
+fn services_of_both_ip_versions_stand_in_their_own_maps_and_are_seen_as_one() {
+    let fixture = Fixture::new("both");
+    // An odd number of slots, and tables of odd lengths: elements of the arena are shared by two tables.
+    let config = KernelConfig { sizes: Sizes { max_slots: 2001, ..SIZES }, ..fixture.config() };
+    let mut dataplane = fixture.try_open(config.clone()).unwrap();
+    let v6 = ServiceKey { address: [0xfd; 16], ..key(1) };
+    dataplane.publish_service(&key(1), &publish(1, &slots(251, 1), &slots(3, 8))).unwrap();
+    dataplane.publish_service(&v6, &publish(2, &slots(251, 2), &[])).unwrap();
+    dataplane.publish_service(&key(2), &publish(3, &slots(251, 3), &[])).unwrap();
+    let tables = |dataplane: &mut KernelDataplane| {
+        let services = dataplane.observe().unwrap().services;
+        services.into_iter().map(|(key, service)| (key, service.slots, service.previous)).collect::<Vec<_>>()
+    };
+    let expected = [(key(1), slots(251, 1), slots(3, 8)), (key(2), slots(251, 3), vec![]), (v6, slots(251, 2), vec![])];
+    assert_eq!(tables(&mut dataplane), expected);
+    drop(dataplane);
+    let mut dataplane = fixture.try_open(config.clone()).unwrap();
+    assert_eq!(tables(&mut dataplane), expected);
+    assert_eq!(dataplane.service(&v6).unwrap().unwrap().id, 2);
+    assert_eq!(dataplane.services_one_by_one().unwrap().len(), 3);
+    dataplane.remove_service(&v6).unwrap();
+    assert_eq!(dataplane.service(&v6).unwrap(), None);
+    assert_eq!(tables(&mut dataplane), expected[..2]);
+    drop(dataplane);
+    let other = KernelConfig { sizes: Sizes { max_slots: 4000, ..SIZES }, ..config };
+    let refused = fixture.try_open(other).unwrap_err().to_string();
+    assert!(
+        refused.contains("2002") && refused.contains("4000") && refused.contains("dataplane.max_slots"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -181,7 +214,7 @@ fn what_is_outside_a_map_or_too_much_for_it_is_refused() {
         dataplane.publish_service(&key(number), &publish(number, &[], &[])).unwrap();
     }
     let full = dataplane.publish_service(&key(9), &publish(0, &slots(251, 0), &[])).unwrap_err();
-    assert!(matches!(full, DataplaneError::Full { map: "SERVICES", capacity: 4, .. }), "{full}");
+    assert!(matches!(full, DataplaneError::Full { map: "SERVICES_V4", capacity: 4, .. }), "{full}");
     assert_eq!(dataplane.available_slots(), free, "a failed write keeps no slots");
 }
 

@@ -227,7 +227,7 @@ fn detaching_takes_everything_off_and_says_what() {
     assert_eq!(shown, fixture.inside(|| agent.attachments()));
     let done = fixture.inside(|| detach(&pin_dir, None, true)).unwrap().unwrap();
     assert_eq!(done.attachments, shown);
-    expect(&done.removed.join("\n"), &["links/eth0", names::SERVICES, names::SLOTS, names::PROGRAM]);
+    expect(&done.removed.join("\n"), &["links/eth0", names::SERVICES_V4, names::SLOTS, names::PROGRAM]);
     assert_eq!(fixture.program_on_eth0(), None, "even though an agent holds the link");
     assert!(!pin_dir.exists());
     assert_eq!(detach(&pin_dir, None, false).unwrap(), None);

@@ -192,17 +192,17 @@ fn what_somebody_altered_is_repaired_and_reported() {
             }),
         ),
         (
-            "SERVICES",
+            "SERVICES_V4",
             Box::new(move |maps| {
                 maps.services.remove(&key);
             }),
         ),
-        ("SERVICES", Box::new(move |maps| maps.services.get_mut(&key).unwrap().flags ^= 2)),
-        ("SERVICES", Box::new(move |maps| maps.services.get_mut(&key).unwrap().slots_len = 3)),
-        ("SERVICES", Box::new(move |maps| maps.services.get_mut(&key).unwrap().generation = u64::MAX)),
-        ("SERVICES", Box::new(move |maps| maps.slots[maps.services[&key].slots_offset as usize + 5] = Slot(12_345))),
+        ("SERVICES_V4", Box::new(move |maps| maps.services.get_mut(&key).unwrap().flags ^= 2)),
+        ("SERVICES_V4", Box::new(move |maps| maps.services.get_mut(&key).unwrap().slots_len = 3)),
+        ("SERVICES_V4", Box::new(move |maps| maps.services.get_mut(&key).unwrap().generation = u64::MAX)),
+        ("SERVICES_V4", Box::new(move |maps| maps.slots[maps.services[&key].slots_offset as usize + 5] = Slot(12_345))),
         (
-            "SERVICES",
+            "SERVICES_V4",
             Box::new(move |maps| {
                 let entry = ServiceEntry { id: 60_000, ..maps.services[&key] };
                 maps.services.insert(foreign, entry);
