@@ -8,6 +8,7 @@
 
 use anyhow::{Result, bail};
 
+pub mod clients;
 pub mod edge;
 pub mod http;
 pub mod leftovers;

@@ -1,13 +1,15 @@
 //! `cargo xtask setup`: installs what the other subcommands need, and nothing that is already there.
 //!
-//! Three kinds of things: Debian packages, a rustup toolchain that points at Debian's rustc (it has a core library
-//! prebuilt for bpfel-unknown-none), and bpf-linker. Services that come with a package are not started.
+//! Four kinds of things: Debian packages, a rustup toolchain that points at Debian's rustc (it has a core library
+//! prebuilt for bpfel-unknown-none), bpf-linker, and the official SDKs that drive the API in the tests. Services that come with a package are not started.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::run;
+
+mod clients;
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -26,6 +28,8 @@ pub enum Need {
     Ebpf,
     /// Virtual machines: the emulator, and what fills an initramfs.
     Vm,
+    /// The official SDKs: the test target `sdk`.
+    Clients,
 }
 
 /// Packages of the virtual machines; the servers and clients that run in them are the playground's.
@@ -60,7 +64,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// # Errors
 /// When something is missing and cannot be installed here.
 pub fn run(args: &Args) -> Result<()> {
-    let missing = report(&[Need::Playground, Need::Ebpf, Need::Vm]);
+    let missing = report(&[Need::Playground, Need::Ebpf, Need::Vm, Need::Clients]);
     if missing.is_empty() {
         println!("setup: everything is there");
         return Ok(());
@@ -86,6 +90,7 @@ enum Item {
     Package(&'static str),
     Toolchain,
     BpfLinker,
+    Clients,
 }
 
 impl Item {
@@ -94,6 +99,7 @@ impl Item {
             Self::Package(name) => format!("Debian package {name}"),
             Self::Toolchain => format!("rustup toolchain `{TOOLCHAIN}` → /usr"),
             Self::BpfLinker => format!("bpf-linker {BPF_LINKER}"),
+            Self::Clients => "official SDKs in target/clients".to_owned(),
         }
     }
 
@@ -109,6 +115,7 @@ impl Item {
             }
             Self::BpfLinker => run::output(&bpf_linker().to_string_lossy(), &["--version"])
                 .is_some_and(|text| text.trim().ends_with(BPF_LINKER)),
+            Self::Clients => clients::are_present(),
         }
     }
 }
@@ -132,6 +139,7 @@ fn items(needs: &[Need]) -> Vec<Item> {
                 items.extend(EBPF_PACKAGES.iter().map(|name| Item::Package(name)));
                 items.extend([Item::Toolchain, Item::BpfLinker]);
             }
+            Need::Clients => items.extend([Item::Package("python3-venv"), Item::Clients]),
         }
     }
     items
@@ -158,7 +166,7 @@ fn install(missing: &[Item]) -> Result<()> {
         .iter()
         .filter_map(|item| match item {
             Item::Package(name) => Some(*name),
-            Item::Toolchain | Item::BpfLinker => None,
+            Item::Toolchain | Item::BpfLinker | Item::Clients => None,
         })
         .collect();
     if !packages.is_empty() {
@@ -169,6 +177,9 @@ fn install(missing: &[Item]) -> Result<()> {
     }
     if missing.contains(&Item::BpfLinker) {
         install_bpf_linker()?;
+    }
+    if missing.contains(&Item::Clients) {
+        clients::install()?;
     }
     match missing.iter().find(|item| !item.is_present()) {
         None => {
@@ -271,7 +282,7 @@ mod tests {
 
     #[test]
     fn every_need_names_its_items_once() {
-        let all = items(&[Need::Playground, Need::Ebpf]);
+        let all = items(&[Need::Playground, Need::Ebpf, Need::Clients]);
         for (position, item) in all.iter().enumerate() {
             assert!(!all[position + 1..].contains(item), "{} twice", item.name());
         }

@@ -6,7 +6,7 @@
 //! | host | – | unit and property tests of the crates |
 //! | control | – | the control plane against memory and chaos data planes, SQLite, the CLI, the tidy rules |
 //! | dataplane | root | the eBPF objects through `BPF_PROG_TEST_RUN` and the kernel's maps; once as committed, once built afresh |
-//! | e2e | root | real servers and clients in network namespaces |
+//! | e2e | root | real servers and clients in network namespaces; tenants' own tools (the official SDKs) against the agent |
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -44,6 +44,8 @@ const TIERS: [Tier; 5] = [Tier::Lint, Tier::Host, Tier::Control, Tier::Dataplane
 const CONTROL_TARGETS: &[&str] = &["cli", "control", "digest", "reconcile", "tidy"];
 const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
+/// Of the e2e tier too: targets that need what registries hold, and therefore do not run in a virtual machine.
+const CLIENT_TARGETS: &[&str] = &["sdk"];
 
 /// Test targets that need a kernel, in the order in which a virtual machine runs them.
 pub fn kernel_targets() -> Vec<&'static str> {
@@ -68,6 +70,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if tiers.contains(&Tier::Dataplane) {
         setup::ensure(&[Need::Ebpf])?;
+    }
+    if tiers.contains(&Tier::E2e) {
+        setup::ensure(&[Need::Clients])?;
     }
     every_target_has_a_tier()?;
 
@@ -113,7 +118,8 @@ fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
         }
         Tier::E2e => {
             run::checked(run::cargo().args(["build", "-p", "lb-userspace", "--bin", "snowshed"]))?;
-            count(cargo_test(&targets(E2E_TARGETS), filter, &["--test-threads=1"]), tally)?;
+            let targets = targets(&[E2E_TARGETS, CLIENT_TARGETS].concat());
+            count(cargo_test(&targets, filter, &["--test-threads=1"]), tally)?;
         }
     }
     Ok(())
@@ -179,7 +185,7 @@ fn every_target_has_a_tier() -> Result<()> {
         let path = entry?.path();
         let is_target = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let known = [CONTROL_TARGETS, DATAPLANE_TARGETS, E2E_TARGETS].concat().contains(&name.as_str());
+        let known = [CONTROL_TARGETS, DATAPLANE_TARGETS, E2E_TARGETS, CLIENT_TARGETS].concat().contains(&name.as_str());
         if is_target && !known {
             bail!("the test target `{name}` belongs to no tier: name it in xtask/src/test.rs");
         }

@@ -10,7 +10,7 @@ use super::ApiError;
 use super::body::{unknown, wrong};
 use super::parse::{Arguments, id};
 use super::wire::Detail;
-use crate::model::{Actor, Invalid, OrganizationId, ProjectId};
+use crate::model::{Actor, Invalid, OrganizationId, ProjectId, Tags};
 
 /// Entries on a page when the query does not say.
 const PAGE_SIZE: usize = 20;
@@ -166,6 +166,11 @@ impl Listing {
         };
         order.then_with(|| a.id().cmp(&b.id()))
     }
+}
+
+/// The filter `tags`: one of the wanted tags is enough; none wanted lets everything through.
+pub(super) fn is_tagged(wanted: &[&str], tags: &Tags) -> bool {
+    wanted.is_empty() || tags.as_slice().iter().any(|own| wanted.contains(&own.as_str()))
 }
 
 fn order(text: &str) -> Result<Order, Invalid> {

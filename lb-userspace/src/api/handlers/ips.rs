@@ -13,7 +13,7 @@ use super::{Id, find_ip, in_project, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -98,7 +98,7 @@ pub(in crate::api) async fn list(
         ip.times.is_live()
             && wanted.is_none_or(|address| ip.address == address)
             && family.is_none_or(|family| Family::of(ip.address) == family)
-            && tags.iter().all(|tag| ip.tags.as_slice().iter().any(|own| own == tag))
+            && is_tagged(&tags, &ip.tags)
     });
     let (page, total_count) = listing.page(ips);
     let view = View::new(&context, &snapshot);

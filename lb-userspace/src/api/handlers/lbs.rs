@@ -12,7 +12,7 @@ use super::{Id, find_lb, in_lb, in_project, key, now};
 use crate::api::body::{Body, NoBody};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -58,9 +58,7 @@ pub(in crate::api) async fn list(
     let ids = arguments.build(ids)?;
     let tags: Vec<&str> = pairs.all("tags").collect();
     run_list(&context, &actor, &listing, |lb| {
-        (with_deleted || lb.times.is_live())
-            && (ids.is_empty() || ids.contains(&lb.id))
-            && tags.iter().all(|tag| lb.tags.as_slice().iter().any(|own| own == tag))
+        (with_deleted || lb.times.is_live()) && (ids.is_empty() || ids.contains(&lb.id)) && is_tagged(&tags, &lb.tags)
     })
 }
 

@@ -1,0 +1,27 @@
+//! The clients that tenants have already, unchanged, against a running agent with XDP in network namespaces: what they
+//! make forwards real HTTP. Needs root, and what `cargo xtask setup` installs below target/clients.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test ends it")]
+
+mod scene;
+
+use scene::Scene;
+
+#[test]
+fn the_python_sdk_drives_the_life_of_a_load_balancer() {
+    Scene::new().pytest("test_life.py");
+}
+
+#[test]
+fn the_python_sdk_lists_every_page() {
+    Scene::new().pytest("test_lists.py");
+}
+
+#[test]
+fn the_python_sdk_understands_the_errors() {
+    Scene::new().pytest("test_errors.py");
+}
+
+#[test]
+fn the_javascript_sdk_drives_the_life_of_a_load_balancer() {
+    Scene::new().node("life.test.js");
+}

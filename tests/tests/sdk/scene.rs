@@ -1,0 +1,121 @@
+//! A network with servers that answer for every address a tenant may be given, an agent with two tenants, and a client
+//! program that is run beside it.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tests::clients;
+use tests::edge::Edge;
+use tests::network::{Layout, Network};
+
+/// One network at a time: two would share the cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+const ORGANIZATION: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+
+/// A tenant: names its secret's and its project's environment variable. Secrets are UUIDs, as the SDKs want them.
+struct Tenant {
+    prefix: &'static str,
+    secret: &'static str,
+    project: &'static str,
+}
+
+const TENANTS: [Tenant; 2] = [
+    Tenant {
+        prefix: "",
+        secret: "5ec4e700-0000-4000-8000-000000000001",
+        project: "bbbbbbbb-0000-4000-8000-00000000000a",
+    },
+    Tenant {
+        prefix: "STRANGER_",
+        secret: "5ec4e700-0000-4000-8000-000000000002",
+        project: "bbbbbbbb-0000-4000-8000-00000000000b",
+    },
+];
+
+/// Fields are in the order in which they are taken down.
+pub struct Scene {
+    _edge: Edge,
+    network: Network,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    /// Two servers and a running agent, without a load balancer.
+    pub fn new() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        tests::require_root("sudo -E env \"PATH=$PATH\" cargo xtask test --tier e2e").unwrap();
+        let mut network = Network::create("sdk", Layout::OneSegment, 2).unwrap();
+        for server in &mut network.servers {
+            server.start_nginx().unwrap();
+            for vip in vips() {
+                server.add_vip(vip).unwrap();
+            }
+            server.attach_decapsulator(&snowshed(), &vips()).unwrap();
+        }
+        let mut edge = Edge::configure(&network, &snowshed(), &tokens(network.directory())).unwrap();
+        edge.start(&network).unwrap();
+        Self { _edge: edge, network, _turn: turn }
+    }
+
+    /// Runs a file of tests/clients with pytest beside the agent; it must pass.
+    pub fn pytest(&self, file: &str) {
+        // No cache and no byte code: nothing is written beside the sources.
+        self.run("pytest", &["-q", "-p", "no:cacheprovider", "--maxfail=3", file], &clients::sources());
+    }
+
+    /// Runs a file of tests/clients with node's own test runner beside the agent; it must pass.
+    pub fn node(&self, file: &str) {
+        // Modules are looked for beside the file that asks for them.
+        let copy = clients::installed().join(file);
+        std::fs::copy(clients::sources().join(file), copy).unwrap();
+        self.run("node", &["--test", file], &clients::installed());
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], directory: &Path) {
+        let path = clients::program(program);
+        assert!(path.exists(), "{} is missing: cargo xtask setup installs it", path.display());
+        let mut command = Command::new(path);
+        command.args(arguments).current_dir(directory).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*");
+        command.env("API_URL", "http://127.0.0.1:7480").env("ORGANIZATION", ORGANIZATION);
+        for tenant in &TENANTS {
+            command.env(format!("{}SECRET", tenant.prefix), tenant.secret);
+            command.env(format!("{}PROJECT", tenant.prefix), tenant.project);
+        }
+        let servers: Vec<String> = self.network.servers.iter().map(|server| server.v4().to_string()).collect();
+        command.env("SERVERS", servers.join(",")).env("CLIENT_NETNS", self.network.client.name());
+        let output = self.network.edge.run(|| command.output()).unwrap().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{program}: {}\n{}", output.status, String::from_utf8_lossy(&said));
+    }
+}
+
+/// The first addresses of the pool: those that a new ledger gives away first.
+fn vips() -> Vec<IpAddr> {
+    (1..=8).map(|last| IpAddr::from([203, 0, 113, last])).collect()
+}
+
+fn tokens(directory: &Path) -> String {
+    let mut text = String::new();
+    for tenant in &TENANTS {
+        let file = directory.join(format!("{}secret", tenant.prefix));
+        std::fs::write(&file, tenant.secret).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        writeln!(text, "\n[[api.tokens]]\nname = \"{}tenant\"\nsecret_file = {file:?}", tenant.prefix.to_lowercase())
+            .unwrap();
+        writeln!(text, "organization = \"{ORGANIZATION}\"\nproject = \"{}\"", tenant.project).unwrap();
+    }
+    text
+}
+
+/// The binary under test: `SNOWSHED_BIN`, or the debug build.
+fn snowshed() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/snowshed");
+    let path = std::env::var_os("SNOWSHED_BIN").map_or(built, PathBuf::from);
+    assert!(path.exists(), "{} is not built: cargo xtask test --tier e2e builds it", path.display());
+    path
+}
