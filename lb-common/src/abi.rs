@@ -49,6 +49,8 @@ pub mod names {
     pub const BACKEND_STATS: &str = "BACKEND_STATS";
     /// Per-CPU array: [`super::Reason`] number → u64 packets.
     pub const VERDICTS: &str = "VERDICTS";
+    /// Per-CPU array of one [`crate::bucket::Bucket`]: the rate of answers. Not pinned, nothing outlives the program.
+    pub const REJECTS: &str = "REJECTS";
     /// The load balancer's XDP program.
     pub const PROGRAM: &str = "snowshed";
     /// The server-side decapsulator's XDP program (`snowshed backend attach`).

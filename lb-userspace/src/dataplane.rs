@@ -50,14 +50,15 @@ pub trait Dataplane: Send {
     /// [`DataplaneError`] when the map cannot be written.
     fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError>;
 
-    /// Replaces a backend entry; identity 0 frees it.
+    /// Replaces a backend entry; identity 0 frees it. The counters of an index begin at 0 with every new identity.
     ///
     /// # Errors
     /// [`DataplaneError`] when the index is outside the map or the map cannot be written.
     fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError>;
 
     /// Puts a service's new table in a fresh range, then swaps the service to it in one update. The old range is
-    /// used again only after a grace period in which no packet can still read it.
+    /// used again only after a grace period in which no packet can still read it. Counters begin at 0 with a service's
+    /// first publication under an id.
     ///
     /// # Errors
     /// [`DataplaneError`] when the arena or the map is full, or cannot be written.
@@ -195,13 +196,13 @@ pub enum DataplaneError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A map has no room.
-    #[error("{map} is full ({capacity} entries): raise `{setting}` in agent.toml and restart with `snowshed detach`")]
+    #[error("{map} is full ({capacity} entries): {}", make_room(setting))]
     Full {
         /// Name of the map.
         map: &'static str,
         /// Its size.
         capacity: u32,
-        /// The setting that sizes it.
+        /// The key of agent.toml that sizes it; empty when none does.
         setting: &'static str,
     },
     /// An index outside a map.
@@ -228,4 +229,39 @@ pub enum DataplaneError {
     /// The chaos data plane decided so.
     #[error("injected failure")]
     Injected,
+}
+
+fn make_room(setting: &str) -> String {
+    if setting.is_empty() {
+        return "no setting makes it larger; use fewer".to_owned();
+    }
+    format!(
+        "raise `{setting}` in agent.toml; it counts once the agent is stopped, `snowshed detach` run and the agent started"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_map_names_the_setting_that_sizes_it_if_there_is_one() {
+        let text = |setting| DataplaneError::Full { map: "SLOTS", capacity: 7, setting }.to_string();
+        assert!(text("dataplane.max_slots").contains("SLOTS is full (7 entries): raise `dataplane.max_slots`"));
+        assert!(!text("").contains("agent.toml"), "{}", text(""));
+    }
+
+    #[test]
+    fn every_setting_that_a_full_map_names_is_a_key_of_the_configuration() {
+        let sources = [include_str!("dataplane/kernel.rs"), include_str!("dataplane/services.rs")].concat()
+            + include_str!("dataplane/memory.rs")
+            + include_str!("reconcile/apply.rs");
+        let named = sources.split('"').filter(|text| text.starts_with("dataplane."));
+        let keys = include_str!("config.rs");
+        for name in named {
+            let key = name.trim_start_matches("dataplane.");
+            assert!(keys.contains(&format!("        {key}: u32")), "{name} is no key of the configuration");
+        }
+        assert!(!sources.contains("limits::MAX_EGRESS\""), "a constant is no setting");
+    }
 }

@@ -1,7 +1,9 @@
 //! `cargo xtask build-ebpf`: builds the kernel programs, and keeps a digest of everything they are built from.
 //!
 //! The objects are committed (`lb-ebpf/objects/`), so that `cargo build` needs stable Rust only. Beside them stands
-//! `digest`: SHA-256 over every input. `--check` compares it with the sources, which needs no toolchain. The same
+//! `digest`: SHA-256 over every input, and of each object. `--check` compares both, which needs no toolchain; an object
+//! that a merge took from one side and a digest from the other do not pass. The compiler is the distribution's: its
+//! version is noted, not compared, because CI rebuilds the objects with its own. The same
 //! sources and tools give the same bytes: paths are remapped and debug sections stripped; BTF stays.
 
 use std::ffi::OsStr;
@@ -55,7 +57,9 @@ pub fn run(args: &Args) -> Result<()> {
         run::checked(run::program(STRIP, &["--strip-debug"]).arg(&object))?;
     }
     let path = out.join("digest");
-    fs::write(&path, format!("{digest}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    let compiler = run::output("rustup", &["run", setup::TOOLCHAIN, "rustc", "--version"]).unwrap_or_default();
+    let lines = format!("{digest}\n{}{}\n", objects(&out)?, compiler.trim());
+    fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{}: {}", out.display(), PROGRAMS.map(|name| format!("{name}.o")).join(", "));
     Ok(())
 }
@@ -63,17 +67,28 @@ pub fn run(args: &Args) -> Result<()> {
 fn verify(committed: &Path, digest: &str) -> Result<()> {
     let path = committed.join("digest");
     let beside = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    if beside.trim() != digest {
+    if beside.lines().next() != Some(digest) {
         bail!("the objects in {} are older than their sources: run `cargo xtask build-ebpf`", committed.display());
     }
-    for name in PROGRAMS {
-        let object = committed.join(format!("{name}.o"));
-        if !object.is_file() {
-            bail!("{} is missing: run `cargo xtask build-ebpf`", object.display());
+    for line in objects(committed)?.lines() {
+        if !beside.lines().any(|noted| noted == line) {
+            bail!("{line} is not what `digest` beside it names: run `cargo xtask build-ebpf`");
         }
     }
     println!("the committed objects are built from these sources");
     Ok(())
+}
+
+/// One line for each object: SHA-256 and name.
+fn objects(folder: &Path) -> Result<String> {
+    let mut lines = String::new();
+    for name in PROGRAMS {
+        let object = folder.join(format!("{name}.o"));
+        let bytes = fs::read(&object)
+            .with_context(|| format!("cannot read {}: run `cargo xtask build-ebpf`", object.display()))?;
+        lines.push_str(&format!("{} {name}.o\n", hex(&Sha256::digest(bytes))));
+    }
+    Ok(lines)
 }
 
 /// Builds all programs; the directory they are in.
@@ -124,10 +139,19 @@ fn digest(root: &Path) -> Result<String> {
         absorb(&mut hash, name.as_bytes());
         absorb(&mut hash, &bytes);
     }
-    for flag in CODEGEN {
-        absorb(&mut hash, flag.as_bytes());
+    absorb(&mut hash, inherited(root)?.as_bytes());
+    for word in CODEGEN.into_iter().chain([setup::TOOLCHAIN, setup::BPF_LINKER, STRIP]) {
+        absorb(&mut hash, word.as_bytes());
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
+}
+
+/// What lb-common takes over from the workspace's manifest; the rest of it changes no object.
+fn inherited(root: &Path) -> Result<String> {
+    let path = root.join("Cargo.toml");
+    let manifest = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let section = manifest.split("[workspace.package]").nth(1).and_then(|rest| rest.split("\n[").next());
+    section.map(str::to_owned).with_context(|| format!("{} has no [workspace.package]", path.display()))
 }
 
 /// Length first, so that no two lists of inputs give the same stream.
@@ -146,4 +170,63 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy of everything that the digest covers.
+    fn copy(to: &Path) -> Result<()> {
+        let root = run::root();
+        let mut files = vec![root.join("Cargo.toml"), root.join("lb-ebpf/Cargo.toml"), root.join("lb-ebpf/Cargo.lock")];
+        files.push(root.join("lb-common/Cargo.toml"));
+        sources(&root.join("lb-ebpf/src"), &mut files)?;
+        sources(&root.join("lb-common/src"), &mut files)?;
+        for name in PROGRAMS.map(|name| format!("{name}.o")).iter().map(String::as_str).chain(["digest"]) {
+            files.push(root.join("lb-ebpf/objects").join(name));
+        }
+        for file in files {
+            let copy = to.join(file.strip_prefix(&root)?);
+            fs::create_dir_all(copy.parent().context("a file has a directory")?)?;
+            fs::copy(&file, &copy)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_stale_object_is_noticed_whatever_made_it_stale() -> Result<()> {
+        let tree = std::env::temp_dir().join(format!("snowshed-digest-{}", std::process::id()));
+        copy(&tree)?;
+        let check = || verify(&tree.join("lb-ebpf/objects"), &digest(&tree)?);
+        check()?;
+        let edits = [
+            ("Cargo.toml", "edition = \"2024\"", "edition = \"2021\""),
+            ("lb-ebpf/Cargo.lock", "version = 4", "version = 3"),
+            ("lb-ebpf/Cargo.toml", "opt-level = 3", "opt-level = 2"),
+            ("lb-common/src/lib.rs", "pub mod abi;", "pub mod abi; "),
+            ("lb-ebpf/objects/digest", " decap.o", " other.o"),
+        ];
+        for (file, from, to) in edits {
+            let path = tree.join(file);
+            let before = fs::read_to_string(&path)?;
+            assert!(before.contains(from), "{file} has no {from}");
+            fs::write(&path, before.replace(from, to))?;
+            assert!(check().is_err(), "{file} was changed");
+            fs::write(&path, before)?;
+        }
+        let object = tree.join("lb-ebpf/objects/snowshed.o");
+        let mut bytes = fs::read(&object)?;
+        if let Some(byte) = bytes.last_mut() {
+            *byte ^= 1;
+        }
+        fs::write(&object, bytes)?;
+        assert!(check().is_err(), "an object was changed");
+        fs::remove_dir_all(&tree)?;
+        Ok(())
+    }
 }

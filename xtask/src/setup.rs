@@ -55,7 +55,7 @@ const EBPF_PACKAGES: &[&str] = &[
 pub const TOOLCHAIN: &str = "debian";
 /// Oldest Debian rustc that builds the programs.
 const RUSTC_MINIMUM: (u32, u32) = (1, 90);
-const BPF_LINKER: &str = "0.13.0";
+pub const BPF_LINKER: &str = "0.13.0";
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

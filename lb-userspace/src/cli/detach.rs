@@ -23,9 +23,6 @@ pub struct Detach {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-    /// Even though an agent runs; it attaches again as long as it does
-    #[arg(long)]
-    force: bool,
 }
 
 impl Detach {
@@ -46,7 +43,7 @@ impl Detach {
             }
         }
         self.confirm(terminal, &present)?;
-        let done = detach(&directory, self.iface.as_deref(), self.force).map_err(failed)?.unwrap_or_default();
+        let done = detach(&directory, self.iface.as_deref()).map_err(failed)?.unwrap_or_default();
         if format != Format::Table {
             return output::value(terminal, format, &json!(done));
         }

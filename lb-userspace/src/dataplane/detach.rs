@@ -32,18 +32,11 @@ pub fn attached(pin_dir: &Path) -> Result<Option<Vec<Attachment>>, DataplaneErro
 /// nothing is pinned there.
 ///
 /// # Errors
-/// [`DataplaneError::Setup`] when an agent holds the directory and `force` is not set, and when the kernel refuses;
-/// what was taken off until then stays off.
-pub fn detach(pin_dir: &Path, interface: Option<&str>, force: bool) -> Result<Option<Detached>, DataplaneError> {
+/// [`DataplaneError::Setup`] when an agent holds the directory (it would attach again at its next audit), and when the
+/// kernel refuses; what was taken off until then stays off.
+pub fn detach(pin_dir: &Path, interface: Option<&str>) -> Result<Option<Detached>, DataplaneError> {
     let Some(directory) = PinDir::existing(pin_dir)? else { return Ok(None) };
-    let _lock = match directory.lock() {
-        Ok(lock) => Some(lock),
-        Err(error) if !force => return Err(error),
-        Err(error) => {
-            log::warn!("{error}: going on, as told; the agent attaches again as long as it runs");
-            None
-        }
-    };
+    let _lock = directory.lock()?;
     let mut done = Detached::default();
     for name in directory.links()? {
         if interface.is_some_and(|only| only != name) {

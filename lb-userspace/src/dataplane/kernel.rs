@@ -96,7 +96,7 @@ impl KernelDataplane {
             settings: Table::new(open(names::CONFIG)?, "")?,
             opened: Table::new(open(names::FLOWS_OPENED)?, "dataplane.max_flows")?,
             pinned: Table::new(open(names::FLOWS_PINNED)?, "dataplane.max_flows")?,
-            egress: Table::new(open(names::EGRESS)?, "lb_common::abi::limits::MAX_EGRESS")?,
+            egress: Table::new(open(names::EGRESS)?, "")?,
             service_stats: PerCpu::new(open(names::SERVICE_STATS)?)?,
             backend_stats: PerCpu::new(open(names::BACKEND_STATS)?)?,
             verdicts: PerCpu::new(open(names::VERDICTS)?)?,
@@ -246,11 +246,18 @@ impl Dataplane for KernelDataplane {
     }
 
     fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
+        let is_new = self.backends.get(index)?.is_none_or(|before| before.identity != entry.identity);
+        if is_new && entry.identity != 0 {
+            self.backend_stats.clear(index)?;
+        }
         self.backends.set(index, entry)
     }
 
     fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
         self.check_service_id(service.id)?;
+        if self.services.get(key)?.is_none_or(|before| before.id != service.id) {
+            self.service_stats.clear(service.id)?;
+        }
         let now = (self.clock)();
         let len_of = |slots: &[Slot]| u32::try_from(slots.len()).unwrap_or(u32::MAX);
         let (slots_len, previous_len) = (len_of(service.slots), len_of(service.previous));

@@ -167,6 +167,13 @@ impl<V: Plain> PerCpu<V> {
         self.map.capacity()
     }
 
+    /// Sets a counter to 0 on every CPU.
+    pub(super) fn clear(&self, index: u32) -> Result<(), DataplaneError> {
+        self.map.check_index(index)?;
+        sys::map_update(self.map.fd.as_fd(), &index.to_ne_bytes(), &vec![0; self.stride()])
+            .map_err(failed(self.map.name, "clearing a counter"))
+    }
+
     /// For each index below `bound` the values of all CPUs, through `each`.
     pub(super) fn for_each(&self, bound: u32, mut each: impl FnMut(u32, &[V])) -> Result<(), DataplaneError> {
         let bound = bound.min(self.capacity());

@@ -19,6 +19,31 @@ fn the_maps_at_their_default_sizes_take_less_memory_than_the_stated_bound() {
     assert!(total <= BOUND, "{total} bytes: {parts:?}");
 }
 
+#[test]
+fn every_map_of_the_load_balancer_has_its_name_in_the_abi() {
+    use lb_common::abi::names;
+    let named = [
+        names::SERVICES_V4,
+        names::SERVICES_V6,
+        names::SLOTS,
+        names::BACKENDS,
+        names::CONFIG,
+        names::FLOWS_OPENED,
+        names::FLOWS_PINNED,
+        names::EGRESS,
+        names::SERVICE_STATS,
+        names::BACKEND_STATS,
+        names::VERDICTS,
+        names::REJECTS,
+    ];
+    let ebpf = EbpfLoader::new().load_file(objects().join("snowshed.o")).unwrap();
+    let mut maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect();
+    maps.sort_unstable();
+    let mut expected = named.to_vec();
+    expected.sort_unstable();
+    assert_eq!(maps, expected);
+}
+
 /// As the kernel accounts it (`memlock` in the map's fdinfo).
 fn bytes(map: &Map) -> u64 {
     use std::os::fd::{AsFd as _, AsRawFd as _};

@@ -66,7 +66,7 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         if self.pin_dir.exists() {
             let pin_dir = self.pin_dir.clone();
-            if let Ok(outcome) = self.edge.run(move || detach(&pin_dir, None, true)) {
+            if let Ok(outcome) = self.edge.run(move || detach(&pin_dir, None)) {
                 outcome.unwrap();
             }
         }

@@ -128,7 +128,8 @@ fn a_table_in_another_services_slots_is_not_shown_and_its_slots_are_not_freed() 
     let stray = ServiceEntry { id: 2, ..one };
     overwrite(&fixture, 2, &stray);
     overwrite(&fixture, 3, &ServiceEntry { id: 3, slots_offset: u32::MAX - 5, ..one });
-    for mut dataplane in [dataplane, {
+    // Bindings go in reverse: the data plane before its fixture.
+    for (_fixture, mut dataplane) in [(None, dataplane), {
         // The next agent, which never saw the right entry.
         let fixture = Fixture::new("stray");
         let mut other = fixture.open();
@@ -136,8 +137,7 @@ fn a_table_in_another_services_slots_is_not_shown_and_its_slots_are_not_freed() 
         overwrite(&fixture, 2, &ServiceEntry { id: 2, ..other.service(&key(1)).unwrap().unwrap() });
         drop(other);
         let adopted = fixture.open();
-        drop(fixture);
-        adopted
+        (Some(fixture), adopted)
     }] {
         let observed = dataplane.observe().unwrap();
         assert_eq!(observed.services[&key(1)].slots, slots(251, 1));
@@ -195,6 +195,44 @@ fn services_of_both_ip_versions_stand_in_their_own_maps_and_are_seen_as_one() {
         refused.contains("2002") && refused.contains("4000") && refused.contains("dataplane.max_slots"),
         "{refused}"
     );
+}
+
+/// As if packets had been counted, on every CPU.
+fn count(fixture: &Fixture, map: &str, index: u32, words: usize) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x} ")).collect::<String>();
+    let path = fixture.pin_dir.join(map).display().to_string();
+    let value = hex(&7_u64.to_ne_bytes()).repeat(words);
+    let command = format!("bpftool map update pinned {path} key hex {} value hex {value}", hex(&index.to_ne_bytes()));
+    tests::netns::run("sh", &["-c", &command]).unwrap();
+}
+
+#[test]
+fn counters_begin_anew_when_an_id_or_an_index_is_given_to_another() {
+    let fixture = Fixture::new("reuse");
+    let mut dataplane = fixture.open();
+    dataplane.write_backend(5, &backend_entry(1)).unwrap();
+    dataplane.publish_service(&key(1), &publish(3, &slots(251, 5), &[])).unwrap();
+    let counted = || {
+        count(&fixture, "SERVICE_STATS", 3, 4);
+        count(&fixture, "BACKEND_STATS", 5, 2);
+    };
+    counted();
+    let mut changed = backend_entry(1);
+    changed.mtu = 1400;
+    dataplane.write_backend(5, &changed).unwrap();
+    dataplane.publish_service(&key(1), &publish(3, &slots(251, 5), &slots(3, 5))).unwrap();
+    let counters = dataplane.counters().unwrap();
+    assert!(counters.services[&3].packets > 0 && counters.backends[&5].bytes > 0, "the same service and server go on");
+
+    dataplane.remove_service(&key(1)).unwrap();
+    dataplane.publish_service(&key(2), &publish(3, &slots(251, 5), &[])).unwrap();
+    dataplane.write_backend(5, &backend_entry(2)).unwrap();
+    let counters = dataplane.counters().unwrap();
+    assert!(counters.services.is_empty() && counters.backends.is_empty(), "{counters:?}");
+    counted();
+    dataplane.publish_service(&key(2), &publish(4, &slots(251, 5), &[])).unwrap();
+    dataplane.publish_service(&key(9), &publish(3, &[], &[])).unwrap();
+    assert!(dataplane.counters().unwrap().services.is_empty());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn a_second_agent_is_refused_until_the_first_is_gone() {
     let first = fixture.open();
     expect(&refusal(fixture.try_open(fixture.config())), &["another agent holds", "stop it"]);
     let pin_dir = fixture.pin_dir.clone();
-    expect(&refusal(detach(&pin_dir, None, false)), &["another agent holds"]);
+    expect(&refusal(detach(&pin_dir, None)), &["another agent holds"]);
     assert!(fixture.program_on_eth0().is_some());
     drop(first);
     fixture.open();
@@ -225,10 +225,15 @@ fn detaching_takes_everything_off_and_says_what() {
     let pin_dir = fixture.pin_dir.clone();
     let shown = fixture.inside(|| attached(&pin_dir)).unwrap().unwrap();
     assert_eq!(shown, fixture.inside(|| agent.attachments()));
-    let done = fixture.inside(|| detach(&pin_dir, None, true)).unwrap().unwrap();
+    // A living agent would attach again: it has to go first.
+    expect(&refusal(fixture.inside(|| detach(&pin_dir, None))), &["another agent holds", "stop it"]);
+    expect(&refusal(fixture.inside(|| detach(&pin_dir, Some("eth0")))), &["another agent holds"]);
+    assert!(fixture.program_on_eth0().is_some());
+    drop(agent);
+    let done = fixture.inside(|| detach(&pin_dir, None)).unwrap().unwrap();
     assert_eq!(done.attachments, shown);
     expect(&done.removed.join("\n"), &["links/eth0", names::SERVICES_V4, names::SLOTS, names::PROGRAM]);
-    assert_eq!(fixture.program_on_eth0(), None, "even though an agent holds the link");
+    assert_eq!(fixture.program_on_eth0(), None);
     assert!(!pin_dir.exists());
-    assert_eq!(detach(&pin_dir, None, false).unwrap(), None);
+    assert_eq!(detach(&pin_dir, None).unwrap(), None);
 }

@@ -119,10 +119,5 @@ fn detach_asks_and_says_what_it_did() {
     assert!(text.contains("eth0: XDP is off (native mode)"), "{text}");
     assert_eq!(fixture.program_on_eth0(), None);
     assert!(!Path::new(&pin_dir).exists());
-
-    // By force, while an agent runs.
-    let _agent = fixture.try_open(KernelConfig { pin_dir, ..fixture.config() }).unwrap();
-    expect(&fixture, &format!("{line} --yes --force"), Exit::Ok, &["XDP is off"]);
-    assert_eq!(fixture.program_on_eth0(), None);
     std::fs::remove_dir(&fixture.pin_dir).unwrap();
 }
