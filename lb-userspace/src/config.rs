@@ -112,7 +112,7 @@ section! {
         max_services: u32 = limits::MAX_SERVICES, rule::integer(64..=1_048_576);
         /// Servers in pools there is room for.
         max_backends: u32 = limits::MAX_BACKENDS, rule::integer(64..=4_194_304);
-        /// Slots of all tables there is room for; 8 bytes each. At least 2 × 1021 for a service of up to ten servers.
+        /// Slots of all tables there is room for; 4 bytes each. At least 2 × 1021 for a service of up to ten servers.
         max_slots: u32 = limits::MAX_SLOTS, rule::integer(65_536..=268_435_456);
         /// Flows each of the two flow tables has room for.
         max_flows: u32 = limits::MAX_FLOWS, rule::integer(1_024..=16_777_216);
