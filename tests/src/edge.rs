@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::netns::Netns;
 use crate::network::{Network, VIP_PREFIXES};
 use crate::process::Process;
 use crate::wait;
@@ -17,7 +18,20 @@ use crate::wait;
 /// How long the agent may take to start or stop.
 const LIFECYCLE: Duration = Duration::from_secs(20);
 
-/// The agent of a network's edge.
+/// Key of the flow hash: edges that have it alike steer a flow to the same server.
+const HASH_KEY: &str = "000102030405060708090a0b0c0d0e0f";
+
+/// Where an agent runs.
+pub trait Site {
+    /// Its machine; the program is attached to [`Network::INTERFACE`].
+    fn netns(&self) -> &Netns;
+    /// Directory of its logs, configuration and ledger.
+    fn directory(&self) -> &Path;
+    /// Where it pins.
+    fn pin_dir(&self) -> PathBuf;
+}
+
+/// The agent of an edge.
 #[derive(Debug)]
 pub struct Edge {
     snowshed: PathBuf,
@@ -26,17 +40,17 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Writes `agent.toml` and a token for a network; `extra` is appended to the file.
+    /// Writes `agent.toml` and a token for a site; `extra` is appended to the file.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn configure(network: &Network, snowshed: &Path, extra: &str) -> Result<Self> {
-        let edge = Self { snowshed: snowshed.to_owned(), directory: network.directory().to_owned(), agent: None };
+    pub fn configure(site: &impl Site, snowshed: &Path, extra: &str) -> Result<Self> {
+        let edge = Self { snowshed: snowshed.to_owned(), directory: site.directory().to_owned(), agent: None };
         std::fs::write(edge.token_file(), "playground-token\n").context("write the token")?;
         // The product refuses a secret that everybody may read.
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(edge.token_file(), private).context("protect the token")?;
-        let mut text = edge.agent_toml(network)?;
+        let mut text = edge.agent_toml(site)?;
         text.push_str(extra);
         std::fs::write(edge.config(), text).context("write agent.toml")?;
         Ok(edge)
@@ -76,10 +90,10 @@ impl Edge {
     ///
     /// # Errors
     /// When it ends or does not answer, with the end of its log.
-    pub fn start(&mut self, network: &Network) -> Result<()> {
+    pub fn start(&mut self, site: &impl Site) -> Result<()> {
         let mut command = Command::new(&self.snowshed);
         command.arg("agent").arg("--config").arg(self.config()).env("RUST_LOG", "info");
-        let mut agent = Process::start(&network.edge, "snowshed agent", command, &self.log())?;
+        let mut agent = Process::start(site.netns(), "snowshed agent", command, &self.log())?;
         let answers = wait::until_some("the agent to answer", LIFECYCLE, || {
             agent.expect_running()?;
             Ok(self.run(&["status", "-o", "json"])?.status.success().then_some(()))
@@ -214,7 +228,7 @@ impl Edge {
         command
     }
 
-    fn agent_toml(&self, network: &Network) -> Result<String> {
+    fn agent_toml(&self, site: &impl Site) -> Result<String> {
         let mut text = String::new();
         writeln!(text, "[api]\nzone = \"fr-par-1\"\nsocket = {:?}\n", self.socket())?;
         writeln!(text, "[[api.tokens]]\nname = \"operator\"\nsecret_file = {:?}", self.token_file())?;
@@ -222,7 +236,8 @@ impl Edge {
         writeln!(text, "project = \"bbbbbbbb-0000-4000-8000-000000000001\"\n")?;
         writeln!(text, "[ledger]\npath = {:?}\n", self.directory.join("ledger.db"))?;
         writeln!(text, "[dataplane]\ninterfaces = [{:?}]", Network::INTERFACE)?;
-        writeln!(text, "xdp_mode = \"native\"\npin_dir = {:?}\n", network.pin_dir())?;
+        writeln!(text, "hash_key = \"{HASH_KEY}\"")?;
+        writeln!(text, "xdp_mode = \"native\"\npin_dir = {:?}\n", site.pin_dir())?;
         writeln!(text, "[addresses]\nv4 = [{:?}]\nv6 = [{:?}]\n", VIP_PREFIXES[0], VIP_PREFIXES[1])?;
         Ok(text)
     }

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 
 pub mod clients;
 pub mod edge;
+pub mod fabric;
 pub mod http;
 pub mod leftovers;
 pub mod load;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::http::Connection;
 use crate::netns::Netns;
-use crate::wait;
+use crate::{vm, wait};
 
 /// What load to make.
 #[derive(Clone, Copy, Debug)]
@@ -106,11 +106,12 @@ impl Running {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more requests have been made.
+    /// Waits until so many more requests have been made, or the share of them that [`vm::scaled`] makes of it.
     ///
     /// # Errors
     /// When they have not within 30 s.
     pub fn wait_for(&self, more: usize) -> Result<()> {
+        let more = vm::scaled(more);
         let goal = self.requests() + more;
         wait::until(&format!("{more} more requests"), Duration::from_secs(30), || self.requests() >= goal)
     }

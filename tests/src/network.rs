@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::edge::Site;
 use crate::leftovers;
-use crate::netns::{End, Netns, cable};
+use crate::netns::{End, Netns, cable, run};
 use crate::pass;
 use crate::server::Server;
 use crate::tagger::{self, Tagger};
@@ -25,9 +26,9 @@ use crate::tagger::{self, Tagger};
 pub const VIP_PREFIXES: [&str; 2] = ["203.0.113.0/24", "2001:db8:5::/64"];
 
 /// MTU towards clients.
-const FRONT_MTU: u16 = 1500;
+pub(crate) const FRONT_MTU: u16 = 1500;
 /// MTU between edge and servers: room for an outer header.
-const BACK_MTU: u16 = 1600;
+pub(crate) const BACK_MTU: u16 = 1600;
 
 /// Where the servers stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub enum Layout {
     OneSegment,
     /// Servers behind another interface of the edge: the edge redirects.
     TwoSegments,
+    /// As [`Layout::OneSegment`], at this machine's own virtio NICs, which something outside joins: only in a virtual
+    /// machine of `cargo xtask vm`.
+    Nics,
 }
 
 /// A network with everything in it. Fields are in the order in which they are taken down.
@@ -120,7 +124,7 @@ impl Network {
     #[must_use]
     pub fn server_side_interface(&self) -> &'static str {
         match self.layout {
-            Layout::OneSegment => Self::INTERFACE,
+            Layout::OneSegment | Layout::Nics => Self::INTERFACE,
             Layout::TwoSegments => Self::BACK_INTERFACE,
         }
     }
@@ -165,15 +169,18 @@ impl Network {
     fn build_front(&self) -> Result<()> {
         let front = &self.switches[0];
         // On one segment the servers are here too, and encapsulated packets need the larger MTU.
-        let edge_mtu = if self.layout == Layout::OneSegment { BACK_MTU } else { FRONT_MTU };
-        front.ip("link add br0 type bridge")?;
-        plug(&self.client, Self::INTERFACE, front, "client", FRONT_MTU)?;
-        plug(&self.edge, Self::INTERFACE, front, "edge", edge_mtu)?;
-        pass::attach(front, "edge", &self.scratch_pin("front"))?;
-        front.ip("link set br0 up")?;
-
+        let edge_mtu = if self.layout == Layout::TwoSegments { FRONT_MTU } else { BACK_MTU };
+        if self.layout == Layout::Nics {
+            take_nic(&self.client, FRONT_MTU)?;
+            take_nic(&self.edge, edge_mtu)?;
+        } else {
+            front.ip("link add br0 type bridge")?;
+            plug(&self.client, Self::INTERFACE, front, "client", FRONT_MTU)?;
+            self.plug_edge(Self::INTERFACE, "edge", edge_mtu)?;
+            front.ip("link set br0 up")?;
+        }
         self.address_client()?;
-        address(&self.edge, Self::INTERFACE, &["10.77.0.1/24", "fd77::1/64"])?;
+        self.address_edge()?;
         // One client machine plays many: thousands of short connections must not run out of ports.
         self.client.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
         self.client.sysctl("net/ipv4/tcp_tw_reuse", "1")?;
@@ -183,6 +190,24 @@ impl Network {
         // The edge shares a segment with the servers: it must not tell clients of a shorter way.
         self.edge.sysctl("net/ipv4/conf/all/send_redirects", "0")?;
         self.edge.sysctl("net/ipv4/conf/eth0/send_redirects", "0")
+    }
+
+    /// Cables an interface of the edge to a new port of the clients' switch.
+    ///
+    /// # Errors
+    /// When the cable cannot be laid.
+    pub fn plug_edge(&self, interface: &str, port: &str, mtu: u16) -> Result<()> {
+        let front = &self.switches[0];
+        plug(&self.edge, interface, front, port, mtu)?;
+        pass::attach(front, port, &self.scratch_pin(port))
+    }
+
+    /// Gives the edge's [`Network::INTERFACE`] its addresses.
+    ///
+    /// # Errors
+    /// When they cannot be added.
+    pub fn address_edge(&self) -> Result<()> {
+        address(&self.edge, Self::INTERFACE, &["10.77.0.1/24", "fd77::1/64"])
     }
 
     /// A path on the BPF file system that nothing else uses.
@@ -202,11 +227,12 @@ impl Network {
     fn add_server(&mut self, number: usize) -> Result<()> {
         let name = format!("server{number}");
         let netns = Netns::create(&format!("{}-{name}", self.name))?;
-        let (switch, net) = match self.layout {
-            Layout::OneSegment => (&self.switches[0], 77),
-            Layout::TwoSegments => (&self.switches[1], 78),
-        };
-        plug(&netns, Self::INTERFACE, switch, &name, BACK_MTU)?;
+        let net = if self.layout == Layout::TwoSegments { 78 } else { 77 };
+        match self.layout {
+            Layout::OneSegment => plug(&netns, Self::INTERFACE, &self.switches[0], &name, BACK_MTU)?,
+            Layout::TwoSegments => plug(&netns, Self::INTERFACE, &self.switches[1], &name, BACK_MTU)?,
+            Layout::Nics => take_nic(&netns, BACK_MTU)?,
+        }
         let host = 10 + number;
         let (v4, v6) = (format!("10.{net}.0.{host}"), format!("fd{net}::{host}"));
         address(&netns, Self::INTERFACE, &[&format!("{v4}/24"), &format!("{v6}/64")])?;
@@ -216,6 +242,20 @@ impl Network {
         }
         self.servers.push(Server::new(name, netns, [parse(&v4)?, parse(&v6)?], &self.directory));
         Ok(())
+    }
+}
+
+impl Site for Network {
+    fn netns(&self) -> &Netns {
+        &self.edge
+    }
+
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn pin_dir(&self) -> PathBuf {
+        leftovers::pin_dir(&self.name)
     }
 }
 
@@ -232,19 +272,33 @@ impl Drop for Network {
     }
 }
 
+/// Moves the first virtio NIC that nobody has into a machine. It returns when the machine is gone.
+fn take_nic(machine: &Netns, mtu: u16) -> Result<()> {
+    let mut nics = Vec::new();
+    for entry in std::fs::read_dir("/sys/class/net").context("list the interfaces")? {
+        let entry = entry?;
+        let driver = std::fs::read_link(entry.path().join("device/driver")).unwrap_or_default();
+        nics.extend(driver.ends_with("virtio_net").then(|| entry.file_name().to_string_lossy().into_owned()));
+    }
+    let nic = nics.into_iter().min().context("no virtio NIC is left (they are in the machines of `cargo xtask vm`)")?;
+    run("ip", &["link", "set", &nic, "down", "netns", machine.name()])?;
+    machine.ip(&format!("link set {nic} name {} mtu {mtu}", Network::INTERFACE))?;
+    machine.ip(&format!("link set {} up", Network::INTERFACE)).map(drop)
+}
+
 /// Cable from a machine's interface to a port of a switch.
-fn plug(machine: &Netns, interface: &str, switch: &Netns, port: &str, mtu: u16) -> Result<()> {
+pub(crate) fn plug(machine: &Netns, interface: &str, switch: &Netns, port: &str, mtu: u16) -> Result<()> {
     cable(End { netns: machine, interface }, End { netns: switch, interface: port }, mtu)?;
     switch.ip(&format!("link set {port} master br0")).map(drop)
 }
 
-fn address(netns: &Netns, interface: &str, addresses: &[&str]) -> Result<()> {
+pub(crate) fn address(netns: &Netns, interface: &str, addresses: &[&str]) -> Result<()> {
     for address in addresses {
         netns.ip(&format!("address add {address} dev {interface} nodad",))?;
     }
     Ok(())
 }
 
-fn parse(address: &str) -> Result<IpAddr> {
+pub(crate) fn parse(address: &str) -> Result<IpAddr> {
     address.parse().with_context(|| format!("parse {address}"))
 }

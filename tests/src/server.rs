@@ -105,6 +105,25 @@ impl Server {
         Ok(())
     }
 
+    /// Makes the kernel's own tunnel devices unwrap what comes to this server, all four pairs of families.
+    ///
+    /// # Errors
+    /// When the kernel lacks one of the devices.
+    pub fn add_tunnel_devices(&self) -> Result<()> {
+        let [v4, v6] = self.addresses;
+        for (name, kind) in [
+            ("ipip4", format!("ipip local {v4} remote any")),
+            ("sit4", format!("sit mode ip6ip local {v4} remote any")),
+            ("tunnel6", format!("ip6tnl mode any local {v6} remote any")),
+        ] {
+            self.netns.ip(&format!("link add {name} type {kind}"))?;
+            self.netns.ip(&format!("link set {name} up"))?;
+            // The outer source has no route back through the tunnel; a new device takes the larger of both settings.
+            self.netns.sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "0")?;
+        }
+        Ok(())
+    }
+
     /// Attaches the product's decapsulator for these VIPs.
     ///
     /// # Errors

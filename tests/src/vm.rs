@@ -59,6 +59,8 @@ pub struct Target {
     pub name: String,
     /// Path in the guest.
     pub program: String,
+    /// Tests that run at the same time.
+    pub threads: usize,
 }
 
 /// What became of a job.

@@ -7,6 +7,9 @@
 //! | control | – | the control plane against memory and chaos data planes, SQLite, the CLI, the tidy rules |
 //! | dataplane | root | the eBPF objects through `BPF_PROG_TEST_RUN` and the kernel's maps; once as committed, once built afresh |
 //! | e2e | root | real servers and clients in network namespaces; tenants' own tools (the official SDKs) against the agent |
+//! | vm | – | dataplane and e2e without the SDKs, and what needs modules and NICs, in virtual machines: oldest and newest kernel of the matrix |
+//!
+//! An ordinary user's run leaves out dataplane and e2e on the running kernel: they run in the virtual machines.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -17,6 +20,7 @@ use tests::tally::Tally;
 
 use crate::run;
 use crate::setup::{self, Need};
+use crate::vm;
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -36,9 +40,10 @@ enum Tier {
     Control,
     Dataplane,
     E2e,
+    Vm,
 }
 
-const TIERS: [Tier; 5] = [Tier::Lint, Tier::Host, Tier::Control, Tier::Dataplane, Tier::E2e];
+const TIERS: [Tier; 6] = [Tier::Lint, Tier::Host, Tier::Control, Tier::Dataplane, Tier::E2e, Tier::Vm];
 
 /// Test targets of the `tests` package by tier. A target in no tier fails the run.
 const CONTROL_TARGETS: &[&str] = &["cli", "control", "digest", "reconcile", "tidy"];
@@ -46,10 +51,12 @@ const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
 /// Of the e2e tier too: targets that need what registries hold, and therefore do not run in a virtual machine.
 const CLIENT_TARGETS: &[&str] = &["sdk"];
+/// Run in virtual machines only.
+const VM_TARGETS: &[&str] = &["vm"];
 
 /// Test targets that need a kernel, in the order in which a virtual machine runs them.
 pub fn kernel_targets() -> Vec<&'static str> {
-    [DATAPLANE_TARGETS, E2E_TARGETS].concat()
+    [DATAPLANE_TARGETS, VM_TARGETS, E2E_TARGETS].concat()
 }
 
 /// Directory in which the tests look for eBPF objects instead of the committed ones.
@@ -60,11 +67,10 @@ pub const EBPF_DIR_VARIABLE: &str = "SNOWSHED_EBPF_DIR";
 /// # Errors
 /// When anything failed; the summary line stands above.
 pub fn run(args: &Args) -> Result<()> {
-    let tiers = if args.tiers.is_empty() { TIERS.to_vec() } else { args.tiers.clone() };
-    let kernel = tiers.iter().any(|tier| matches!(tier, Tier::Dataplane | Tier::E2e));
-    if kernel {
-        run::require_root("The dataplane and e2e tiers", "test").map_err(|error| {
-            error.context("nothing was run; without root: cargo xtask test --tier lint --tier host --tier control")
+    let tiers = if args.tiers.is_empty() { all_tiers() } else { args.tiers.clone() };
+    if tiers.iter().any(is_of_running_kernel) {
+        run::require_root("The dataplane and e2e tiers on the running kernel", "test").map_err(|error| {
+            error.context("nothing was run; without root they run in virtual machines: cargo xtask test --tier vm")
         })?;
         setup::ensure(&[Need::Playground])?;
     }
@@ -90,6 +96,20 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("no test has this name: {}", args.filter.as_deref().unwrap_or_default());
     }
     Ok(())
+}
+
+/// Every tier that this user can run. Without root, the kernel tiers run in virtual machines only.
+fn all_tiers() -> Vec<Tier> {
+    let mut tiers = TIERS.to_vec();
+    if !run::is_root() {
+        println!("not root: dataplane and e2e run in virtual machines, not on the running kernel");
+        tiers.retain(|tier| !is_of_running_kernel(tier));
+    }
+    tiers
+}
+
+const fn is_of_running_kernel(tier: &Tier) -> bool {
+    matches!(tier, Tier::Dataplane | Tier::E2e)
 }
 
 fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
@@ -120,6 +140,11 @@ fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
             run::checked(run::cargo().args(["build", "-p", "lb-userspace", "--bin", "snowshed"]))?;
             let targets = targets(&[E2E_TARGETS, CLIENT_TARGETS].concat());
             count(cargo_test(&targets, filter, &["--test-threads=1"]), tally)?;
+        }
+        Tier::Vm => {
+            let (kernels, targets) = (vm::oldest_and_newest(), kernel_targets());
+            let suite = vm::Suite { kernels: &kernels, update: false, accelerator: None, targets: &targets, filter };
+            *tally += suite.run()?;
         }
     }
     Ok(())
@@ -185,7 +210,8 @@ fn every_target_has_a_tier() -> Result<()> {
         let path = entry?.path();
         let is_target = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let known = [CONTROL_TARGETS, DATAPLANE_TARGETS, E2E_TARGETS, CLIENT_TARGETS].concat().contains(&name.as_str());
+        let known = [CONTROL_TARGETS, DATAPLANE_TARGETS, E2E_TARGETS, CLIENT_TARGETS, VM_TARGETS].concat();
+        let known = known.contains(&name.as_str());
         if is_target && !known {
             bail!("the test target `{name}` belongs to no tier: name it in xtask/src/test.rs");
         }

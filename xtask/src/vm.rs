@@ -40,6 +40,9 @@ pub struct Args {
     /// Build the tests' network in the guest and give the terminal to a shell in it.
     #[arg(long, conflicts_with = "filter")]
     shell: bool,
+    /// Only these test targets (may be given several times).
+    #[arg(long = "target", value_name = "TARGET", value_parser = crate::test::kernel_targets())]
+    targets: Vec<String>,
     /// Only tests whose name contains this.
     #[arg(last = true)]
     filter: Option<String>,
@@ -53,14 +56,16 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// # Errors
 /// When a kernel cannot be had or booted, or a test failed.
 pub fn run(args: &Args) -> Result<()> {
-    let Args { kernels, update, accelerator, shell, filter } = args;
+    let Args { kernels, update, accelerator, shell, targets, filter } = args;
     let all = || MATRIX.iter().map(|series| series.name.to_owned()).collect();
     let names = if kernels.is_empty() { all() } else { kernels.clone() };
+    let mut wanted = crate::test::kernel_targets();
+    wanted.retain(|name| targets.is_empty() || targets.iter().any(|target| target == name));
     let suite = Suite {
         kernels: &names,
         update: *update,
         accelerator: *accelerator,
-        targets: &crate::test::kernel_targets(),
+        targets: &wanted,
         filter: filter.as_deref(),
     };
     if *shell {
@@ -77,11 +82,18 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Names of the oldest and the newest kernel of the matrix.
+pub fn oldest_and_newest() -> Vec<String> {
+    let ends = [MATRIX.first(), MATRIX.last()];
+    ends.into_iter().flatten().map(|series| series.name.to_owned()).collect()
+}
+
 /// Tests on kernels.
 #[derive(Debug)]
 pub struct Suite<'a> {
     pub kernels: &'a [String],
     pub update: bool,
+    /// What emulates the processor; `None` lets a probe choose.
     pub accelerator: Option<Accelerator>,
     /// Test targets, in the order in which they run.
     pub targets: &'a [&'a str],

@@ -15,7 +15,7 @@ const ANSWERS: usize = 900;
 
 #[test]
 fn the_program_and_the_model_agree_on_random_packets() {
-    for seed in 0..4 {
+    for seed in 0..tests::vm::scaled(4) as u64 {
         let mut random = StdRng::seed_from_u64(seed);
         let mut pair = Pair::new(&backend(1));
         populate(&mut pair, &mut random);

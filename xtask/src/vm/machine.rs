@@ -28,6 +28,9 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 40;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Virtio NICs of a machine, all on one hub: a client, an edge and two servers.
+const NICS: u8 = 4;
+
 /// What emulates the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accelerator {
@@ -115,7 +118,14 @@ impl Machine<'_> {
             Accelerator::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]),
         };
         command.args(["-smp", "2", "-m", "2048", "-kernel"]).arg(self.image).arg("-initrd").arg(self.initramfs);
-        // The watchdogs speak early, and what they say ends the run; mitigations only slow an emulated processor.
+        for nic in 0..NICS {
+            // Room for an outer header. What XDP cannot take is off: packets larger than a page, half a checksum.
+            let offloads = "csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off";
+            let mac = format!("52:54:00:5e:00:{:02x}", nic + 1);
+            command.args(["-netdev", &format!("hubport,id=port{nic},hubid=0")]);
+            command.args(["-device", &format!("virtio-net-pci,netdev=port{nic},mac={mac},host_mtu=1600,{offloads}")]);
+        }
+        // Mitigations only slow an emulated processor.
         command.args(["-append", "console=ttyS0 panic=-1 mitigations=off"]);
         command
     }

@@ -28,7 +28,8 @@ pub fn run(job: &Job, port: &mut File, verdict: &mut Verdict) -> Result<()> {
 fn run_target(job: &Job, target: &Target, port: &mut File, verdict: &mut Verdict) -> Result<Tally> {
     let (reader, writer) = std::io::pipe().context("make a pipe")?;
     let mut command = Command::new(&target.program);
-    command.args(&job.filter).args(["--test-threads=1", "--show-output"]).envs(&job.environment);
+    command.args(&job.filter).arg(format!("--test-threads={}", target.threads)).arg("--show-output");
+    command.envs(&job.environment);
     command.stdout(writer.try_clone().context("share the pipe")?).stderr(writer);
     let child = command.spawn().with_context(|| format!("start {}", target.program))?;
     // It holds the writing end: without it the reader sees the end of the output.

@@ -1,0 +1,85 @@
+//! What this kernel's verifier says of every program: instructions walked, stack used.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::EbpfLoader;
+use aya::maps::MapInfo;
+use aya::programs::{ProgramInfo, Xdp};
+use aya_obj::Object;
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_type};
+use tests::vm::{PROGRAM, Program};
+
+/// What stays of the kernel's limit of one million for kernels that walk more.
+const MOST_INSTRUCTIONS: u32 = 500_000;
+/// The kernel's limit over all frames.
+const MOST_STACK: u32 = 512;
+/// `BPF_LOG_STATS` of the kernel's `include/linux/bpf_verifier.h`.
+const LOG_STATS: u32 = 4;
+
+#[test]
+fn every_program_is_verified_with_room_to_spare() {
+    for object in ["snowshed", "decap"] {
+        let directory = std::env::var_os("SNOWSHED_EBPF_DIR").expect("run by `cargo xtask vm`");
+        let bytes = std::fs::read(std::path::Path::new(&directory).join(format!("{object}.o"))).unwrap();
+        let mut ebpf = EbpfLoader::new().map_max_entries("SLOTS", 1024).load(&bytes).unwrap();
+        let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            let program: &mut Xdp = ebpf.program_mut(&name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+            let info = program.info().unwrap();
+            let instructions = info.verified_instruction_count().unwrap();
+            let stack = stack(&bytes, &name, &info);
+            let program = Program { name: format!("{object}/{name}"), instructions, stack };
+            println!("{PROGRAM}{}", serde_json::to_string(&program).unwrap());
+            assert!(instructions <= MOST_INSTRUCTIONS && stack <= MOST_STACK, "{program:?}");
+        }
+    }
+}
+
+/// Bytes of stack over all frames, from the verifier's log of a second load over the same maps.
+fn stack(object: &[u8], name: &str, loaded: &ProgramInfo) -> u32 {
+    let mut object = Object::parse(object).unwrap();
+    let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    let mut descriptors = HashMap::new();
+    for id in loaded.map_ids().unwrap().unwrap() {
+        let info = MapInfo::from_id(id).unwrap();
+        descriptors.insert(info.name_as_str().unwrap().to_owned(), info.fd().unwrap());
+    }
+    let maps = object.maps.clone();
+    let of = |name: &String| descriptors.get(name).map_or(-1, |map| map.as_fd().as_raw_fd());
+    object.relocate_maps(maps.iter().map(|(name, map)| (name.as_str(), of(name), map)), &text).unwrap();
+    object.relocate_calls(&text).unwrap();
+    let instructions = &object.functions[&object.programs[name].function_key()].instructions;
+    let log = load(instructions);
+    let depth = log.lines().find_map(|line| line.strip_prefix("stack depth ")).unwrap_or_else(|| panic!("{log}"));
+    depth.split('+').map(|frame| frame.trim().parse::<u32>().unwrap()).sum()
+}
+
+/// Loads a program and returns the verifier's statistics.
+#[expect(unsafe_code, reason = "aya keeps the log of a program that was accepted to itself")]
+fn load(instructions: &[aya_obj::generated::bpf_insn]) -> String {
+    let mut log = vec![0_u8; 64 * 1024];
+    let license = c"GPL";
+    // SAFETY: all zeros is a valid `union bpf_attr`.
+    let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: the fields of `BPF_PROG_LOAD` are the ones that are read below.
+    let fields = unsafe { &mut attribute.__bindgen_anon_3 };
+    fields.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+    fields.insns = instructions.as_ptr() as u64;
+    fields.insn_cnt = u32::try_from(instructions.len()).unwrap();
+    fields.license = license.as_ptr() as u64;
+    fields.log_level = LOG_STATS;
+    fields.log_buf = log.as_mut_ptr() as u64;
+    fields.log_size = u32::try_from(log.len()).unwrap();
+    // SAFETY: every pointer in the attribute is to a value that lives until the end of this function; the lengths are
+    // theirs.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_PROG_LOAD, &raw const attribute, size_of::<bpf_attr>()) };
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let text = String::from_utf8_lossy(&log[..end]).into_owned();
+    assert!(answer >= 0, "{}: {text}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor was just returned and nothing else knows it.
+    drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(i32::try_from(answer).unwrap()) });
+    text
+}
