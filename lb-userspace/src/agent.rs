@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, HashKey, SecretError};
-use crate::dataplane::{Dataplane, DataplaneError, KernelConfig, KernelDataplane, Sizes};
+use crate::dataplane::{DataplaneError, KernelConfig, KernelDataplane, Sizes};
 use crate::guard::Limits;
 use crate::ledger::{Ledger, LedgerError, SqliteLedger};
 use crate::model::{Owner, Pools};
@@ -119,6 +119,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         adopted.servers.len()
     );
     let settings = reconcile_settings(config, hash_key);
+    let counters = kernel.counter_reader();
     let dataplane: Shared = Arc::new(Mutex::new(kernel));
 
     let health = health::start(
@@ -148,7 +149,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         health: health.view.clone(),
         probes: health.probes.clone(),
         requests: Arc::clone(&requests),
-        dataplane: Arc::clone(&dataplane) as Arc<Mutex<dyn Dataplane>>,
+        counters: Arc::new(move || counters.read()),
     }));
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));

@@ -12,6 +12,7 @@ use lb_common::abi::{
 pub mod arena;
 mod attach;
 pub mod chaos;
+mod counters;
 pub mod decap;
 pub mod detach;
 pub mod kernel;
@@ -24,6 +25,7 @@ mod shared;
 mod sys;
 
 pub use chaos::ChaosDataplane;
+pub use counters::KernelCounters;
 pub use kernel::{KernelConfig, KernelDataplane};
 pub use memory::MemoryDataplane;
 pub use object::Sizes;

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{
-    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, ServiceStats, Slot, names,
-};
+use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot, names};
 
 use crate::config::XdpMode;
 
 use super::arena::{Arena, Range};
 use super::attach::Link;
-use super::maps::{Backends, Map, PerCpu, Slots, Table};
+use super::counters::KernelCounters;
+use super::maps::{Backends, Map, Slots, Table};
 use super::object::{self, LOAD_BALANCER, Object, Sizes};
 use super::pins::{Lock, PinDir};
 use super::services::Services;
@@ -60,9 +60,7 @@ pub struct KernelDataplane {
     opened: Table<FlowKey, FlowEntry>,
     pinned: Table<FlowKey, FlowEntry>,
     egress: Table<u32, u64>,
-    service_stats: PerCpu<ServiceStats>,
-    backend_stats: PerCpu<BackendStats>,
-    verdicts: PerCpu<u64>,
+    counters: Arc<KernelCounters>,
     arena: Arena,
     /// Ranges of the arena that each service owns: table, and previous owners' table.
     tables: BTreeMap<ServiceKey, [Range; 2]>,
@@ -97,9 +95,7 @@ impl KernelDataplane {
             opened: Table::new(open(names::FLOWS_OPENED)?, "dataplane.max_flows")?,
             pinned: Table::new(open(names::FLOWS_PINNED)?, "dataplane.max_flows")?,
             egress: Table::new(open(names::EGRESS)?, "")?,
-            service_stats: PerCpu::new(open(names::SERVICE_STATS)?)?,
-            backend_stats: PerCpu::new(open(names::BACKEND_STATS)?)?,
-            verdicts: PerCpu::new(open(names::VERDICTS)?)?,
+            counters: Arc::new(KernelCounters::open(|name| directory.pin(name))?),
             arena: Arena::new(slots.capacity(), GRACE),
             slots,
             tables: BTreeMap::new(),
@@ -121,6 +117,12 @@ impl KernelDataplane {
     #[must_use]
     pub const fn max_backends(&self) -> u32 {
         self.backends.capacity()
+    }
+
+    /// The counters, to be read beside the data plane: a scrape holds up no write.
+    #[must_use]
+    pub fn counter_reader(&self) -> Arc<KernelCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// Slots that could be handed out now or after the grace period.
@@ -201,7 +203,7 @@ impl KernelDataplane {
     }
 
     fn check_service_id(&self, id: u32) -> Result<(), DataplaneError> {
-        let capacity = self.service_stats.capacity();
+        let capacity = self.counters.services.capacity();
         if id < capacity {
             return Ok(());
         }
@@ -248,7 +250,7 @@ impl Dataplane for KernelDataplane {
     fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
         let is_new = self.backends.get(index)?.is_none_or(|before| before.identity != entry.identity);
         if is_new && entry.identity != 0 {
-            self.backend_stats.clear(index)?;
+            self.counters.backends.clear(index)?;
         }
         self.backends.set(index, entry)
     }
@@ -256,7 +258,7 @@ impl Dataplane for KernelDataplane {
     fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError> {
         self.check_service_id(service.id)?;
         if self.services.get(key)?.is_none_or(|before| before.id != service.id) {
-            self.service_stats.clear(service.id)?;
+            self.counters.services.clear(service.id)?;
         }
         let now = (self.clock)();
         let len_of = |slots: &[Slot]| u32::try_from(slots.len()).unwrap_or(u32::MAX);
@@ -300,36 +302,7 @@ impl Dataplane for KernelDataplane {
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
-        let mut counters = Counters::default();
-        self.verdicts.for_each(self.verdicts.capacity(), |reason, cpus| {
-            let packets: u64 = cpus.iter().sum();
-            if packets > 0 {
-                counters.verdicts.insert(reason, packets);
-            }
-        })?;
-        let services = self.service_stats.capacity();
-        self.service_stats.for_each(services, |id, cpus| {
-            let sum = cpus.iter().fold(ServiceStats::default(), |sum, cpu| ServiceStats {
-                packets: sum.packets + cpu.packets,
-                bytes: sum.bytes + cpu.bytes,
-                opened: sum.opened + cpu.opened,
-                pad: 0,
-            });
-            if sum != ServiceStats::default() {
-                counters.services.insert(id, sum);
-            }
-        })?;
-        let backends = self.backend_stats.capacity();
-        self.backend_stats.for_each(backends, |index, cpus| {
-            let sum = cpus.iter().fold(BackendStats::default(), |sum, cpu| BackendStats {
-                packets: sum.packets + cpu.packets,
-                bytes: sum.bytes + cpu.bytes,
-            });
-            if sum != BackendStats::default() {
-                counters.backends.insert(index, sum);
-            }
-        })?;
-        Ok(counters)
+        self.counters.read()
     }
 
     fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {

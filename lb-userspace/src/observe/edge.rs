@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -15,11 +15,14 @@ use tokio::sync::watch;
 use lb_common::abi::Reason;
 
 use crate::api::Requests;
-use crate::dataplane::{Counters, Dataplane};
+use crate::dataplane::{Counters, DataplaneError};
 use crate::health::{HealthView, ProbeCounts};
 use crate::ledger::Snapshot;
 use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
 use crate::reconcile::{Directory, Status};
+
+/// Reads the counters of the maps.
+pub type CounterSource = Arc<dyn Fn() -> Result<Counters, DataplaneError> + Send + Sync>;
 
 type Label = (&'static str, String);
 
@@ -39,8 +42,8 @@ pub struct Edge {
     pub probes: watch::Receiver<ProbeCounts>,
     /// Requests to the API so far.
     pub requests: Arc<Requests>,
-    /// The maps' counters.
-    pub dataplane: Arc<Mutex<dyn Dataplane>>,
+    /// Reads the maps' counters, without the data plane's lock.
+    pub counters: CounterSource,
 }
 
 impl fmt::Debug for Edge {
@@ -56,7 +59,7 @@ impl Collector for Edge {
         self.health(&mut page)?;
         self.probes(&mut page)?;
         self.requests(&mut page)?;
-        let counters = self.dataplane.lock().unwrap_or_else(PoisonError::into_inner).counters();
+        let counters = (self.counters)();
         page.gauge(
             "snowshed_dataplane_readable",
             "1 when the maps' counters could be read",

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,8 +10,7 @@ use lb_common::abi::Reason;
 use tokio::sync::watch;
 
 use super::{Edge, Metrics};
-use crate::dataplane::Dataplane;
-use crate::dataplane::memory::MemoryDataplane;
+use crate::dataplane::Counters;
 use crate::health::{HealthView, ProbeCounts, ServerHealth};
 use crate::model::BackendId;
 use crate::plan::{ServerRef, Unresolved};
@@ -30,7 +29,6 @@ fn metrics() -> Metrics {
     };
     let probes =
         ProbeCounts { passed: 1, refused: 2, timed_out: 3, unreachable: 4, unexpected: 5, not_made: 6, checked: 7 };
-    let dataplane: Arc<Mutex<dyn Dataplane>> = Arc::new(Mutex::new(MemoryDataplane::default()));
     Metrics::new(Edge {
         snapshots: watch::channel(Arc::default()).1,
         status: watch::channel(Arc::new(status)).1,
@@ -39,7 +37,7 @@ fn metrics() -> Metrics {
         health: watch::channel(Arc::new(view)).1,
         probes: watch::channel(probes).1,
         requests: Arc::default(),
-        dataplane,
+        counters: Arc::new(|| Ok(Counters::default())),
     })
 }
 

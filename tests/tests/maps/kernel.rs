@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lb_common::abi::{ConfigEntry, ServiceEntry, ServiceKey, Slot};
 use lb_userspace::dataplane::kernel::GRACE;
 use lb_userspace::dataplane::object::LOAD_BALANCER;
-use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, KernelDataplane, Sizes};
+use lb_userspace::dataplane::{Counters, Dataplane, DataplaneError, KernelConfig, KernelDataplane, Sizes};
 
 use crate::fixture::{Fixture, SIZES, backend_entry, key, publish, slots};
 
@@ -233,6 +233,18 @@ fn counters_begin_anew_when_an_id_or_an_index_is_given_to_another() {
     dataplane.publish_service(&key(2), &publish(4, &slots(251, 5), &[])).unwrap();
     dataplane.publish_service(&key(9), &publish(3, &[], &[])).unwrap();
     assert!(dataplane.counters().unwrap().services.is_empty());
+}
+
+#[test]
+fn counters_are_read_while_somebody_holds_the_data_plane() {
+    let fixture = Fixture::new("scrape");
+    let dataplane = Mutex::new(fixture.open());
+    let reader = dataplane.lock().unwrap().counter_reader();
+    let mut writing = dataplane.lock().unwrap();
+    count(&fixture, "BACKEND_STATS", 5, 2);
+    assert!(reader.read().unwrap().backends[&5].packets > 0);
+    writing.write_backend(5, &backend_entry(2)).unwrap();
+    assert_eq!(reader.read().unwrap(), Counters::default());
 }
 
 #[test]
