@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from conftest import LbV1ZonedAPI, client
+from scaleway.lb.v1 import AclAction, AclActionType, AclHttpFilter, AclMatch, RouteMatch
 from scaleway_core.api import ScalewayException
 from test_life import backend, frontend
 
@@ -54,3 +55,29 @@ def test_a_deleted_load_balancer_takes_nothing_more(api, servers):
         backend(api, lb, servers)
     body = caught.value.response.json()
     assert (caught.value.status_code, body["type"], body["current_state"]) == (409, "transient_state", "to_delete")
+
+
+def test_what_needs_a_proxy_or_is_not_built_is_refused_with_the_reason(api, servers):
+    lb = api.create_lb(name="plain", description="", type_="LB-S")
+    port = frontend(api, lb, pool := backend(api, lb, servers))
+    none = AclHttpFilter.ACL_HTTP_FILTER_NONE
+    match = AclMatch(
+        ip_subnet=["10.0.0.0/8"], ips_edge_services=False, http_filter=none, http_filter_value=[], invert=False
+    )
+    acl = {"frontend_id": port.id, "action": AclAction(type_=AclActionType.DENY), "index": 0, "description": ""}
+    calls = [
+        (api.create_acl, {**acl, "match": match}, "acl"),
+        (api.create_route, {"frontend_id": port.id, "backend_id": pool.id, "match": RouteMatch(sni="x", match_subdomains=False)}, "route"),
+        (api.attach_private_network, {"lb_id": lb.id, "private_network_id": str(uuid.uuid4())}, "private_network"),
+        (api.create_subscriber, {"name": "x"}, "subscriber"),
+    ]
+    for call, arguments, resource in calls:
+        status, body = refused(call, **arguments)
+        assert (status, body["type"]) == (400, "invalid_arguments")
+        assert body["details"][0]["argument_name"] == resource and body["help_message"]
+    assert api.list_acls_all(frontend_id=port.id) == api.set_acls(acls=[], frontend_id=port.id).acls == []
+    assert api.list_certificates_all(lb_id=lb.id) == api.list_routes_all() == api.list_subscriber_all() == []
+    assert api.list_lb_private_networks_all(lb_id=lb.id) == []
+    assert api.unsubscribe_from_lb(lb_id=lb.id).subscriber is None
+    status, body = refused(api.get_acl, acl_id=(missing := str(uuid.uuid4())))
+    assert (status, body["resource"], body["resource_id"]) == (404, "acl", missing)

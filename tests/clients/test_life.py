@@ -64,6 +64,12 @@ def test_a_load_balancer_lives_through_the_sdk(api, servers, get, eventually):
     eventually(lambda: get(vip), lambda body: body is not None)
     assert {get(vip) for _ in range(40)} == {"server1", "server2"}
 
+    states = lambda: [(stat.ip, str(stat.server_state)) for stat in api.list_backend_stats_all(lb_id=lb.id)]
+    eventually(states, lambda seen: seen == [(server, "running") for server in servers])
+    assert len(api.get_lb_stats(lb_id=lb.id, backend_id=pool.id).backend_servers_stats) == 2
+    migrated = api.migrate_lb(lb_id=lb.id, type_="LB-GP-M")
+    assert migrated.type_ == "LB-GP-M" and migrated.ip == lb.ip
+
     change_the_servers(api, pool, servers, vip, get, eventually)
     change_the_rest(api, port, pool, vip, get)
 

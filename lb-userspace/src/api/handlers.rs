@@ -14,6 +14,7 @@ use crate::model::{
     Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId, Scope,
 };
 
+pub(super) mod absent;
 mod allocate;
 pub(super) mod backends;
 pub(super) mod frontends;
@@ -21,7 +22,9 @@ pub(super) mod health_checks;
 pub(super) mod ips;
 pub(super) mod lb_types;
 pub(super) mod lbs;
+pub(super) mod migrate;
 pub(super) mod servers;
+pub(super) mod stats;
 
 /// The `{id}` of a path; the zone was looked at before.
 #[derive(Debug, Deserialize)]

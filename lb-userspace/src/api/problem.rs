@@ -54,6 +54,18 @@ impl ApiError {
         })
     }
 
+    /// No such resource, of a kind that has no documents.
+    pub(super) fn no_such(resource: &str, id: uuid::Uuid) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::NotFound,
+            message: format!("there is no {resource} {id} in the project of this token"),
+            help_message: "this version has none of them; making one says why".to_owned(),
+            resource: Some(resource.to_owned()),
+            resource_id: Some(id.to_string()),
+            ..Problem::default()
+        })
+    }
+
     /// Something other than a resource is not there.
     pub(super) fn nothing_there(message: String, help_message: String) -> Self {
         Self::new(Problem { kind: ProblemKind::NotFound, message, help_message, ..Problem::default() })

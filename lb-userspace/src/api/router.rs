@@ -7,9 +7,9 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 
-use super::handlers::{backends, frontends, health_checks, ips, lb_types, lbs, servers};
+use super::handlers::{absent, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats};
 use super::wire::{Problem, ProblemKind};
 use super::{ApiError, Context, admin, auth, body, requests};
 use crate::model::Invalid;
@@ -46,6 +46,9 @@ fn zoned() -> Router<Context> {
         .route("/lbs/{id}", get(lbs::get).put(lbs::update).delete(lbs::delete))
         .route("/lbs/{id}/frontends", get(frontends::list).post(frontends::create))
         .route("/lbs/{id}/backends", get(backends::list).post(backends::create))
+        .route("/lbs/{id}/migrate", post(migrate::migrate))
+        .route("/lbs/{id}/backend-stats", get(stats::list))
+        .route("/lbs/{id}/stats", get(stats::all))
         .route("/lb-types", get(lb_types::list))
         .route("/ips", get(ips::list).post(ips::create))
         .route("/ips/{id}", get(ips::get).patch(ips::update).delete(ips::delete))
@@ -53,6 +56,7 @@ fn zoned() -> Router<Context> {
         .route("/backends/{id}", get(backends::get).put(backends::update).delete(backends::delete))
         .route("/backends/{id}/servers", put(servers::set).post(servers::add).delete(servers::remove))
         .route("/backends/{id}/healthcheck", put(health_checks::update))
+        .merge(absent::routes())
 }
 
 /// Refuses other zones than the configured one.

@@ -5,6 +5,11 @@ use super::{Context, etag};
 use crate::ledger::Snapshot;
 use crate::model::{Backend, Frontend, HealthCheck, Ip, Lb, LbId, Probe};
 
+/// Id of a load balancer's instance: the same for the same load balancer and zone, wherever it is asked for.
+pub(super) fn instance_id(lb: LbId, zone: &str) -> uuid::Uuid {
+    uuid::Uuid::new_v5(&lb.as_uuid(), zone.as_bytes())
+}
+
 /// A snapshot as the API shows it.
 pub(super) struct View<'a> {
     pub(super) snapshot: &'a Snapshot,
@@ -44,8 +49,7 @@ impl<'a> View<'a> {
             (true, false) => (wire::LbStatus::Pending, wire::InstanceStatus::Pending),
         };
         let instance = wire::Instance {
-            // The same for the same load balancer and zone, wherever it is asked for.
-            id: uuid::Uuid::new_v5(&lb.id.as_uuid(), self.zone.as_bytes()),
+            id: instance_id(lb.id, self.zone),
             status: of_instance,
             ip_address: ip.first().map(|ip| ip.ip_address.to_string()).unwrap_or_default(),
             created_at: Some(lb.times.created_at),

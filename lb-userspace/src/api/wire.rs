@@ -12,13 +12,14 @@ pub mod lb;
 pub mod list;
 pub mod millis;
 pub mod problem;
+pub mod stats;
 pub mod status;
 
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
 pub use health_check::{HealthCheck, HealthCheckSpec, HttpConfig, HttpConfigSpec, TcpConfig};
 pub use ip::{CreateIp, Ip, IpList, UpdateIp};
-pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, UpdateLb};
+pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, MigrateLb, UpdateLb};
 pub use list::ListQuery;
 pub use millis::Millis;
 pub use problem::{Detail, Problem, ProblemKind};

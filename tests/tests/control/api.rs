@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+mod absent;
 mod access;
 mod bad_input;
 mod bad_query;
@@ -25,6 +26,7 @@ mod conflicts;
 mod fields;
 mod lifecycle;
 mod sockets;
+mod stats;
 mod status;
 mod versions;
 

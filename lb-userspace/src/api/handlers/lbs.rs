@@ -156,7 +156,7 @@ pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
     updated(before, after)
 }
 
-fn show(context: &Context, actor: &Actor, id: LbId) -> Result<Versioned<wire::Lb>, ApiError> {
+pub(super) fn show(context: &Context, actor: &Actor, id: LbId) -> Result<Versioned<wire::Lb>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let lb = find_lb(&snapshot, actor, id)?;
     Ok(Versioned(View::new(context, &snapshot).lb(&lb)))

@@ -215,6 +215,15 @@ pub struct UpdateLb {
     pub ssl_compatibility_level: Option<String>,
 }
 
+/// Body of `POST /lbs/{id}/migrate`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrateLb {
+    /// The type it changes to; needed.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
 /// A type of load balancer on offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LbTypeInfo {

@@ -48,10 +48,14 @@ async fn the_objects_of_another_project_look_like_missing_ones_on_every_path() {
     let frontend = json!({"name": "x", "inbound_port": 81, "backend_id": ids.backend});
     let backend = json!({"name": "x", "forward_protocol": "tcp", "forward_port": 81});
     let servers = json!({"server_ip": ["10.0.0.9"]});
+    let kind = json!({"type": "LB-GP-M"});
     let requests = [
         (Method::GET, "/lbs/{lb}", None),
         (Method::PUT, "/lbs/{lb}", Some(&lb)),
         (Method::DELETE, "/lbs/{lb}?release_ip=true", None),
+        (Method::POST, "/lbs/{lb}/migrate", Some(&kind)),
+        (Method::GET, "/lbs/{lb}/stats", None),
+        (Method::GET, "/lbs/{lb}/backend-stats", None),
         (Method::GET, "/lbs/{lb}/frontends", None),
         (Method::POST, "/lbs/{lb}/frontends", Some(&frontend)),
         (Method::GET, "/lbs/{lb}/backends", None),

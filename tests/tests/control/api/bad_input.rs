@@ -51,6 +51,14 @@ fn text_cases() -> Vec<Case> {
     ]
 }
 
+fn type_cases() -> Vec<Case> {
+    vec![
+        ("type", json!("LB-HUGE"), "type", "LB-S, LB-GP-M"),
+        ("type", json!(null), "type", "`type` is needed"),
+        ("type", json!(1), "type", "expected a string"),
+    ]
+}
+
 fn lb_cases() -> Vec<Case> {
     let mut cases = vec![
         ("ip_id", json!("x"), "ip_id", "UUID"),
@@ -229,6 +237,7 @@ fn table(ids: &Ids) -> Vec<(&'static str, Value, Vec<Case>)> {
     vec![
         ("POST /lbs", json!({"name": "new"}), lb_cases()),
         ("PUT /lbs/{lb}", json!({"name": "new"}), text_cases()),
+        ("POST /lbs/{lb}/migrate", json!({"type": "LB-S"}), type_cases()),
         ("POST /ips", json!({}), ip_cases()),
         ("PATCH /ips/{ip}", json!({}), ip_update_cases()),
         ("POST /lbs/{lb}/frontends", frontend.clone(), frontend_cases()),

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{Api, Ids, ZONE, fields, text};
 
-const LISTS: [&str; 5] = ["/lbs", "/ips", "/lb-types", "/lbs/{lb}/frontends", "/lbs/{lb}/backends"];
+const LISTS: [&str; 6] =
+    ["/lbs", "/ips", "/lb-types", "/lbs/{lb}/frontends", "/lbs/{lb}/backends", "/lbs/{lb}/backend-stats"];
 
 /// A key of a list's query, where it stands, a wrong value, and what must be said.
 const CASES: [(&str, &str, &str, &str); 13] = [
@@ -57,6 +58,9 @@ async fn a_malformed_id_in_a_path_is_refused_and_an_unknown_one_is_not_found() {
         (Method::GET, "/lbs/{id}", "lb_id"),
         (Method::PUT, "/lbs/{id}", "lb_id"),
         (Method::DELETE, "/lbs/{id}", "lb_id"),
+        (Method::POST, "/lbs/{id}/migrate", "lb_id"),
+        (Method::GET, "/lbs/{id}/stats", "lb_id"),
+        (Method::GET, "/lbs/{id}/backend-stats", "lb_id"),
         (Method::GET, "/lbs/{id}/frontends", "lb_id"),
         (Method::POST, "/lbs/{id}/frontends", "lb_id"),
         (Method::GET, "/lbs/{id}/backends", "lb_id"),

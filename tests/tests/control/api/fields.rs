@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::Request;
 use lb_userspace::api::wire::{
-    CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec, HttpConfigSpec, ListQuery, Millis, ServerSpec,
-    Servers, TcpConfig, UpdateBackend, UpdateIp, UpdateLb,
+    CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec, HttpConfigSpec, ListQuery, MigrateLb, Millis,
+    ServerSpec, Servers, TcpConfig, UpdateBackend, UpdateIp, UpdateLb,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -148,6 +148,7 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<String>)> {
     [
         ("POST /lbs", value(create_lb())),
         ("PUT /lbs/{lb}", value(update_lb())),
+        ("POST /lbs/{lb}/migrate", value(MigrateLb { kind: some_text() })),
         ("POST /ips", value(create_ip())),
         ("PATCH /ips/{ip}", value(update_ip())),
         ("POST /lbs/{lb}/frontends", value(create_frontend())),

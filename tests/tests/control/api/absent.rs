@@ -1,0 +1,99 @@
+//! Resources that this version does not have: empty lists, ids that are not found, and a reason for who makes one.
+
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{Api, Ids, text};
+
+const ID: &str = "11111111-1111-4111-8111-111111111111";
+
+/// Path of the list, its field, the resource's name, and what the refusal must say.
+const LISTS: [(&str, &str, &str, &str); 4] = [
+    ("/frontends/{frontend}/acls", "acls", "acl", "does not filter clients"),
+    ("/lbs/{lb}/certificates", "certificates", "certificate", "does not end TLS"),
+    ("/routes", "routes", "route", "sees no host names"),
+    ("/subscribers", "subscribers", "subscriber", "sends no alerts"),
+];
+
+#[tokio::test]
+async fn lists_are_empty_and_making_one_is_refused_with_the_reason() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let head = api.head();
+    for (list, field, resource, why) in LISTS {
+        let path = ids.path(list);
+        assert_eq!(api.get(&path).await, json!({field: [], "total_count": 0}), "{list}");
+        assert_eq!(api.call(Method::GET, &format!("{path}?pag=1"), None).await.0, StatusCode::BAD_REQUEST, "{list}");
+        let (status, problem) = api.call(Method::POST, &path, Some(&json!({"name": "x"}))).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{list}");
+        assert_eq!(text(&problem, "/details/0/argument_name"), resource);
+        assert!(text(&problem, "/details/0/help_message").contains(why), "{problem}");
+    }
+    let path = ids.path("/lbs/{lb}/private-networks");
+    assert_eq!(api.get(&path).await, json!({"private_network": [], "total_count": 0}));
+    for path in ["/lbs/{lb}/attach-private-network", "/lbs/{lb}/detach-private-network", "/lb/{lb}/subscribe"] {
+        let (status, problem) = api.call(Method::POST, &ids.path(path), Some(&json!({}))).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{path}");
+    }
+    assert_eq!(api.head(), head);
+}
+
+#[tokio::test]
+async fn the_empty_set_of_acls_is_the_only_one() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let path = ids.path("/frontends/{frontend}/acls");
+    assert_eq!(api.ok(Method::PUT, &path, &json!({"acls": []})).await, json!({"acls": [], "total_count": 0}));
+    let deny = json!({"acls": [{"name": "x", "index": 0, "action": {"type": "deny"}, "match": {"ip_subnet": ["10.0.0.0/8"]}}]});
+    for (body, why) in [(deny, "does not filter"), (json!({}), "`acls` is needed"), (json!({"acls": 1}), "a list")] {
+        let (status, problem) = api.call(Method::PUT, &path, Some(&body)).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{body}");
+        assert!(text(&problem, "/help_message").contains(why), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_not_found_and_a_malformed_one_is_wrong() {
+    let api = Api::new();
+    for (path, resource) in [
+        ("/acls/{id}", "acl"),
+        ("/certificates/{id}", "certificate"),
+        ("/routes/{id}", "route"),
+        ("/subscribers/{id}", "subscriber"),
+    ] {
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let (status, problem) = api.call(method.clone(), &path.replace("{id}", ID), Some(&json!({}))).await;
+            assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"), "{method} {path}");
+            assert_eq!((text(&problem, "/resource"), text(&problem, "/resource_id")), (resource, ID));
+            let (status, problem) = api.call(method, &path.replace("{id}", "*"), Some(&json!({}))).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+            assert_eq!(text(&problem, "/details/0/argument_name"), format!("{resource}_id"));
+        }
+    }
+    let deletion = format!("/lb/subscription/{ID}");
+    assert_eq!(api.call(Method::DELETE, &deletion, None).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_they_would_belong_to_is_the_tokens_own() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let on = [
+        (Method::GET, "/frontends/{frontend}/acls"),
+        (Method::POST, "/frontends/{frontend}/acls"),
+        (Method::PUT, "/frontends/{frontend}/acls"),
+        (Method::GET, "/lbs/{lb}/certificates"),
+        (Method::POST, "/lbs/{lb}/certificates"),
+        (Method::GET, "/lbs/{lb}/private-networks"),
+        (Method::POST, "/lbs/{lb}/attach-private-network"),
+        (Method::POST, "/lb/{lb}/subscribe"),
+        (Method::DELETE, "/lb/{lb}/unsubscribe"),
+    ];
+    for (method, path) in on {
+        let body = (method != Method::GET).then(|| json!({}));
+        let (status, problem) = api.call_as("secret-two", method.clone(), &ids.path(path), body.as_ref()).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"), "{method} {path}");
+    }
+    let lb = api.ok(Method::DELETE, &ids.path("/lb/{lb}/unsubscribe"), &json!({})).await;
+    assert_eq!((text(&lb, "/id"), &lb["subscriber"]), (ids.lb.as_str(), &json!(null)));
+}
