@@ -84,7 +84,7 @@ fn only_detach_takes_the_program_off() {
 fn what_is_deleted_from_the_maps_by_hand_is_repaired_and_reported() {
     let scene = Scene::new(Layout::OneSegment, 2);
     scene.balance(&[1, 1]);
-    let repaired = |status: &Value| status["reconcile"]["repaired"]["SERVICES"].as_u64().unwrap_or(0);
+    let repaired = |status: &Value| status["reconcile"]["repaired"]["SERVICES_V4"].as_u64().unwrap_or(0);
     let before = repaired(&scene.edge.status().unwrap());
 
     let pinned = scene.network.pin_dir();
