@@ -1,12 +1,34 @@
 //! Wire into model: every argument is looked at, and all that are wrong are told together.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::Method;
+use axum::http::request::Parts;
 
 use super::ApiError;
 use super::problem::detail;
 use super::wire::{Detail, Millis};
 use crate::model::{Actor, Invalid, OrganizationId, ProjectId};
+
+/// How much of an object a request describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Description {
+    /// `POST` and `PUT`: the fields that every object has must be there.
+    Whole,
+    /// `PATCH`: what is absent is kept.
+    Part,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Description {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(if parts.method == Method::PATCH { Self::Part } else { Self::Whole })
+    }
+}
 
 /// Collects what is wrong with the arguments of a request.
 #[derive(Debug, Default)]
@@ -39,6 +61,21 @@ impl Arguments {
                 self.wrong(name, &Invalid::required(format!("`{name}` is needed: {what}")));
                 None
             }
+        }
+    }
+
+    /// A value that a whole description must have, and a part of one (`PATCH`) may leave out: then it is `None`.
+    pub(super) fn of<V, T>(
+        &mut self,
+        description: Description,
+        name: &str,
+        value: Option<V>,
+        what: &str,
+        parse: impl FnOnce(V) -> Result<T, Invalid>,
+    ) -> Option<Option<T>> {
+        match (description, value) {
+            (Description::Part, None) => Some(None),
+            (_, value) => self.needed(name, value, what, parse).map(Some),
         }
     }
 

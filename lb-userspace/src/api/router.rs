@@ -43,7 +43,7 @@ pub fn router(context: Context) -> Router {
 fn zoned() -> Router<Context> {
     Router::new()
         .route("/lbs", get(lbs::list).post(lbs::create))
-        .route("/lbs/{id}", get(lbs::get).put(lbs::update).delete(lbs::delete))
+        .route("/lbs/{id}", get(lbs::get).put(lbs::update).patch(lbs::update).delete(lbs::delete))
         .route("/lbs/{id}/frontends", get(frontends::list).post(frontends::create))
         .route("/lbs/{id}/backends", get(backends::list).post(backends::create))
         .route("/lbs/{id}/migrate", post(migrate::migrate))
@@ -52,8 +52,14 @@ fn zoned() -> Router<Context> {
         .route("/lb-types", get(lb_types::list))
         .route("/ips", get(ips::list).post(ips::create))
         .route("/ips/{id}", get(ips::get).patch(ips::update).delete(ips::delete))
-        .route("/frontends/{id}", get(frontends::get).put(frontends::update).delete(frontends::delete))
-        .route("/backends/{id}", get(backends::get).put(backends::update).delete(backends::delete))
+        .route(
+            "/frontends/{id}",
+            get(frontends::get).put(frontends::update).patch(frontends::update).delete(frontends::delete),
+        )
+        .route(
+            "/backends/{id}",
+            get(backends::get).put(backends::update).patch(backends::update).delete(backends::delete),
+        )
         .route("/backends/{id}/servers", put(servers::set).post(servers::add).delete(servers::remove))
         .route("/backends/{id}/healthcheck", put(health_checks::update))
         .merge(absent::routes())

@@ -16,7 +16,7 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs};
-use crate::api::parse::{Arguments, LAYER_7, idle};
+use crate::api::parse::{Arguments, Description, LAYER_7, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -78,19 +78,20 @@ pub(in crate::api) async fn update(
     Extension(actor): Extension<Actor>,
     path: Id,
     if_match: IfMatch,
+    description: Description,
     Body(request): Body<wire::UpdateBackend>,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let backend_id = path.parse("backend_id")?;
         find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
         let mut arguments = Arguments::default();
-        let settings = settings(&mut arguments, request);
+        let settings = settings(&mut arguments, request, description);
         let settings = arguments.build(settings)?;
         change(context, &actor, &if_match, backend_id, "backend.update", |before| {
             Ok(Backend {
-                name: settings.name.clone(),
-                protocol: settings.protocol,
-                forward_port: settings.forward_port,
+                name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
+                protocol: settings.protocol.unwrap_or(before.protocol),
+                forward_port: settings.forward_port.unwrap_or(before.forward_port),
                 algorithm: settings.algorithm.unwrap_or(before.algorithm),
                 sticky_sessions: settings.sticky_sessions.unwrap_or(before.sticky_sessions),
                 forwarding: settings.forwarding.unwrap_or(before.forwarding),
@@ -148,9 +149,9 @@ pub(super) fn change(
 
 /// What creation and update set; `None` keeps it, or is the default.
 struct Settings {
-    name: Name,
-    protocol: Protocol,
-    forward_port: NonZeroU16,
+    name: Option<Name>,
+    protocol: Option<Protocol>,
+    forward_port: Option<NonZeroU16>,
     algorithm: Option<Algorithm>,
     sticky_sessions: Option<StickySessions>,
     forwarding: Option<Forwarding>,
@@ -160,8 +161,8 @@ struct Settings {
 
 fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend, ApiError> {
     let mut arguments = Arguments::default();
-    let settings = settings(&mut arguments, request.settings());
-    let port = settings.as_ref().map_or(NonZeroU16::MIN, |settings| settings.forward_port);
+    let settings = settings(&mut arguments, request.settings(), Description::Whole);
+    let port = settings.as_ref().and_then(|settings| settings.forward_port).unwrap_or(NonZeroU16::MIN);
     let spec = request.health_check.unwrap_or_default();
     let health_check = health_checks::parse(&mut arguments, "health_check.", spec, &health_checks::default(port));
     let servers = match (request.server_ip, request.servers) {
@@ -169,14 +170,18 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
         (server_ip, servers) => servers::parse(&mut arguments, server_ip, servers),
     };
     let servers = servers.and_then(|wanted| arguments.take("servers", Wanted::merge(&[], &wanted, false)));
-    let parsed = settings.zip(health_check).zip(servers);
-    let ((settings, health_check), servers) = arguments.build(parsed)?;
+    let whole = settings.and_then(|settings| {
+        let needed = settings.name.clone().zip(settings.protocol).zip(settings.forward_port)?;
+        Some((settings, needed))
+    });
+    let parsed = whole.zip(health_check).zip(servers);
+    let (((settings, ((name, protocol), forward_port)), health_check), servers) = arguments.build(parsed)?;
     Ok(Backend {
         id: BackendId::new(),
         lb,
-        name: settings.name,
-        protocol: settings.protocol,
-        forward_port: settings.forward_port,
+        name,
+        protocol,
+        forward_port,
         algorithm: settings.algorithm.unwrap_or_default(),
         sticky_sessions: settings.sticky_sessions.unwrap_or_default(),
         forwarding: settings.forwarding.unwrap_or_default(),
@@ -188,11 +193,11 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
     })
 }
 
-fn settings(arguments: &mut Arguments, request: wire::UpdateBackend) -> Option<Settings> {
-    let name = arguments.needed("name", request.name.clone(), "1 to 255 characters", Name::try_from);
-    let protocol =
-        arguments.needed("forward_protocol", request.forward_protocol.as_deref(), "`tcp` or `udp`", str::parse);
-    let port = arguments.needed("forward_port", request.forward_port, "1 to 65535", address::parse_port);
+fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description: Description) -> Option<Settings> {
+    let name = arguments.of(description, "name", request.name.clone(), "1 to 255 characters", Name::try_from);
+    let protocol = request.forward_protocol.as_deref();
+    let protocol = arguments.of(description, "forward_protocol", protocol, "`tcp` or `udp`", str::parse);
+    let port = arguments.of(description, "forward_port", request.forward_port, "1 to 65535", address::parse_port);
     let algorithm =
         arguments.or("forward_port_algorithm", request.forward_port_algorithm.as_deref(), None, optional::<Algorithm>);
     let sticky = arguments.or("sticky_sessions", request.sticky_sessions.as_deref(), None, optional::<StickySessions>);

@@ -14,18 +14,17 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs};
-use crate::api::parse::{Arguments, LAYER_7, id, idle};
+use crate::api::parse::{Arguments, Description, LAYER_7, id, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::model::{Actor, BackendId, Document, Frontend, FrontendId, Kind, LbId, Name, Times, address};
 
-/// What a request sets.
+/// What a request sets; `None` keeps it.
 struct Settings {
-    name: Name,
-    inbound_port: NonZeroU16,
-    backend: BackendId,
-    /// `None` keeps it.
+    name: Option<Name>,
+    inbound_port: Option<NonZeroU16>,
+    backend: Option<BackendId>,
     timeout_client: Option<Duration>,
 }
 
@@ -38,7 +37,9 @@ pub(in crate::api) async fn create(
     run(&context, move |context| {
         let lb: LbId = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb)?;
-        let Settings { name, inbound_port, backend, timeout_client } = parse(request)?;
+        let Settings { name, inbound_port, backend, timeout_client } = parse(request, Description::Whole)?;
+        let whole = name.zip(inbound_port).zip(backend);
+        let ((name, inbound_port), backend) = Arguments::default().build(whole)?;
         let times = Times::created(now(context));
         let frontend = Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, times };
         commit(context, &actor, "frontend.create", |current| {
@@ -83,20 +84,21 @@ pub(in crate::api) async fn update(
     Extension(actor): Extension<Actor>,
     path: Id,
     if_match: IfMatch,
+    description: Description,
     Body(request): Body<wire::UpdateFrontend>,
 ) -> Result<Versioned<wire::Frontend>, ApiError> {
     run(&context, move |context| {
         let frontend_id = path.parse("frontend_id")?;
         find_frontend(&context.ledger.snapshot(), &actor, frontend_id)?;
-        let settings = parse(request)?;
+        let settings = parse(request, description)?;
         let now = now(context);
         commit(context, &actor, "frontend.update", |current| {
             let before = find_frontend(current, &actor, frontend_id)?;
             if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
             let wanted = Frontend {
-                name: settings.name.clone(),
-                inbound_port: settings.inbound_port,
-                backend: settings.backend,
+                name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
+                inbound_port: settings.inbound_port.unwrap_or(before.inbound_port),
+                backend: settings.backend.unwrap_or(before.backend),
                 timeout_client: settings.timeout_client.or(before.timeout_client),
                 ..Frontend::clone(&before)
             };
@@ -131,7 +133,7 @@ pub(in crate::api) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn parse(request: wire::CreateFrontend) -> Result<Settings, ApiError> {
+fn parse(request: wire::CreateFrontend, description: Description) -> Result<Settings, ApiError> {
     let wire::CreateFrontend {
         name,
         inbound_port,
@@ -144,10 +146,10 @@ fn parse(request: wire::CreateFrontend) -> Result<Settings, ApiError> {
         enable_access_logs,
     } = request;
     let mut arguments = Arguments::default();
-    let name = arguments.needed("name", name, "1 to 255 characters", Name::try_from);
-    let port = arguments.needed("inbound_port", inbound_port, "1 to 65535", address::parse_port);
-    let backend =
-        arguments.needed("backend_id", backend_id, "the id of a backend of this load balancer", |text| id(&text));
+    let name = arguments.of(description, "name", name, "1 to 255 characters", Name::try_from);
+    let port = arguments.of(description, "inbound_port", inbound_port, "1 to 65535", address::parse_port);
+    let what = "the id of a backend of this load balancer";
+    let backend = arguments.of(description, "backend_id", backend_id, what, |text| id(&text));
     let timeout_client = arguments.or("timeout_client", timeout_client, None, idle);
     let is_empty = |text: Option<String>| text.is_none_or(|text| text.is_empty());
     arguments.off("certificate_id", is_empty(certificate_id), LAYER_7);

@@ -13,7 +13,7 @@ use crate::api::body::{Body, NoBody};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
-use crate::api::parse::{Arguments, id};
+use crate::api::parse::{Arguments, Description, id};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -79,13 +79,14 @@ pub(in crate::api) async fn update(
     Extension(actor): Extension<Actor>,
     path: Id,
     if_match: IfMatch,
+    description: Description,
     Body(request): Body<wire::UpdateLb>,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
     run(&context, move |context| {
         let lb_id = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb_id)?;
         let mut arguments = Arguments::default();
-        let name = arguments.needed("name", request.name, "1 to 255 characters", Name::try_from);
+        let name = arguments.of(description, "name", request.name, "1 to 255 characters", Name::try_from);
         let description =
             arguments.or("description", request.description, None, |text| Lb::parse_description(text).map(Some));
         let tags = arguments.or("tags", request.tags, None, |tags| Tags::try_from(tags).map(Some));
@@ -97,7 +98,7 @@ pub(in crate::api) async fn update(
             let before = find_lb(current, &actor, lb_id)?;
             if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
             let wanted = Lb {
-                name: name.clone(),
+                name: name.clone().unwrap_or_else(|| before.name.clone()),
                 description: description.clone().unwrap_or_else(|| before.description.clone()),
                 tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
                 ..Lb::clone(&before)

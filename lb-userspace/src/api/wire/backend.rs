@@ -247,8 +247,8 @@ impl CreateBackend {
 }
 
 settings! {
-    /// Body of `PUT /backends/{id}`: name, protocol and port are needed, the rest is kept when absent. Servers and
-    /// health check have paths of their own.
+    /// Body of `PUT /backends/{id}`: name, protocol and port are needed, the rest is kept when absent; and of `PATCH`,
+    /// which keeps everything that is absent. Servers and health check have paths of their own.
     UpdateBackend {}
 }
 

@@ -87,5 +87,6 @@ pub struct CreateFrontend {
     pub enable_access_logs: Option<bool>,
 }
 
-/// Body of `PUT /frontends/{id}`: name, port and backend are needed, the rest is kept when absent.
+/// Body of `PUT /frontends/{id}`: name, port and backend are needed, the rest is kept when absent; and of `PATCH`, which
+/// keeps everything that is absent.
 pub type UpdateFrontend = CreateFrontend;

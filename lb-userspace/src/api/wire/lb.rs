@@ -197,7 +197,7 @@ pub struct CreateLb {
     pub ssl_compatibility_level: Option<String>,
 }
 
-/// Body of `PUT /lbs/{id}`.
+/// Body of `PUT` and `PATCH /lbs/{id}`. `PATCH` keeps what is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateLb {

@@ -227,6 +227,12 @@ fn nested_health_cases() -> Vec<Case> {
     cases
 }
 
+/// The cases of a request that may leave everything out.
+fn part(cases: Vec<Case>) -> Vec<Case> {
+    let empty = ("name", json!(""), "name", "a name is needed");
+    cases.into_iter().filter(|(_, value, ..)| !value.is_null()).chain([empty]).collect()
+}
+
 /// Every request, its right body, and its wrong values.
 fn table(ids: &Ids) -> Vec<(&'static str, Value, Vec<Case>)> {
     let frontend = json!({"name": "http", "inbound_port": 80, "backend_id": ids.backend});
@@ -235,6 +241,9 @@ fn table(ids: &Ids) -> Vec<(&'static str, Value, Vec<Case>)> {
     create_backend.extend(nested_health_cases());
     create_backend.extend(new_server_cases());
     vec![
+        ("PATCH /lbs/{lb}", json!({}), part(text_cases())),
+        ("PATCH /frontends/{frontend}", json!({}), part(frontend_cases())),
+        ("PATCH /backends/{backend}", json!({}), part(backend_cases())),
         ("POST /lbs", json!({"name": "new"}), lb_cases()),
         ("PUT /lbs/{lb}", json!({"name": "new"}), text_cases()),
         ("POST /lbs/{lb}/migrate", json!({"type": "LB-S"}), type_cases()),

@@ -148,6 +148,9 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<String>)> {
     [
         ("POST /lbs", value(create_lb())),
         ("PUT /lbs/{lb}", value(update_lb())),
+        ("PATCH /lbs/{lb}", value(update_lb())),
+        ("PATCH /frontends/{frontend}", value(create_frontend())),
+        ("PATCH /backends/{backend}", value(update_backend())),
         ("POST /lbs/{lb}/migrate", value(MigrateLb { kind: some_text() })),
         ("POST /ips", value(create_ip())),
         ("PATCH /ips/{ip}", value(update_ip())),

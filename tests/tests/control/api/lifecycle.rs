@@ -235,3 +235,36 @@ async fn lists_filter_order_and_page() {
     assert_eq!(api.get(&other).await["total_count"], json!(0), "a filter never widens");
     assert_eq!(text(&api.get("/lb-types").await, "/lb_types/0/name"), "LB-S");
 }
+
+#[tokio::test]
+async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    for (path, patch) in [
+        ("/lbs/{lb}", json!({"description": "shop"})),
+        ("/lbs/{lb}", json!({"name": "other"})),
+        ("/frontends/{frontend}", json!({"timeout_client": 5000})),
+        ("/frontends/{frontend}", json!({"name": "other"})),
+        ("/backends/{backend}", json!({"sticky_sessions": "table"})),
+        ("/backends/{backend}", json!({"name": "other"})),
+    ] {
+        let path = ids.path(path);
+        // Without what tells of the change itself, and the objects that are shown inside.
+        let own = |mut shown: serde_json::Value| {
+            shown
+                .as_object_mut()
+                .unwrap()
+                .retain(|field, _| !["etag", "generation", "lb", "backend"].contains(&&**field));
+            shown
+        };
+        let mut before = own(api.get(&path).await);
+        let after = own(api.ok(Method::PATCH, &path, &patch).await);
+        let (field, value) = patch.as_object().unwrap().iter().next().unwrap();
+        assert_ne!(before[field], *value, "{path} {patch} changes nothing");
+        before[field] = value.clone();
+        assert_eq!(before, after, "{path} {patch}");
+        let head = api.head();
+        api.ok(Method::PATCH, &path, &json!({})).await;
+        assert_eq!(api.head(), head, "an empty patch of {path} changes nothing");
+    }
+}
