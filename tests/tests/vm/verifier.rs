@@ -52,7 +52,9 @@ fn stack(object: &[u8], name: &str, loaded: &ProgramInfo) -> u32 {
     object.relocate_calls(&text).unwrap();
     let instructions = &object.functions[&object.programs[name].function_key()].instructions;
     let log = load(instructions);
-    let depth = log.lines().find_map(|line| line.strip_prefix("stack depth ")?.split_whitespace().next());
+    // Linux 7 says `max` and the sum, older ones each frame: `216+0+0`.
+    let depth =
+        log.lines().find_map(|line| line.strip_prefix("stack depth ")).map(|depth| depth.trim_start_matches("max "));
     let frames: Option<Vec<u32>> = depth.and_then(|depth| depth.split('+').map(|frame| frame.parse().ok()).collect());
     frames.unwrap_or_else(|| panic!("no depth of the stack in: {log}")).iter().sum()
 }

@@ -1,7 +1,6 @@
 //! What the machine carries: the init, the tests, the product, its objects, and the tools the tests use.
 //!
-//! Our own programs are linked statically; the distribution's tools come with the libraries that `ldd` names. The
-//! repository's files stand at the path they have on the host, because the tests were compiled with it.
+//! Our own programs are linked statically; the distribution's tools come with the libraries that `ldd` names.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,6 +18,8 @@ use crate::run;
 
 /// Debian's programs that the tests start; everything else a shell needs is busybox.
 const TOOLS: [&str; 8] = ["bash", "bpftool", "curl", "ethtool", "ip", "ipvsadm", "nginx", "tc"];
+/// Directory of the eBPF objects in the guest.
+const OBJECTS: &str = "/objects";
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Share of their size at which long tests run: an emulated processor is 10 to 30 times slower.
 const SCALE: &str = "0.25";
@@ -130,17 +131,14 @@ fn product(archive: &mut Archive<impl std::io::Write>, programs: &Programs, job:
     let objects = std::env::var_os(crate::test::EBPF_DIR_VARIABLE)
         .map_or_else(|| run::root().join("lb-ebpf/objects"), PathBuf::from);
     for entry in fs::read_dir(&objects).with_context(|| format!("list {}", objects.display()))? {
-        let path = entry?.path();
-        archive.file(&path.to_string_lossy(), &read(&path)?)?;
+        let entry = entry?;
+        archive.file(&format!("{OBJECTS}/{}", entry.file_name().to_string_lossy()), &read(&entry.path())?)?;
     }
-    // Paths as `env!("CARGO_MANIFEST_DIR")/../…` have to exist on the way.
-    archive.directory(&run::root().join("tests").to_string_lossy())?;
-    let objects = objects.to_string_lossy().into_owned();
     for (name, value) in [
         ("PATH", "/usr/bin:/bin"),
         ("SNOWSHED_BIN", "/usr/bin/snowshed"),
         (vm::SCALE_VARIABLE, SCALE),
-        (crate::test::EBPF_DIR_VARIABLE, objects.as_str()),
+        (crate::test::EBPF_DIR_VARIABLE, OBJECTS),
     ] {
         job.environment.insert(name.to_owned(), value.to_owned());
     }
