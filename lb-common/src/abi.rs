@@ -22,7 +22,7 @@ pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};
 pub use stats::{BackendStats, ServiceStats};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {
@@ -41,6 +41,16 @@ pub mod names {
     /// LRU hash, as above; flows older than the move, pinned to the slot's previous owner. A table of its own, so
     /// that a SYN flood can push out only new flows, never established ones.
     pub const FLOWS_PINNED: &str = "FLOWS_PINNED";
+    /// Array, `BPF_F_MMAPABLE`: source number and port → [`super::NatFlow`].
+    pub const NAT_FLOWS: &str = "NAT_FLOWS";
+    /// Hash: [`super::FlowKey`] of a client's packet → [`super::nat::NatPlace`].
+    pub const NAT_INDEX: &str = "NAT_INDEX";
+    /// Array of [`super::nat::NatSource`]: source addresses that new flows are given.
+    pub const NAT_POOL: &str = "NAT_POOL";
+    /// Per-CPU array of one: a packet's headers on their way between the program's parts.
+    pub const NAT_PACKET: &str = "NAT_PACKET";
+    /// Hash: source address (16 bytes, v4-mapped) → its number; recognises what servers answer.
+    pub const NAT_SOURCES: &str = "NAT_SOURCES";
     /// Devmap hash: ifindex → ifindex; interfaces that packets may be redirected to.
     pub const EGRESS: &str = "EGRESS";
     /// Per-CPU array: service id → [`super::ServiceStats`].
@@ -77,6 +87,10 @@ pub mod limits {
     pub const MAX_SLOTS: u32 = 16_777_216;
     /// Entries of each of the two flow tables.
     pub const MAX_FLOWS: u32 = 131_072;
+    /// Places of translated flows: two source addresses.
+    pub const MAX_NAT_FLOWS: u32 = 131_072;
+    /// Source addresses of translated flows.
+    pub const MAX_NAT_SOURCES: u32 = 1_024;
     /// Interfaces to redirect to.
     pub const MAX_EGRESS: u32 = 256;
     /// Room for reason numbers.

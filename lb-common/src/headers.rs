@@ -65,6 +65,18 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// Its EtherType, in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ethertype(self) -> u16 {
+        match self {
+            Self::V4 => number::ETHERTYPE_IPV4,
+            Self::V6 => number::ETHERTYPE_IPV6,
+        }
+    }
+}
+
 /// An [`Address`] as two words, each as it stands in memory: lowest address in the lowest bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressWords(pub [u64; 2]);

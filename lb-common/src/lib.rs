@@ -11,6 +11,7 @@ pub mod decapsulation;
 pub mod encapsulation;
 pub mod hash;
 pub mod headers;
+pub mod link;
 pub mod nat;
 pub mod packet;
 pub mod reply;

@@ -41,7 +41,8 @@ impl Reply {
     #[must_use]
     pub fn to<P: Packet + ?Sized>(frame: &P, headers: &Headers, service_flags: u32) -> Option<Self> {
         const GROUP_BIT: u8 = 1;
-        let to_many = frame.array::<1>(0)?[0] & GROUP_BIT != 0;
+        // The whole header is checked for: of one byte the compiler makes a check that the verifier does not know.
+        let to_many = frame.array::<ETHERNET_LEN>(0)?[0] & GROUP_BIT != 0;
         if service_flags & flags::EMPTY_REJECT == 0 || to_many || !is_host(headers) {
             return None;
         }

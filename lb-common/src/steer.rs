@@ -118,6 +118,22 @@ pub fn steer<T: Tables>(
     Ok(Decision { slot, owner, index, backend, path })
 }
 
+/// The owner of a flow's slot, whatever the slot's past: for a new flow that is noted in a table of its own.
+///
+/// # Errors
+/// As [`steer`].
+#[inline(always)]
+pub fn owner<T: Tables>(tables: &T, service: &ServiceEntry, hash: FlowHash) -> Result<Decision<T::Backend>, Reason> {
+    if service.slots_len == 0 {
+        return Err(Reason::EmptyPool);
+    }
+    let slot = hash.slot(service.slots_len);
+    let owner = tables.slot(service.slots_offset.wrapping_add(slot)).ok_or(Reason::NoBackend)?;
+    let index = owner.backend_index();
+    let backend = tables.backend(index).filter(in_use).ok_or(Reason::NoBackend)?;
+    Ok(Decision { slot, owner, index, backend, path: Path::Owner })
+}
+
 /// Outcome of looking at a slot that is moving or has exceptions.
 enum Tracked<B> {
     Backend { index: u32, backend: B, path: Path },
@@ -178,6 +194,6 @@ fn in_use<B: Borrow<BackendEntry>>(backend: &B) -> bool {
 }
 
 #[inline(always)]
-fn is_up<B: Borrow<BackendEntry>>(backend: &B) -> bool {
+pub(crate) fn is_up<B: Borrow<BackendEntry>>(backend: &B) -> bool {
     in_use(backend) && backend.borrow().state & state::UP != 0
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use lb_common::abi::nat::{FIRST_PORT, NatRange, PORTS, marks};
-use lb_common::abi::{NatFlow, address_of};
+use lb_common::abi::{FlowKey, NatFlow, address_of};
 use lb_common::headers::{AddressWords, Headers, Parsed, parse, tcp_flag};
 use lb_common::nat::lifetime::{self, Phase, seconds, ticks};
 use lb_common::nat::ports::{Fit, Place, index_of};
@@ -249,16 +249,18 @@ fn flow(protocol: u8) -> NatFlow {
         from_server: 0,
         pad: 0,
         ifindex: 0,
-        client_mac: [0; 6],
-        vlan_outer: [0; 2],
-        edge_mac: [0; 6],
-        vlan_inner: [0; 2],
-        client: [2; 16],
-        vip: [3; 16],
+        link: [0; 2],
+        key: FlowKey {
+            source: [2; 16],
+            destination: [3; 16],
+            source_port: [0, 1],
+            destination_port: [0, 2],
+            protocol,
+            pad: [0; 3],
+        },
         server: SERVER,
-        client_ports: [[0, 1]; 2],
         opened: 0,
-        pad_end: [0; 8],
+        pad_end: [0; 4],
     }
 }
 
@@ -329,7 +331,7 @@ fn every_phase_has_its_lifetime() {
 }
 
 #[test]
-fn a_new_flow_takes_the_place_that_is_missed_least() {
+fn a_new_flow_takes_no_place_of_a_living_one() {
     use Segment::{Client, Server};
     use tcp_flag::{ACK, FIN, RST, SYN};
     let opened = [Client(SYN), Server(SYN | ACK), Client(ACK)];
@@ -337,22 +339,20 @@ fn a_new_flow_takes_the_place_that_is_missed_least() {
     let closed = after(&[Client(SYN), Server(RST)]);
     let cases = [
         (flow(0), Fit::Vacant),
-        (closed, Fit::Resting),
-        (after(&[&opened[..], &[Server(FIN), Client(FIN)]].concat()), Fit::Resting),
-        (after(&opened[..1]), Fit::HalfOpen),
-        (flow(UDP), Fit::HalfOpen),
+        (closed, Fit::Yields),
+        (after(&[&opened[..], &[Server(FIN), Client(FIN)]].concat()), Fit::Yields),
+        (after(&opened[..1]), Fit::Yields),
+        (flow(UDP), Fit::Yields),
         (after(&opened), Fit::Taken),
         (after(&[&opened[..], &[Client(FIN)]].concat()), Fit::Taken),
     ];
     for (flow, expected) in cases {
         assert_eq!(fit(&flow, 80), expected);
-        assert_eq!(expected.evicts(), [Fit::Resting, Fit::HalfOpen].contains(&expected));
         let idle = NatFlow { seen: 1u32.wrapping_sub(ticks(seconds::TCP_ESTABLISHED) + 1), ..flow };
         assert_eq!(fit(&idle, 80), Fit::Vacant);
     }
-    assert_eq!(fit(&closed, 81), Fit::Ended);
-    assert_eq!(Fit::of(&closed, &[8; 16], [0, 80], 1), Fit::Ended);
-    assert!(Fit::Vacant < Fit::Ended && Fit::Ended < Fit::Resting && Fit::Resting < Fit::HalfOpen);
+    assert_eq!(fit(&closed, 81), Fit::Vacant);
+    assert_eq!(Fit::of(&closed, &[8; 16], [0, 80], 1), Fit::Vacant);
 }
 
 #[test]

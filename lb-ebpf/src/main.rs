@@ -1,11 +1,18 @@
 //! The load balancer in XDP. This file is a packet's life; each stage is a file that owns its maps.
 //!
-//! parse → service → steer → forward → transmit; every exit has a [`Reason`], and every reason is counted.
+//! parse → service → steer → forward → transmit, or parse → service → nat → transmit; every exit has a [`Reason`], and
+//! every reason is counted.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
-use aya_ebpf::{macros::xdp, programs::XdpContext};
-use lb_common::abi::Reason;
+use aya_ebpf::{
+    bindings::xdp_md,
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_common::abi::service::flags;
+use lb_common::abi::{ConfigEntry, Reason, ServiceEntry};
 use lb_common::hash::FlowHash;
 use lb_common::headers::{self, Headers, Malformed, Parsed};
 use lb_common::packet::Packet as _;
@@ -17,6 +24,8 @@ mod account;
 mod config;
 #[path = "snowshed/forward.rs"]
 mod forward;
+#[path = "snowshed/nat.rs"]
+mod nat;
 #[path = "snowshed/reject.rs"]
 mod reject;
 #[path = "snowshed/service.rs"]
@@ -33,34 +42,55 @@ use verdict::Verdict;
 /// The one entry point.
 #[xdp]
 fn snowshed(context: XdpContext) -> u32 {
-    let verdict = handle(Frame::new(&context));
-    account::verdict(verdict.reason);
-    verdict.way as u32
+    let judged = handle(Frame::new(&context), context.ctx);
+    account::verdict((judged >> 32) as u32);
+    judged as u32
+}
+
+/// A verdict as one word, all that a subprogram can return: XDP's action, and in the upper half the reason.
+#[inline(always)]
+const fn judged(verdict: Verdict) -> u64 {
+    verdict.way as u64 | (verdict.reason as u64) << 32
 }
 
 #[inline(always)]
-fn handle(frame: Frame<'_>) -> Verdict {
+fn handle(frame: Frame<'_>, context: *mut xdp_md) -> u64 {
     // Twice the same: the common kind of frame has an instance of its own of all that follows.
     if let Some(headers) = headers::parse_common(&frame) {
-        return balance(frame, &headers);
+        return balance(frame, &headers, context);
     }
     match headers::parse(&frame) {
-        Ok(Parsed::Flow(headers)) => balance(frame, &headers),
-        Ok(Parsed::NotOurs(reason)) => Verdict::pass(reason),
-        Err(Malformed) => Verdict::pass(Reason::Malformed),
+        Ok(Parsed::Flow(headers)) => balance(frame, &headers, context),
+        Ok(Parsed::NotOurs(reason)) => judged(Verdict::pass(reason)),
+        Err(Malformed) => judged(Verdict::pass(Reason::Malformed)),
     }
 }
 
 #[inline(always)]
-fn balance(frame: Frame<'_>, headers: &Headers) -> Verdict {
-    let Some(service) = service::find(headers) else { return Verdict::pass(Reason::NoService) };
+fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
+    let Some(service) = service::find(headers) else {
+        if !config::get().is_some_and(|config| config.nat_v4.count | config.nat_v6.count != 0) {
+            return judged(Verdict::pass(Reason::NoService));
+        }
+        nat::hand_over(headers);
+        return nat::back(context);
+    };
+    account::service(service, headers, frame.len() as u64);
+    let Some(config) = config::get() else { return judged(Verdict::drop(Reason::NoBackend)) };
+    if service.flags & flags::NAT != 0 {
+        nat::hand_over(headers);
+        return nat::forward(context, service, config);
+    }
+    judged(tunnel(frame, headers, service, config))
+}
+
+#[inline(always)]
+fn tunnel(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &ConfigEntry) -> Verdict {
     let bytes = frame.len() as u64;
-    account::service(service, headers, bytes);
-    let Some(config) = config::get() else { return Verdict::drop(Reason::NoBackend) };
     let hash = FlowHash::of(headers, service.flags, config.hash_key);
     let decision = match steer::choose(service, headers, hash) {
         Ok(decision) => decision,
-        Err(Reason::EmptyPool) => return reject::answer(frame, headers, service),
+        Err(Reason::EmptyPool) => return reject::answer(frame, headers, service, Reason::EmptyPool),
         Err(reason) => return Verdict::drop(reason),
     };
     let ingress = frame.ingress();
@@ -68,7 +98,7 @@ fn balance(frame: Frame<'_>, headers: &Headers) -> Verdict {
         return Verdict::drop(reason);
     }
     account::backend(decision.index, bytes);
-    transmit::send(decision.backend, ingress)
+    transmit::through(decision.backend.ifindex, ingress)
 }
 
 #[unsafe(link_section = "license")]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use lb_common::abi::nat::NatRange;
 use lb_common::abi::{ABI_VERSION, ConfigEntry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -216,6 +217,8 @@ fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings {
         outer_source_v6: dataplane.outer_source_v6.network().octets(),
         outer_source_v4: dataplane.outer_source_v4.network().octets(),
         abi_version: ABI_VERSION,
+        nat_v4: NatRange::default(),
+        nat_v6: NatRange::default(),
     };
     Settings {
         delete_grace: config.deletion.grace,

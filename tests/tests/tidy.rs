@@ -171,6 +171,7 @@ fn reason_numbers_and_labels_are_permanent() {
         (20, "malformed"),
         (21, "vlan_depth"),
         (22, "extension_header"),
+        (23, "nat_no_flow"),
         (32, "empty_pool"),
         (33, "next_hop_unresolved"),
         (34, "no_backend"),
@@ -179,6 +180,10 @@ fn reason_numbers_and_labels_are_permanent() {
         (37, "ttl_exceeded"),
         (38, "reject_limited"),
         (39, "egress_missing"),
+        (40, "nat_unknown_flow"),
+        (41, "nat_ports_exhausted"),
+        (42, "nat_no_source"),
+        (64, "nat_evicted"),
     ];
     let current: BTreeMap<u32, &str> = Reason::ALL.iter().map(|reason| (*reason as u32, reason.label())).collect();
     for (number, label) in permanent {

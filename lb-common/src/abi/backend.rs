@@ -40,6 +40,8 @@ pub struct BackendEntry {
 pub mod mode {
     /// Plain encapsulation: protocol 4 (IPv4) or 41 (IPv6) in IPv4 or IPv6 (RFC 2003, RFC 2473, RFC 4213).
     pub const IPIP: u8 = 1;
+    /// Addresses and ports are translated both ways: the server sees our source address and its own port.
+    pub const NAT: u8 = 2;
 }
 
 /// Bits of [`BackendEntry::state`].

@@ -1,5 +1,7 @@
 //! What is the same for every packet of an edge.
 
+use super::nat::NatRange;
+
 /// The one element of `CONFIG`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,10 @@ pub struct ConfigEntry {
     pub outer_source_v4: [u8; 4],
     /// Always [`super::ABI_VERSION`].
     pub abi_version: u32,
+    /// Source addresses of translated IPv4 flows.
+    pub nat_v4: NatRange,
+    /// Source addresses of translated IPv6 flows.
+    pub nat_v6: NatRange,
 }
 
-const _: () = assert!(size_of::<ConfigEntry>() == 40);
+const _: () = assert!(size_of::<ConfigEntry>() == 56);

@@ -1,6 +1,6 @@
 //! A translated flow: one source address and port of ours, and who talks to whom through it.
 
-use super::Address;
+use super::{Address, FlowKey};
 
 /// First port that flows are given; those below are left to services of other kinds.
 pub const FIRST_PORT: u16 = 1024;
@@ -42,26 +42,16 @@ pub struct NatFlow {
     pub pad: u8,
     /// Interface that the client's packets come in on; answers leave through it.
     pub ifindex: u32,
-    /// MAC that the client's last packet came from.
-    pub client_mac: [u8; 6],
-    /// Outer VLAN tag it came with (TCI, network order); 0 is untagged.
-    pub vlan_outer: [u8; 2],
-    /// MAC it came to: ours.
-    pub edge_mac: [u8; 6],
-    /// Inner VLAN tag it came with, only beside an outer one; 0 is none.
-    pub vlan_inner: [u8; 2],
-    /// The client's address.
-    pub client: Address,
-    /// Address of the service.
-    pub vip: Address,
+    /// The way back to the client: [`crate::link::LinkHeader`].
+    pub link: [u64; 2],
+    /// The client's packets, as `NAT_INDEX` has them.
+    pub key: FlowKey,
     /// Address of the server.
     pub server: Address,
-    /// The client's port and the service's, network order.
-    pub client_ports: [[u8; 2]; 2],
     /// Tick of the first packet.
     pub opened: u32,
     /// Always 0.
-    pub pad_end: [u8; 8],
+    pub pad_end: [u8; 4],
 }
 
 /// Bits of [`NatFlow::from_client`] and [`NatFlow::from_server`].
@@ -110,6 +100,6 @@ pub struct NatRange {
     pub count: u32,
 }
 
-const _: () = assert!(size_of::<NatFlow>() == 128 && core::mem::offset_of!(NatFlow, client) == 64);
+const _: () = assert!(size_of::<NatFlow>() == 128 && core::mem::offset_of!(NatFlow, key) == 64);
 const _: () = assert!(size_of::<NatPlace>() == 8);
 const _: () = assert!(size_of::<NatSource>() == 24);

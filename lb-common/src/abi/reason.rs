@@ -53,6 +53,9 @@ reasons! {
     /// Passed: IPv6 extension headers are not walked yet.
     ExtensionHeader = 22, "extension_header", "";
 
+    /// Passed: to a source address of translated flows, but of no such flow.
+    NatNoFlow = 23, "nat_no_flow", "";
+
     /// Dropped: no usable server, policy drop.
     EmptyPool = 32, "empty_pool", "the service has no usable server: see `snowshed status`";
     /// Dropped: the next hop towards the server is not known.
@@ -69,6 +72,15 @@ reasons! {
     RejectLimited = 38, "reject_limited", "";
     /// Dropped: the redirect was refused (interface not in `EGRESS`).
     EgressMissing = 39, "egress_missing", "the maps were altered by hand; the agent repairs them";
+    /// Dropped: of a connection that was never seen to open, or whose server is gone; policy drop.
+    NatUnknownFlow = 40, "nat_unknown_flow", "";
+    /// Dropped: no source port for a new translated flow.
+    NatPortsExhausted = 41, "nat_ports_exhausted", "give `addresses.nat_v4` or `nat_v6` more addresses";
+    /// Dropped: no source address of the client's IP version.
+    NatNoSource = 42, "nat_no_source", "give `addresses.nat_v4` or `nat_v6` an address";
+
+    /// Beside a packet's own reason: a translated flow, half open or just ended, gave way to a new one.
+    NatEvicted = 64, "nat_evicted", "give `addresses.nat_v4` or `nat_v6` more addresses";
 }
 
 /// Numbers of the decapsulator's counters (`DECAP_VERDICTS`).

@@ -75,6 +75,8 @@ pub mod flags {
     pub const EMPTY_REJECT: u32 = 1 << 0;
     /// Hash over the source address only (source affinity).
     pub const SOURCE_AFFINITY: u32 = 1 << 1;
+    /// The servers are of mode `super::super::backend::mode::NAT`: flows are looked up before slots.
+    pub const NAT: u32 = 1 << 2;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 1);

@@ -1,8 +1,8 @@
 //! Which source address and port a new flow gets: a bounded number of places drawn by chance, the best of them.
 //!
 //! Ports are drawn at random (RFC 6056), so that nobody off the path can guess them and a port that was given back rests
-//! for long. When no place drawn is free, a flow that is over or half open gives way: what a SYN flood opened
-//! goes first, an established flow never.
+//! for long. When no place drawn is free, one of a flow that ended or is half open is taken, and that is counted: what a SYN
+//! flood opened gives way, an established flow never.
 
 use super::lifetime::{self, Phase};
 use crate::abi::nat::{FIRST_PORT, NatRange, PORTS};
@@ -48,23 +48,20 @@ pub const fn index_of(number: u32, port: u16) -> Option<u32> {
     if port < FIRST_PORT { None } else { Some(Place { source: 0, port }.index(number)) }
 }
 
-/// How well a place suits, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Whether a place is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// Nobody's, or of a flow whose lifetime is over.
+    /// Nobody's; of a flow whose lifetime is over; or of one that ended, with another server: nobody mixes up the two.
     Vacant,
-    /// Of a flow that ended, with another server: nobody can mix up the two.
-    Ended,
-    /// Of a flow that ended a while ago, with the same server.
-    Resting,
-    /// Of a flow without a handshake (of UDP: without an answer).
-    HalfOpen,
+    /// Of a flow that could still be wanted, but less than a new one: it has no handshake (of UDP: no answer), or ended a
+    /// while ago with the same server.
+    Yields,
     /// Of a living flow: not to be taken.
     Taken,
 }
 
 impl Fit {
-    /// How well the place of a flow suits a new one to `server`, at `port` (network order).
+    /// Whether the place of a flow is to be had for a new one to `server`, at `port` (network order).
     #[inline(always)]
     #[must_use]
     pub fn of(flow: &NatFlow, server: &Address, port: [u8; 2], now: u32) -> Self {
@@ -75,20 +72,13 @@ impl Fit {
             Phase::Free => Self::Vacant,
             Phase::Closed | Phase::TimeWait => {
                 if flow.server == *server && flow.ports[1] == port {
-                    Self::Resting
+                    Self::Yields
                 } else {
-                    Self::Ended
+                    Self::Vacant
                 }
             }
-            Phase::Opening => Self::HalfOpen,
+            Phase::Opening => Self::Yields,
             Phase::Closing | Phase::Established => Self::Taken,
         }
-    }
-
-    /// Whether a flow that could still be wanted gives way: to be counted.
-    #[inline(always)]
-    #[must_use]
-    pub const fn evicts(self) -> bool {
-        matches!(self, Self::Resting | Self::HalfOpen)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::checksum::Sum;
 use crate::headers::{AddressWords, Family, Headers, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, number};
-use crate::packet::{PacketMut, u16_at};
+use crate::packet::{PacketMut, put16, put32, put64, u16_at};
 
 /// Both addresses and both ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +94,14 @@ pub fn translate<P: PacketMut + ?Sized>(frame: &mut P, headers: &Headers, to: &T
         number::TCP => {
             let tcp = frame.array_mut::<TCP_LEN>(headers.transport)?;
             let checksum = adjusted(u16_at::<16, TCP_LEN>(tcp), delta.transport);
-            tcp[0..4].copy_from_slice(&to.ports.to_le_bytes());
-            tcp[16..18].copy_from_slice(&checksum.to_le_bytes());
+            put32::<0, TCP_LEN>(tcp, to.ports);
+            put16::<16, TCP_LEN>(tcp, checksum);
         }
         _ => {
             let udp = frame.array_mut::<UDP_LEN>(headers.transport)?;
             let checksum = adjusted_udp(u16_at::<6, UDP_LEN>(udp), delta.transport);
-            udp[0..4].copy_from_slice(&to.ports.to_le_bytes());
-            udp[6..8].copy_from_slice(&checksum.to_le_bytes());
+            put32::<0, UDP_LEN>(udp, to.ports);
+            put16::<6, UDP_LEN>(udp, checksum);
         }
     }
     match headers.family {
@@ -112,17 +112,17 @@ pub fn translate<P: PacketMut + ?Sized>(frame: &mut P, headers: &Headers, to: &T
             let sum = Sum::new().add_u16(delta.addresses).add_u16(ONE_HOP);
             let checksum = adjusted(u16_at::<10, IPV4_LEN>(ip), !sum.checksum());
             ip[8] = ip[8].wrapping_sub(1);
-            ip[10..12].copy_from_slice(&checksum.to_le_bytes());
-            let addresses = u64::from(to.source.v4()) | u64::from(to.destination.v4()) << 32;
-            ip[12..20].copy_from_slice(&addresses.to_le_bytes());
+            put16::<10, IPV4_LEN>(ip, checksum);
+            put32::<12, IPV4_LEN>(ip, to.source.v4());
+            put32::<16, IPV4_LEN>(ip, to.destination.v4());
         }
         Family::V6 => {
             let ip = frame.array_mut::<IPV6_LEN>(headers.link_len)?;
             ip[7] = ip[7].wrapping_sub(1);
-            ip[8..16].copy_from_slice(&to.source.0[0].to_le_bytes());
-            ip[16..24].copy_from_slice(&to.source.0[1].to_le_bytes());
-            ip[24..32].copy_from_slice(&to.destination.0[0].to_le_bytes());
-            ip[32..40].copy_from_slice(&to.destination.0[1].to_le_bytes());
+            put64::<8, IPV6_LEN>(ip, to.source.0[0]);
+            put64::<16, IPV6_LEN>(ip, to.source.0[1]);
+            put64::<24, IPV6_LEN>(ip, to.destination.0[0]);
+            put64::<32, IPV6_LEN>(ip, to.destination.0[1]);
         }
     }
     Some(())

@@ -1,7 +1,7 @@
 //! Counters: per CPU, so that they are plain additions.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
-use lb_common::abi::{BackendStats, Reason, ServiceEntry, ServiceStats, limits};
+use lb_common::abi::{BackendStats, ServiceEntry, ServiceStats, limits};
 use lb_common::headers::Headers;
 
 #[map]
@@ -13,10 +13,10 @@ static SERVICE_STATS: PerCpuArray<ServiceStats> = PerCpuArray::with_max_entries(
 #[map]
 static BACKEND_STATS: PerCpuArray<BackendStats> = PerCpuArray::with_max_entries(limits::MAX_BACKENDS, 0);
 
-/// Counts an exit.
+/// Counts an exit by its reason's number.
 #[inline(always)]
-pub(crate) fn verdict(reason: Reason) {
-    if let Some(counter) = VERDICTS.get_ptr_mut(reason as u32) {
+pub(crate) fn verdict(reason: u32) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(reason) {
         // SAFETY: this CPU's own element; XDP programs on one CPU do not interrupt each other.
         unsafe { *counter += 1 }
     }

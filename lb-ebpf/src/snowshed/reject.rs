@@ -19,10 +19,11 @@ static REJECT_BURST: Global<u32> = Global::new(100);
 #[map]
 static REJECTS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 
-/// Turns the packet into its answer where the service's policy and the protocols' rules want one.
+/// Turns the packet into its answer where the service's policy and the protocols' rules want one; otherwise drops it for
+/// the reason given.
 #[inline(always)]
-pub(crate) fn answer(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry) -> Verdict {
-    let Some(reply) = Reply::to(&frame, headers, service.flags) else { return Verdict::drop(Reason::EmptyPool) };
+pub(crate) fn answer(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry, reason: Reason) -> Verdict {
+    let Some(reply) = Reply::to(&frame, headers, service.flags) else { return Verdict::drop(reason) };
     if !within_rate() {
         return Verdict::drop(Reason::RejectLimited);
     }

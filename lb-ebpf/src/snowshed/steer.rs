@@ -8,7 +8,7 @@ use aya_ebpf::{
 use lb_common::abi::{BackendEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, Slot, SlotPair, limits};
 use lb_common::hash::FlowHash;
 use lb_common::headers::Headers;
-use lb_common::steer::{Decision, Path, Tables, steer};
+use lb_common::steer::{self, Decision, Path, Tables};
 
 #[map]
 static SLOTS: Array<SlotPair> = Array::with_max_entries(limits::MAX_SLOTS / SLOTS_PER_ELEMENT, BPF_F_MMAPABLE);
@@ -57,13 +57,25 @@ pub(crate) fn choose(
     headers: &Headers,
     hash: FlowHash,
 ) -> Result<Decision<&'static BackendEntry>, Reason> {
-    let decision = steer(&Maps, service, headers, hash)?;
+    let decision = steer::steer(&Maps, service, headers, hash)?;
     match decision.path {
         Path::OpensFlow => note(&FLOWS_OPENED, headers, decision.entry()),
         Path::PinsFlow => note(&FLOWS_PINNED, headers, decision.entry()),
         _ => {}
     }
     Ok(decision)
+}
+
+/// The owner of a new flow's slot.
+#[inline(always)]
+pub(crate) fn owner(service: &ServiceEntry, hash: FlowHash) -> Result<Decision<&'static BackendEntry>, Reason> {
+    steer::owner(&Maps, service, hash)
+}
+
+/// A backend entry; `None` outside the map.
+#[inline(always)]
+pub(crate) fn backend(index: u32) -> Option<&'static BackendEntry> {
+    BACKENDS.get(index)
 }
 
 #[inline(always)]

@@ -58,7 +58,7 @@ impl Default for Sizes {
 impl Sizes {
     /// The maps of the load balancer's object.
     pub(super) fn shapes(self) -> Vec<MapShape> {
-        use abi::limits::{MAX_EGRESS, MAX_REASONS};
+        use abi::limits::{MAX_EGRESS, MAX_NAT_FLOWS, MAX_NAT_SOURCES, MAX_REASONS};
         let Self { max_services, max_backends, max_slots, max_flows } = self;
         vec![
             MapShape::hash::<abi::ServiceKeyV4, abi::ServiceEntry>(names::SERVICES_V4, max_services, "max_services"),
@@ -68,6 +68,10 @@ impl Sizes {
             MapShape::array::<abi::ConfigEntry>(names::CONFIG, 1, ""),
             MapShape::flows(names::FLOWS_OPENED, max_flows),
             MapShape::flows(names::FLOWS_PINNED, max_flows),
+            MapShape::array::<abi::NatFlow>(names::NAT_FLOWS, MAX_NAT_FLOWS, ""),
+            MapShape::hash::<abi::FlowKey, abi::nat::NatPlace>(names::NAT_INDEX, MAX_NAT_FLOWS, ""),
+            MapShape::array::<abi::nat::NatSource>(names::NAT_POOL, MAX_NAT_SOURCES, ""),
+            MapShape::hash::<abi::Address, u32>(names::NAT_SOURCES, MAX_NAT_SOURCES, ""),
             MapShape::new::<u32, u64>(names::EGRESS, kind::DEVMAP_HASH, MAX_EGRESS, ""),
             MapShape::counters::<abi::ServiceStats>(names::SERVICE_STATS, max_services, "max_services"),
             MapShape::counters::<abi::BackendStats>(names::BACKEND_STATS, max_backends, "max_backends"),

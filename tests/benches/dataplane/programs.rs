@@ -6,6 +6,8 @@ use aya::maps::{Array, HashMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::backend::{mode, state};
+use lb_common::abi::nat::{NatRange, NatSource, PORTS};
+use lb_common::abi::service::flags;
 use lb_common::abi::{
     ABI_VERSION, BackendEntry, ConfigEntry, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKeyV4, Slot, SlotPair, mapped_v4,
     names,
@@ -18,6 +20,9 @@ pub const SERVICE: ([u8; 4], u16) = ([192, 0, 2, 1], 443);
 const SERVERS: u32 = 100;
 /// The length that the planner gives a service of 100 servers.
 const SLOTS: u32 = 16_381;
+
+/// Source addresses of translated flows: enough for a million flows and half as many again.
+const NAT_SOURCES: u32 = 24;
 
 /// A loaded program.
 pub struct Program {
@@ -42,7 +47,8 @@ impl Program {
             Self::of_bench("empty", "none", "empty"),
             Self::of_bench("xdp_tx_floor", "none", "send_back"),
             Self::minimal(lab),
-            Self::product(lab),
+            Self::product(lab, "ipip"),
+            Self::product(lab, "nat"),
         ]
     }
 
@@ -78,9 +84,15 @@ impl Program {
     }
 
     /// The product, at its default map sizes.
-    fn product(lab: &Lab) -> Self {
-        let ebpf = EbpfLoader::new().load_file(objects().join("snowshed.o")).unwrap();
-        let mut program = Self { name: "snowshed", mode: "ipip", function: names::PROGRAM, ebpf };
+    fn product(lab: &Lab, forwarding: &'static str) -> Self {
+        let is_nat = forwarding == "nat";
+        let mut loader = EbpfLoader::new();
+        if is_nat {
+            loader.map_max_entries(names::NAT_FLOWS, NAT_SOURCES * PORTS);
+            loader.map_max_entries(names::NAT_INDEX, NAT_SOURCES * PORTS);
+        }
+        let ebpf = loader.load_file(objects().join("snowshed.o")).unwrap();
+        let mut program = Self { name: "snowshed", mode: forwarding, function: names::PROGRAM, ebpf };
         program.xdp().load().unwrap();
         let [edge, generator] = lab.macs;
         let (address, port) = SERVICE;
@@ -89,12 +101,14 @@ impl Program {
             outer_source_v6: [0xfd; 16],
             outer_source_v4: [172, 16, 0, 0],
             abi_version: ABI_VERSION,
+            nat_v4: NatRange { first: 0, count: if is_nat { NAT_SOURCES } else { 0 } },
+            nat_v6: NatRange::default(),
         };
         Array::try_from(program.map(names::CONFIG)).unwrap().set(0, Plain(config), 0).unwrap();
         let key = ServiceKeyV4 { address, port: port.to_be_bytes(), protocol: 17, pad: 0 };
         let entry = ServiceEntry {
             id: 1,
-            flags: 0,
+            flags: if is_nat { flags::NAT } else { 0 },
             slots_offset: 0,
             slots_len: SLOTS,
             previous_offset: 0,
@@ -118,13 +132,20 @@ impl Program {
                 ifindex: lab.edge,
                 mtu: 1500,
                 port: port.to_be_bytes(),
-                mode: mode::IPIP,
+                mode: if is_nat { mode::NAT } else { mode::IPIP },
                 state: state::UP | state::RESOLVED | state::V4,
                 pad: [0; 2],
                 generation: 1,
                 identity: u64::from(server) + 1,
             };
             backends.set(server, Plain(entry), 0).unwrap();
+        }
+        if is_nat {
+            let mut pool = Array::try_from(program.map(names::NAT_POOL)).unwrap();
+            for number in 0..NAT_SOURCES {
+                let address = mapped_v4([10, 9, 0, number as u8]);
+                pool.set(number, Plain(NatSource { address, number, pad: 0 }), 0).unwrap();
+            }
         }
         program
     }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::nat::{NatPlace, NatRange, NatSource};
 use lb_common::abi::{
-    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey,
-    ServiceStats, Slot, SlotPair, backend::state, mapped_v4, names, services_map,
+    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, Reason, SLOTS_PER_ELEMENT, ServiceEntry,
+    ServiceKey, ServiceStats, Slot, SlotPair, backend::state, mapped_v4, names, services_map,
 };
 
 /// What an XDP program answers.
@@ -26,7 +27,13 @@ pub const CONFIG: ConfigEntry = ConfigEntry {
     outer_source_v6: [0xfd, 0, 0, 0x10, 0, 0, 0, 0x55, 1, 2, 3, 4, 5, 6, 7, 8],
     outer_source_v4: [172, 16, 9, 9],
     abi_version: lb_common::abi::ABI_VERSION,
+    nat_v4: NatRange { first: 0, count: 1 },
+    nat_v6: NatRange { first: 1, count: 1 },
 };
+
+/// Source addresses of translated flows, IPv4 and IPv6; the number of each is its position.
+pub const NAT_SOURCES: [[u8; 16]; 2] =
+    [mapped_v4([10, 9, 0, 1]), [0xfd, 0, 0, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]];
 
 /// Directory of the objects.
 pub fn objects() -> PathBuf {
@@ -88,14 +95,14 @@ pub struct Edge {
 impl Edge {
     /// Loads the object with small maps and [`CONFIG`].
     pub fn new() -> Self {
-        Self::with_reject_burst(1_000)
+        Self::with_reject_burst(100_000)
     }
 
-    /// As [`Edge::new`]; answers stop after so many, because no new one is allowed for days.
+    /// As [`Edge::new`]; answers stop after so many, because no new one is allowed for a day.
     pub fn with_reject_burst(burst: u32) -> Self {
-        const DAYS_NS: u64 = 1_000_000_000_000_000;
+        const DAY_NS: u64 = 86_400_000_000_000;
         let mut loader = EbpfLoader::new();
-        loader.override_global("REJECT_INTERVAL_NS", &DAYS_NS, true).override_global("REJECT_BURST", &burst, true);
+        loader.override_global("REJECT_INTERVAL_NS", &DAY_NS, true).override_global("REJECT_BURST", &burst, true);
         for (map, entries) in [
             (names::SERVICES_V4, 256),
             (names::SERVICES_V6, 256),
@@ -119,11 +126,48 @@ impl Edge {
         program.load().unwrap();
         let mut edge = Self { ebpf, poison };
         edge.set_config(&CONFIG);
+        edge.set_nat_sources();
         edge
     }
 
     pub fn set_config(&mut self, config: &ConfigEntry) {
         self.array(names::CONFIG).set(0, Plain(*config), 0).unwrap();
+    }
+
+    fn set_nat_sources(&mut self) {
+        for (number, address) in (0u32..).zip(NAT_SOURCES) {
+            self.array(names::NAT_POOL).set(number, Plain(NatSource { address, number, pad: 0 }), 0).unwrap();
+            let mut sources =
+                HashMap::<_, [u8; 16], u32>::try_from(self.ebpf.map_mut(names::NAT_SOURCES).unwrap()).unwrap();
+            sources.insert(address, number, 0).unwrap();
+        }
+    }
+
+    /// The translated flow of a client's tuple: its index and what stands there.
+    pub fn nat_flow(&self, key: &FlowKey) -> Option<(u32, NatFlow)> {
+        let index = HashMap::<_, Plain<FlowKey>, Plain<NatPlace>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap());
+        let place = index.unwrap().get(&Plain(*key), 0).ok()?.0;
+        let flows = Array::<_, Plain<NatFlow>>::try_from(self.ebpf.map(names::NAT_FLOWS).unwrap()).unwrap();
+        let flow = flows.get(&place.index, 0).unwrap().0;
+        (flow.id == place.id).then_some((place.index, flow))
+    }
+
+    pub fn set_nat_flow(&mut self, index: u32, flow: &NatFlow) {
+        self.array(names::NAT_FLOWS).set(index, Plain(*flow), 0).unwrap();
+    }
+
+    /// The same flow in every one of these places.
+    pub fn fill_nat_flows(&mut self, places: std::ops::Range<u32>, flow: &NatFlow) {
+        let mut array = self.array(names::NAT_FLOWS);
+        for index in places {
+            array.set(index, Plain(*flow), 0).unwrap();
+        }
+    }
+
+    /// Entries of `NAT_INDEX`.
+    pub fn nat_index_len(&self) -> usize {
+        let index = HashMap::<_, Plain<FlowKey>, Plain<NatPlace>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap());
+        index.unwrap().keys().count()
     }
 
     pub fn set_service(&mut self, key: &ServiceKey, entry: &ServiceEntry) {

@@ -51,7 +51,7 @@ impl Pair {
     }
 
     /// Sets every service's entry.
-    fn set_services(&mut self, entry: ServiceEntry) {
+    pub fn set_services(&mut self, entry: ServiceEntry) {
         for key in self.model.services.keys().copied().collect::<Vec<_>>() {
             self.set_service(key, entry);
         }
@@ -60,7 +60,7 @@ impl Pair {
     /// Runs both; they must agree on everything.
     pub fn run(&mut self, name: &str, frame: &[u8]) -> Outcome {
         let outcome = self.edge.run(frame);
-        assert_eq!(outcome, self.model.run(frame), "{name}: {frame:02x?}");
+        assert_eq!(outcome, self.model.run(frame, &outcome), "{name}: {frame:02x?}");
         outcome
     }
 

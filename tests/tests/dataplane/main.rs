@@ -7,6 +7,7 @@ mod edge;
 mod forwarding;
 mod memory;
 mod model;
+mod nat;
 mod packets;
 mod random;
 mod unwrapping;

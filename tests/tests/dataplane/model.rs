@@ -11,6 +11,8 @@ use lb_common::abi::{
 use crate::edge::{DROP, INGRESS, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
 use crate::packets::{V4, V6, checksum, transport_checksum};
 
+pub mod nat;
+
 /// The maps, and what was counted.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -20,6 +22,7 @@ pub struct Model {
     pub backends: BTreeMap<u32, BackendEntry>,
     pub opened: BTreeMap<FlowKey, FlowEntry>,
     pub pinned: BTreeMap<FlowKey, FlowEntry>,
+    pub translated: BTreeMap<FlowKey, nat::Flow>,
     pub verdicts: BTreeMap<Reason, u64>,
     pub service_stats: BTreeMap<u32, ServiceStats>,
     pub backend_stats: BTreeMap<u32, BackendStats>,
@@ -38,25 +41,14 @@ struct Packet<'a> {
 }
 
 impl Model {
-    /// What becomes of a frame.
-    pub fn run(&mut self, frame: &[u8]) -> Outcome {
-        let (action, reason, bytes) = self.judge(frame);
+    /// What becomes of a frame. The source port of a new translated flow is taken from what the program made of it.
+    pub fn run(&mut self, frame: &[u8], made: &Outcome) -> Outcome {
+        let (action, reason, bytes) = self.judge(frame, made);
         *self.verdicts.entry(reason).or_default() += 1;
         Outcome { action, bytes: bytes.unwrap_or_else(|| frame.to_vec()) }
     }
 
-    /// Whether a frame belongs to a service without slots.
-    pub fn is_empty_service(&self, frame: &[u8]) -> bool {
-        let service = take_apart(frame).ok().and_then(|packet| self.services.get(&packet.service_key()).copied());
-        service.is_some_and(|service| service.slots_len == 0)
-    }
-
-    /// Whether a frame would be answered.
-    pub fn answers(&self, frame: &[u8]) -> bool {
-        self.is_empty_service(frame) && self.clone().run(frame).action == TX
-    }
-
-    fn judge(&mut self, frame: &[u8]) -> (u32, Reason, Option<Vec<u8>>) {
+    fn judge(&mut self, frame: &[u8], made: &Outcome) -> (u32, Reason, Option<Vec<u8>>) {
         let packet = match take_apart(frame) {
             Ok(packet) => packet,
             Err(reason) => return (PASS, reason, None),
@@ -64,12 +56,15 @@ impl Model {
         let is_disguised = packet.v6 && packet.destination[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
         let service = self.services.get(&packet.service_key()).copied();
         let Some(service) = service.filter(|_| !is_disguised) else {
-            return (PASS, Reason::NoService, None);
+            return nat::back(self, &packet);
         };
         let stats = self.service_stats.entry(service.id).or_default();
         stats.packets += 1;
         stats.bytes += frame.len() as u64;
         stats.opened += u64::from(packet.opens());
+        if service.flags & 4 != 0 {
+            return nat::forward(self, &packet, &service, made);
+        }
         if service.slots_len == 0 {
             let answer = (service.flags & 1 != 0).then(|| packet.answer()).flatten();
             return answer.map_or((DROP, Reason::EmptyPool, None), |bytes| (TX, Reason::Rejected, Some(bytes)));
@@ -143,12 +138,7 @@ impl Model {
         }
         let class = if packet.v6 { ip[0] << 4 | ip[1] >> 4 } else { ip[1] };
         let protocol = if packet.v6 { 41 } else { 4 };
-        let mut bytes = [backend.next_hop_mac, backend.source_mac].concat();
-        match (backend.vlan_outer, backend.vlan_inner) {
-            ([0, 0], _) => {}
-            (outer, [0, 0]) => bytes.extend([[0x81, 0x00], outer].concat()),
-            (outer, inner) => bytes.extend([[0x88, 0xa8], outer, [0x81, 0x00], inner].concat()),
-        }
+        let mut bytes = link_to(backend);
         if outer_v4 {
             let mut source = config.outer_source_v4;
             source[2..].copy_from_slice(&hash.to_le_bytes()[..2]);
@@ -303,6 +293,17 @@ impl<'a> Packet<'a> {
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         (message, if self.v6 { 58 } else { 1 })
     }
+}
+
+/// MACs and tags towards a backend.
+fn link_to(backend: &BackendEntry) -> Vec<u8> {
+    let mut bytes = [backend.next_hop_mac, backend.source_mac].concat();
+    match (backend.vlan_outer, backend.vlan_inner) {
+        ([0, 0], _) => {}
+        (outer, [0, 0]) => bytes.extend([[0x81, 0x00], outer].concat()),
+        (outer, inner) => bytes.extend([[0x88, 0xa8], outer, [0x81, 0x00], inner].concat()),
+    }
+    bytes
 }
 
 /// From a frame to its parts, or why the kernel gets it.

@@ -16,6 +16,8 @@ const CONFIG: ConfigEntry = ConfigEntry {
     outer_source_v6: [3; 16],
     outer_source_v4: [4; 4],
     abi_version: lb_common::abi::ABI_VERSION,
+    nat_v4: lb_common::abi::nat::NatRange { first: 0, count: 0 },
+    nat_v6: lb_common::abi::nat::NatRange { first: 0, count: 0 },
 };
 
 /// Something of everything.

@@ -145,6 +145,8 @@ pub(crate) const CONFIG: ConfigEntry = ConfigEntry {
     outer_source_v6: [0xfd; 16],
     outer_source_v4: [10, 9, 0, 0],
     abi_version: lb_common::abi::ABI_VERSION,
+    nat_v4: lb_common::abi::nat::NatRange { first: 0, count: 0 },
+    nat_v6: lb_common::abi::nat::NatRange { first: 0, count: 0 },
 };
 
 /// Everything the reconciler reads, and the time.

@@ -1,0 +1,232 @@
+//! The model's network address translation: flows in plain maps, packets rewritten field by field.
+
+use lb_common::abi::{BackendEntry, Reason, ServiceEntry};
+
+use super::{Model, Packet, link_to};
+use crate::edge::{DROP, INGRESS, NAT_SOURCES, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
+use crate::packets::{checksum, transport_checksum};
+
+/// A translated flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Our address and port.
+    pub source: ([u8; 16], [u8; 2]),
+    /// The server's address and port.
+    pub server: ([u8; 16], [u8; 2]),
+    backend: u32,
+    generation: u32,
+    /// MACs and tags of the client's last packet, turned around.
+    link: Vec<u8>,
+    fins: [bool; 2],
+    reset: bool,
+}
+
+type Judged = (u32, Reason, Option<Vec<u8>>);
+
+/// A client's packet to a translated service.
+pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceEntry, made: &Outcome) -> Judged {
+    let is_tcp = packet.protocol == 6;
+    let key = packet.flow_key();
+    let known = model.translated.get(&key).filter(|flow| is_live(model, flow));
+    let has_ended = known.is_some_and(Flow::has_ended);
+    let index = match known {
+        Some(flow) if !(is_tcp && packet.opens() && has_ended) => flow.backend,
+        None if is_tcp && !packet.opens() => return refused(packet, service, Reason::NatUnknownFlow),
+        _ if service.slots_len == 0 => return refused(packet, service, Reason::EmptyPool),
+        _ => {
+            let hash = packet.hash(model.config.unwrap().hash_key, service.flags & 2 != 0);
+            let slot = ((u128::from(hash >> 32) * u128::from(service.slots_len)) >> 32) as u32;
+            let Some(slot) = model.slots.get(&(service.slots_offset + slot)) else {
+                return (DROP, Reason::NoBackend, None);
+            };
+            slot.0 & 0x00ff_ffff
+        }
+    };
+    let is_new = known.is_none() || (is_tcp && packet.opens() && has_ended);
+    let Some(backend) = model.backends.get(&index).copied().filter(|entry| entry.identity != 0) else {
+        return (DROP, Reason::NoBackend, None);
+    };
+    if let Err(reason) = admit(packet, &backend) {
+        return (DROP, reason, None);
+    }
+    if is_new {
+        let flow = opened(model, packet, made, index, &backend);
+        model.translated.insert(key, flow);
+    }
+    let flow = model.translated.get_mut(&key).unwrap();
+    flow.link = turned(packet);
+    flow.note(packet, 0);
+    let (source, server) = (flow.source, flow.server);
+    let stats = model.backend_stats.entry(index).or_default();
+    stats.packets += 1;
+    stats.bytes += packet.link.len() as u64;
+    let bytes = rewritten(packet, &link_to(&backend), source, server);
+    match backend.ifindex {
+        INGRESS => (TX, Reason::Transmitted, Some(bytes)),
+        OTHER_INTERFACE => (REDIRECT, Reason::Redirected, Some(bytes)),
+        _ => (DROP, Reason::EgressMissing, Some(bytes)),
+    }
+}
+
+/// A packet that no service has.
+pub(super) fn back(model: &mut Model, packet: &Packet<'_>) -> Judged {
+    if !NAT_SOURCES.contains(&packet.destination) {
+        return (PASS, Reason::NoService, None);
+    }
+    let to = (packet.destination, [packet.transport[2], packet.transport[3]]);
+    let from = (packet.source, [packet.transport[0], packet.transport[1]]);
+    let found = model
+        .translated
+        .iter_mut()
+        .find(|(key, flow)| (flow.source, flow.server, key.protocol) == (to, from, packet.protocol));
+    let Some((key, flow)) = found else { return (PASS, Reason::NatNoFlow, None) };
+    if packet.ttl() <= 1 {
+        return (DROP, Reason::TtlExceeded, None);
+    }
+    flow.note(packet, 1);
+    let (vip, client) = ((key.destination, key.destination_port), (key.source, key.source_port));
+    (TX, Reason::Transmitted, Some(rewritten(packet, &flow.link, vip, client)))
+}
+
+/// Whether a flow's server is up and the one it was opened to.
+fn is_live(model: &Model, flow: &Flow) -> bool {
+    let backend = model.backends.get(&flow.backend);
+    backend.is_some_and(|entry| entry.identity != 0 && entry.state & 1 != 0 && entry.generation == flow.generation)
+}
+
+impl Flow {
+    fn has_ended(&self) -> bool {
+        self.reset || self.fins == [true; 2]
+    }
+
+    fn note(&mut self, packet: &Packet<'_>, side: usize) {
+        if packet.protocol == 6 {
+            self.fins[side] |= packet.transport[13] & 1 != 0;
+            self.reset |= packet.transport[13] & 4 != 0;
+        }
+    }
+}
+
+/// The flow that the program opened: its source address and port stand in the packet it made.
+fn opened(model: &mut Model, packet: &Packet<'_>, made: &Outcome, index: u32, backend: &BackendEntry) -> Flow {
+    let at = link_to(backend).len() + 2;
+    let (address, transport) = if packet.v6 {
+        (made.bytes[at + 8..at + 24].to_vec(), at + 40)
+    } else {
+        (
+            [&[0; 10][..], &[0xff; 2], &made.bytes[at + 12..at + 16]].concat(),
+            at + packet.ip.len() - packet.transport.len(),
+        )
+    };
+    let source: ([u8; 16], [u8; 2]) =
+        (address.try_into().unwrap(), made.bytes[transport..transport + 2].try_into().unwrap());
+    assert_eq!(source.0, NAT_SOURCES[usize::from(packet.v6)], "another source address than this IP version's");
+    assert!(u16::from_be_bytes(source.1) >= 1024, "a port that is not ours to give");
+    let own = packet.flow_key();
+    let taken = model.translated.iter().find(|(key, flow)| flow.source == source && **key != own);
+    if let Some((key, flow)) = taken {
+        let may_be_taken =
+            !is_live(model, flow) || (flow.has_ended() && flow.server != (backend.address, backend.port));
+        assert!(may_be_taken, "{source:?} has two flows: {own:?} and {key:?}, {flow:?}");
+        let key = *key;
+        model.translated.remove(&key);
+    }
+    Flow {
+        source,
+        server: (backend.address, backend.port),
+        backend: index,
+        generation: backend.generation,
+        link: Vec::new(),
+        fins: [false; 2],
+        reset: false,
+    }
+}
+
+fn admit(packet: &Packet<'_>, backend: &BackendEntry) -> Result<(), Reason> {
+    if (backend.state & 4 == 0) != packet.v6 {
+        return Err(Reason::NoBackend);
+    }
+    if backend.state & 2 == 0 {
+        return Err(Reason::NextHopUnresolved);
+    }
+    if packet.ttl() <= 1 {
+        return Err(Reason::TtlExceeded);
+    }
+    if packet.ip.len() > usize::from(backend.mtu) {
+        return Err(Reason::TooBig);
+    }
+    Ok(())
+}
+
+fn refused(packet: &Packet<'_>, service: &ServiceEntry, reason: Reason) -> Judged {
+    let answer = (service.flags & 1 != 0).then(|| packet.answer()).flatten();
+    answer.map_or((DROP, reason, None), |bytes| (TX, Reason::Rejected, Some(bytes)))
+}
+
+/// MACs and tags of an answer. Tags of other kinds come back as the standard ones.
+fn turned(packet: &Packet<'_>) -> Vec<u8> {
+    let link = &packet.link[..packet.link_len() - 2];
+    let mut bytes = [&link[6..12], &link[..6]].concat();
+    match link[12..] {
+        [] | [_, _, 0, 0] | [_, _, 0, 0, ..] => {}
+        [_, _, a, b] | [_, _, a, b, _, _, 0, 0] => bytes.extend([0x81, 0x00, a, b]),
+        [_, _, a, b, _, _, c, d] => bytes.extend([0x88, 0xa8, a, b, 0x81, 0x00, c, d]),
+        _ => panic!("tags are four bytes each"),
+    }
+    bytes
+}
+
+/// The packet between other ends, one hop older.
+fn rewritten(packet: &Packet<'_>, link: &[u8], from: ([u8; 16], [u8; 2]), to: ([u8; 16], [u8; 2])) -> Vec<u8> {
+    let header = packet.ip.len() - packet.transport.len();
+    let mut ip = packet.ip.to_vec();
+    if packet.v6 {
+        ip[7] -= 1;
+        ip[8..24].copy_from_slice(&from.0);
+        ip[24..40].copy_from_slice(&to.0);
+    } else {
+        ip[8] -= 1;
+        ip[12..16].copy_from_slice(&from.0[12..]);
+        ip[16..20].copy_from_slice(&to.0[12..]);
+        let field = carried(&packet.ip[10..12], scratch(&packet.ip[..header], 10), scratch(&ip[..header], 10));
+        ip[10..12].copy_from_slice(&field);
+    }
+    ip[header..header + 2].copy_from_slice(&from.1);
+    ip[header + 2..header + 4].copy_from_slice(&to.1);
+    let at = header + if packet.protocol == 6 { 16 } else { 6 };
+    let sum = |ip: &[u8]| {
+        let addresses = if packet.v6 { &ip[8..40] } else { &ip[12..20] };
+        let mut segment = ip[header..].to_vec();
+        segment[at - header..at - header + 2].fill(0);
+        transport_checksum(addresses, packet.protocol, &segment)
+    };
+    if packet.protocol == 6 || packet.ip[at..at + 2] != [0, 0] {
+        let mut field = carried(&packet.ip[at..at + 2], sum(packet.ip), sum(&ip));
+        if packet.protocol == 17 && field == [0, 0] {
+            field = [0xff, 0xff];
+        }
+        ip[at..at + 2].copy_from_slice(&field);
+    }
+    let ethertype = if packet.v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+    [link, &ethertype, &ip, packet.trailer()].concat()
+}
+
+/// Checksum of bytes, without that of the field itself.
+fn scratch(bytes: &[u8], field: usize) -> u16 {
+    let mut bytes = bytes.to_vec();
+    bytes[field..field + 2].fill(0);
+    checksum(&bytes)
+}
+
+/// A checksum field, as wrong after the change as it was before.
+fn carried(field: &[u8], right_before: u16, right_after: u16) -> [u8; 2] {
+    let field = u32::from(u16::from_be_bytes([field[0], field[1]]));
+    let after = (field + 0xffff - u32::from(right_before) % 0xffff + u32::from(right_after)) % 0xffff;
+    (after as u16).to_be_bytes()
+}
+
+impl Packet<'_> {
+    fn ttl(&self) -> u8 {
+        self.ip[if self.v6 { 7 } else { 8 }]
+    }
+}
