@@ -23,6 +23,7 @@ mod body;
 mod change;
 mod etag;
 mod handlers;
+mod idempotency;
 mod listing;
 mod parse;
 mod problem;

@@ -56,6 +56,30 @@ impl Change {
     }
 }
 
+/// The request that an operation answers, if its client gave it a key: sent again, it is answered the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// The client's key (`Idempotency-Key`), unique in its project for [`Snapshot::ATTEMPTS_ARE_KEPT`].
+    pub key: String,
+    /// Digest of the request.
+    pub request: String,
+    /// What was answered.
+    pub answer: Kept,
+}
+
+/// An answer of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// HTTP status.
+    pub status: u16,
+    /// Version of what the body shows, if it has one.
+    pub etag: Option<String>,
+    /// JSON, or nothing.
+    pub body: String,
+}
+
 /// An operation that is proposed: it has no place in the chain yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
@@ -71,6 +95,8 @@ pub struct Proposal {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+    /// The request that is answered by it, if that has a key.
+    pub attempt: Option<Attempt>,
     /// What; at least one change, each document at most once.
     pub changes: Vec<Change>,
 }
@@ -92,6 +118,9 @@ pub struct Operation {
     pub verb: String,
     /// Why.
     pub reason: String,
+    /// The request that is answered by it, if that has a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
     /// Every document before and after.
     pub changes: Vec<Change>,
     /// Hash of the operation before.

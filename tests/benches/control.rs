@@ -312,6 +312,7 @@ fn seed(path: &Path, load_balancers: usize) -> Vec<(BackendId, Ipv4Addr)> {
             verb: "bench.seed".to_owned(),
             reason: "filling the ledger".to_owned(),
             at: now,
+            attempt: None,
             changes: documents.into_iter().map(|after| Change { before: None, after }).collect(),
         };
         ledger.append(proposal).unwrap();

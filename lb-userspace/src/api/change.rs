@@ -1,49 +1,58 @@
 //! From a proposal to the ledger: guard, append, and a bounded number of tries when somebody else was first.
 
+use super::idempotency::{Answer, Caller};
 use super::{ApiError, Context};
 use crate::guard::{self, Proposed};
 use crate::ledger::{Change, LedgerError, Proposal, Snapshot};
-use crate::model::{Actor, Document, Scope};
+use crate::model::{Actor, Document, Generation, Scope};
 
 /// How often a change is proposed anew because the ledger moved.
 const MAX_TRIES: usize = 16;
 
 /// What a handler wants to change, made from one snapshot.
-pub(super) struct Draft<R> {
+pub(super) struct Draft {
     pub(super) scope: Scope,
     /// Changes without an effect are left out.
     pub(super) changes: Vec<Change>,
-    /// What the handler needs to answer.
-    pub(super) answer: R,
 }
 
 /// Drafts a change from the newest snapshot, judges it and appends it. Nothing is appended when nothing would change.
-/// Returns the draft's answer and the snapshot to answer from.
-pub(super) fn commit<R>(
+/// The answer is what `show` makes of the snapshot after the change; it is kept with the operation when the request
+/// has a key.
+pub(super) fn commit<A: Answer>(
     context: &Context,
-    actor: &Actor,
+    caller: &Caller,
     verb: &str,
-    mut draft: impl FnMut(&Snapshot) -> Result<Draft<R>, ApiError>,
-) -> Result<R, ApiError> {
+    mut draft: impl FnMut(&Snapshot) -> Result<Draft, ApiError>,
+    show: impl Fn(&Snapshot) -> Result<A, ApiError>,
+) -> Result<A, ApiError> {
+    let actor: &Actor = caller;
     for _ in 0..MAX_TRIES {
         let current = context.ledger.snapshot();
-        let Draft { scope, mut changes, answer } = draft(&current)?;
+        let at = (context.clock)();
+        if caller.key().is_some_and(|key| current.attempt(actor.owner.project, key, at).is_some()) {
+            return Err(ApiError::unavailable("a request with the same Idempotency-Key was carried out meanwhile"));
+        }
+        let Draft { scope, mut changes } = draft(&current)?;
         changes.retain(|change| change.before.as_ref() != Some(&change.after));
         if changes.is_empty() {
-            return Ok(answer);
+            return show(&current);
         }
         let proposed = Proposed { scope, changes };
         let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
         if !report.is_allowed() {
             return Err(report.into());
         }
+        let next = Generation(current.generation().0 + 1);
+        let answer = show(&current.after(next, current.head(), proposed.changes.iter().map(|change| &change.after)))?;
         let proposal = Proposal {
             expected: current.generation(),
             actor: actor.clone(),
             scope: proposed.scope,
             verb: verb.to_owned(),
             reason: String::new(),
-            at: (context.clock)(),
+            at,
+            attempt: caller.attempt(&answer)?,
             changes: proposed.changes,
         };
         match context.ledger.append(proposal) {

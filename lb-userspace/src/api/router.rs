@@ -11,7 +11,7 @@ use axum::routing::{get, post, put};
 
 use super::handlers::{absent, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats};
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context, admin, auth, body, requests};
+use super::{ApiError, Context, admin, auth, body, idempotency, requests};
 use crate::model::Invalid;
 
 /// Longest time a request may take.
@@ -25,6 +25,7 @@ pub fn router(context: Context) -> Router {
         .nest("/lb/v1/zones/{zone}", zoned())
         .route("/snowshed/v1/status", get(admin::status::get))
         .route("/snowshed/v1/explain", get(admin::explain::get))
+        .layer(from_fn_with_state(context.clone(), idempotency::replay))
         .layer(from_fn_with_state(context.clone(), zone))
         .layer(from_fn_with_state(context.clone(), auth::authenticate));
     Router::new()

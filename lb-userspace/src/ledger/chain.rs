@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ChainHash, Change, Operation, Proposal};
+use super::{Attempt, ChainHash, Change, Operation, Proposal};
 use crate::model::{Actor, Generation, OperationId, Scope};
 
 /// What comes first in every hash: another format of the log can never give the same one.
@@ -21,20 +21,22 @@ pub(super) struct Body {
     scope: Scope,
     verb: String,
     reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempt: Option<Attempt>,
     pub(super) changes: Vec<Change>,
 }
 
 impl Body {
     /// The body of the operation that a proposal becomes.
     pub(super) fn new(generation: Generation, proposal: Proposal) -> Self {
-        let Proposal { expected: _, actor, scope, verb, reason, at, changes } = proposal;
-        Self { generation, id: OperationId::new(), at, actor, scope, verb, reason, changes }
+        let Proposal { expected: _, actor, scope, verb, reason, at, attempt, changes } = proposal;
+        Self { generation, id: OperationId::new(), at, actor, scope, verb, reason, attempt, changes }
     }
 
     /// The operation at its place in the chain.
     pub(super) fn chained(self, previous: ChainHash, hash: ChainHash) -> Operation {
-        let Self { generation, id, at, actor, scope, verb, reason, changes } = self;
-        Operation { generation, id, at, actor, scope, verb, reason, changes, previous, hash }
+        let Self { generation, id, at, actor, scope, verb, reason, attempt, changes } = self;
+        Operation { generation, id, at, actor, scope, verb, reason, attempt, changes, previous, hash }
     }
 }
 

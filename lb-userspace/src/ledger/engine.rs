@@ -21,7 +21,10 @@ pub(super) fn next(current: &Snapshot, proposal: Proposal) -> Result<(Operation,
 
 /// The snapshot after an operation.
 pub(super) fn after(current: &Snapshot, operation: &Operation) -> Snapshot {
-    current.after(operation.generation, operation.hash, operation.changes.iter().map(|change| &change.after))
+    let mut after =
+        current.after(operation.generation, operation.hash, operation.changes.iter().map(|change| &change.after));
+    after.remember(operation);
+    after
 }
 
 /// Refuses a proposal that was made from another generation, or that breaks a rule of the log itself.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
+use jiff::{SignedDuration, Timestamp};
 
-use super::ChainHash;
+use super::{ChainHash, Operation};
 use crate::model::{
     Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId, ProjectId,
 };
@@ -32,6 +33,10 @@ pub struct Snapshot {
     touched: OrdMap<LbId, Generation>,
     /// Live and deleted documents of each project.
     by_project: OrdMap<ProjectId, Owned>,
+    /// Operations that keep an answer, by the key of their request.
+    attempts: OrdMap<(ProjectId, String), (Timestamp, Generation)>,
+    /// The same by age.
+    attempts_by_age: OrdSet<(Timestamp, ProjectId, String)>,
 }
 
 /// What a project owns, tombstones included.
@@ -42,6 +47,9 @@ struct Owned {
 }
 
 impl Snapshot {
+    /// How long the answer to a request with a key is given again.
+    pub const ATTEMPTS_ARE_KEPT: SignedDuration = SignedDuration::from_hours(24);
+
     /// Number of the last operation folded in.
     #[must_use]
     pub const fn generation(&self) -> Generation {
@@ -151,6 +159,30 @@ impl Snapshot {
     #[must_use]
     pub fn touched(&self, lb: LbId) -> Generation {
         self.touched.get(&lb).copied().unwrap_or_default()
+    }
+
+    /// The operation that carried out the request with this key, if its answer is still kept at `now`.
+    #[must_use]
+    pub fn attempt(&self, project: ProjectId, key: &str, now: Timestamp) -> Option<Generation> {
+        let (at, generation) = self.attempts.get(&(project, key.to_owned()))?;
+        (now.duration_since(*at) < Self::ATTEMPTS_ARE_KEPT).then_some(*generation)
+    }
+
+    /// Keeps the key of an operation's request, and forgets those that are too old.
+    pub(super) fn remember(&mut self, operation: &Operation) {
+        let Some(attempt) = &operation.attempt else { return };
+        while let Some(oldest) = self.attempts_by_age.get_min().cloned() {
+            if operation.at.duration_since(oldest.0) < Self::ATTEMPTS_ARE_KEPT {
+                break;
+            }
+            self.attempts_by_age.remove(&oldest);
+            self.attempts.remove(&(oldest.1, oldest.2));
+        }
+        let (at, project) = (operation.at, operation.actor.owner.project);
+        if let Some((before, _)) = self.attempts.insert((project, attempt.key.clone()), (at, operation.generation)) {
+            self.attempts_by_age.remove(&(before, project, attempt.key.clone()));
+        }
+        self.attempts_by_age.insert((at, project, attempt.key.clone()));
     }
 
     /// A document of any kind, also a deleted one.

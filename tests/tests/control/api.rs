@@ -24,6 +24,7 @@ mod bad_input;
 mod bad_query;
 mod conflicts;
 mod fields;
+mod idempotency;
 mod lifecycle;
 mod sockets;
 mod stats;

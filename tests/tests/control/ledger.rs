@@ -8,6 +8,7 @@ use lb_userspace::model::{
 };
 use uuid::Uuid;
 
+mod attempts;
 mod damage;
 mod kill;
 mod rules;
@@ -45,6 +46,7 @@ fn proposal(current: &Snapshot, changes: Vec<Change>) -> Proposal {
         verb: "lb.create".to_owned(),
         reason: String::new(),
         at: jiff::Timestamp::UNIX_EPOCH,
+        attempt: None,
         changes,
     }
 }

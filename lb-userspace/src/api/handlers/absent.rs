@@ -144,7 +144,7 @@ impl Absent {
     /// Takes the one that is not there off a load balancer, which is answered as it is.
     fn unsubscription(&'static self) -> MethodRouter<Context> {
         delete(|State(context): State<Context>, Extension(actor): Extension<Actor>, path: Id, _: Bare| async move {
-            super::lbs::show(&context, &actor, path.parse("lb_id")?)
+            super::lbs::show(&context, &context.ledger.snapshot(), &actor, path.parse("lb_id")?)
         })
     }
 

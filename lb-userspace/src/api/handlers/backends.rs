@@ -15,11 +15,13 @@ use super::{Id, find_backend, find_lb, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
+use crate::api::idempotency::{Answer, Caller};
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, Description, LAYER_7, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
+use crate::ledger::Snapshot;
 use crate::model::{
     Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, Kind, LbId, Name, Protocol,
     StickySessions, Times, address,
@@ -27,7 +29,7 @@ use crate::model::{
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     Body(request): Body<wire::CreateBackend>,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
@@ -35,12 +37,17 @@ pub(in crate::api) async fn create(
         let lb: LbId = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb)?;
         let backend = parse(request, lb, Times::created(now(context)))?;
-        commit(context, &actor, "backend.create", |current| {
-            find_lb(current, &actor, lb)?;
-            let changes = vec![created(Document::Backend(backend.clone()))];
-            Ok(Draft { scope: in_lb(&actor, lb), changes, answer: () })
-        })?;
-        show(context, &actor, backend.id)
+        commit(
+            context,
+            &actor,
+            "backend.create",
+            |current| {
+                find_lb(current, &actor, lb)?;
+                let changes = vec![created(Document::Backend(backend.clone()))];
+                Ok(Draft { scope: in_lb(&actor, lb), changes })
+            },
+            |after| show(context, after, &actor, backend.id),
+        )
     })
     .await
 }
@@ -50,7 +57,7 @@ pub(in crate::api) async fn get(
     Extension(actor): Extension<Actor>,
     path: Id,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
-    show(&context, &actor, path.parse("backend_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("backend_id")?)
 }
 
 pub(in crate::api) async fn list(
@@ -75,7 +82,7 @@ pub(in crate::api) async fn list(
 
 pub(in crate::api) async fn update(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     description: Description,
@@ -87,26 +94,34 @@ pub(in crate::api) async fn update(
         let mut arguments = Arguments::default();
         let settings = settings(&mut arguments, request, description);
         let settings = arguments.build(settings)?;
-        change(context, &actor, &if_match, backend_id, "backend.update", |before| {
-            Ok(Backend {
-                name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
-                protocol: settings.protocol.unwrap_or(before.protocol),
-                forward_port: settings.forward_port.unwrap_or(before.forward_port),
-                algorithm: settings.algorithm.unwrap_or(before.algorithm),
-                sticky_sessions: settings.sticky_sessions.unwrap_or(before.sticky_sessions),
-                forwarding: settings.forwarding.unwrap_or(before.forwarding),
-                on_empty: settings.on_empty.unwrap_or(before.on_empty),
-                timeout_server: settings.timeout_server.or(before.timeout_server),
-                ..before.clone()
-            })
-        })
+        change(
+            context,
+            &actor,
+            &if_match,
+            backend_id,
+            "backend.update",
+            |before| {
+                Ok(Backend {
+                    name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
+                    protocol: settings.protocol.unwrap_or(before.protocol),
+                    forward_port: settings.forward_port.unwrap_or(before.forward_port),
+                    algorithm: settings.algorithm.unwrap_or(before.algorithm),
+                    sticky_sessions: settings.sticky_sessions.unwrap_or(before.sticky_sessions),
+                    forwarding: settings.forwarding.unwrap_or(before.forwarding),
+                    on_empty: settings.on_empty.unwrap_or(before.on_empty),
+                    timeout_server: settings.timeout_server.or(before.timeout_server),
+                    ..before.clone()
+                })
+            },
+            Versioned,
+        )
     })
     .await
 }
 
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     _: Bare,
@@ -114,37 +129,48 @@ pub(in crate::api) async fn delete(
     let backend_id = path.parse("backend_id")?;
     run(&context, move |context| {
         let now = now(context);
-        commit(context, &actor, "backend.delete", |current| {
-            let before = find_backend(current, &actor, backend_id)?;
-            if_match.check(key(Kind::Backend, backend_id.as_uuid()), &*before)?;
-            let change = deleted(Document::Backend(Backend::clone(&before)), now);
-            Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
-        })
+        commit(
+            context,
+            &actor,
+            "backend.delete",
+            |current| {
+                let before = find_backend(current, &actor, backend_id)?;
+                if_match.check(key(Kind::Backend, backend_id.as_uuid()), &*before)?;
+                let change = deleted(Document::Backend(Backend::clone(&before)), now);
+                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+            },
+            |_| Ok(StatusCode::NO_CONTENT),
+        )
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
-/// Changes a backend, and shows it as it is then.
-pub(super) fn change(
+/// Changes a backend, and answers with what is shown of it as it is then.
+pub(super) fn change<A: Answer>(
     context: &Context,
-    actor: &Actor,
+    actor: &Caller,
     if_match: &IfMatch,
     id: BackendId,
     verb: &str,
     wanted: impl Fn(&Backend) -> Result<Backend, ApiError>,
-) -> Result<Versioned<wire::Backend>, ApiError> {
+    shown: fn(wire::Backend) -> A,
+) -> Result<A, ApiError> {
     let now = now(context);
-    commit(context, actor, verb, |current| {
-        let before = find_backend(current, actor, id)?;
-        if_match.check(key(Kind::Backend, id.as_uuid()), &*before)?;
-        let wanted = wanted(&before)?;
-        let times = if wanted == *before { before.times } else { before.times.updated(now) };
-        let after = Document::Backend(Backend { times, ..wanted });
-        let change = updated(Document::Backend(Backend::clone(&before)), after);
-        Ok(Draft { scope: in_lb(actor, before.lb), changes: vec![change], answer: () })
-    })?;
-    show(context, actor, id)
+    commit(
+        context,
+        actor,
+        verb,
+        |current| {
+            let before = find_backend(current, actor, id)?;
+            if_match.check(key(Kind::Backend, id.as_uuid()), &*before)?;
+            let wanted = wanted(&before)?;
+            let times = if wanted == *before { before.times } else { before.times.updated(now) };
+            let after = Document::Backend(Backend { times, ..wanted });
+            let change = updated(Document::Backend(Backend::clone(&before)), after);
+            Ok(Draft { scope: in_lb(actor, before.lb), changes: vec![change] })
+        },
+        |after| show(context, after, actor, id).map(|Versioned(backend)| shown(backend)),
+    )
 }
 
 /// What creation and update set; `None` keeps it, or is the default.
@@ -253,10 +279,14 @@ fn unavailable(arguments: &mut Arguments, request: &wire::UpdateBackend) {
     arguments.off("host", is_empty(&request.host), LAYER_7);
 }
 
-fn show(context: &Context, actor: &Actor, id: BackendId) -> Result<Versioned<wire::Backend>, ApiError> {
-    let snapshot = context.ledger.snapshot();
-    let backend = find_backend(&snapshot, actor, id)?;
-    Ok(Versioned(View::new(context, &snapshot).backend(&backend)))
+fn show(
+    context: &Context,
+    snapshot: &Snapshot,
+    actor: &Actor,
+    id: BackendId,
+) -> Result<Versioned<wire::Backend>, ApiError> {
+    let backend = find_backend(snapshot, actor, id)?;
+    Ok(Versioned(View::new(context, snapshot).backend(&backend)))
 }
 
 impl Listed for &Arc<Backend> {

@@ -13,11 +13,13 @@ use super::{Id, find_frontend, find_lb, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
+use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Pairs};
 use crate::api::parse::{Arguments, Description, LAYER_7, id, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
+use crate::ledger::Snapshot;
 use crate::model::{Actor, BackendId, Document, Frontend, FrontendId, Kind, LbId, Name, Times, address};
 
 /// What a request sets; `None` keeps it.
@@ -30,7 +32,7 @@ struct Settings {
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     Body(request): Body<wire::CreateFrontend>,
 ) -> Result<Versioned<wire::Frontend>, ApiError> {
@@ -42,12 +44,17 @@ pub(in crate::api) async fn create(
         let ((name, inbound_port), backend) = Arguments::default().build(whole)?;
         let times = Times::created(now(context));
         let frontend = Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, times };
-        commit(context, &actor, "frontend.create", |current| {
-            find_lb(current, &actor, lb)?;
-            let changes = vec![created(Document::Frontend(frontend.clone()))];
-            Ok(Draft { scope: in_lb(&actor, lb), changes, answer: () })
-        })?;
-        show(context, &actor, frontend.id)
+        commit(
+            context,
+            &actor,
+            "frontend.create",
+            |current| {
+                find_lb(current, &actor, lb)?;
+                let changes = vec![created(Document::Frontend(frontend.clone()))];
+                Ok(Draft { scope: in_lb(&actor, lb), changes })
+            },
+            |after| show(context, after, &actor, frontend.id),
+        )
     })
     .await
 }
@@ -57,7 +64,7 @@ pub(in crate::api) async fn get(
     Extension(actor): Extension<Actor>,
     path: Id,
 ) -> Result<Versioned<wire::Frontend>, ApiError> {
-    show(&context, &actor, path.parse("frontend_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("frontend_id")?)
 }
 
 pub(in crate::api) async fn list(
@@ -81,7 +88,7 @@ pub(in crate::api) async fn list(
 
 pub(in crate::api) async fn update(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     description: Description,
@@ -92,29 +99,34 @@ pub(in crate::api) async fn update(
         find_frontend(&context.ledger.snapshot(), &actor, frontend_id)?;
         let settings = parse(request, description)?;
         let now = now(context);
-        commit(context, &actor, "frontend.update", |current| {
-            let before = find_frontend(current, &actor, frontend_id)?;
-            if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
-            let wanted = Frontend {
-                name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
-                inbound_port: settings.inbound_port.unwrap_or(before.inbound_port),
-                backend: settings.backend.unwrap_or(before.backend),
-                timeout_client: settings.timeout_client.or(before.timeout_client),
-                ..Frontend::clone(&before)
-            };
-            let times = if wanted == *before { before.times } else { before.times.updated(now) };
-            let after = Document::Frontend(Frontend { times, ..wanted });
-            let change = updated(Document::Frontend(Frontend::clone(&before)), after);
-            Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
-        })?;
-        show(context, &actor, frontend_id)
+        commit(
+            context,
+            &actor,
+            "frontend.update",
+            |current| {
+                let before = find_frontend(current, &actor, frontend_id)?;
+                if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
+                let wanted = Frontend {
+                    name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
+                    inbound_port: settings.inbound_port.unwrap_or(before.inbound_port),
+                    backend: settings.backend.unwrap_or(before.backend),
+                    timeout_client: settings.timeout_client.or(before.timeout_client),
+                    ..Frontend::clone(&before)
+                };
+                let times = if wanted == *before { before.times } else { before.times.updated(now) };
+                let after = Document::Frontend(Frontend { times, ..wanted });
+                let change = updated(Document::Frontend(Frontend::clone(&before)), after);
+                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+            },
+            |after| show(context, after, &actor, frontend_id),
+        )
     })
     .await
 }
 
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     _: Bare,
@@ -122,15 +134,20 @@ pub(in crate::api) async fn delete(
     let frontend_id = path.parse("frontend_id")?;
     run(&context, move |context| {
         let now = now(context);
-        commit(context, &actor, "frontend.delete", |current| {
-            let before = find_frontend(current, &actor, frontend_id)?;
-            if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
-            let change = deleted(Document::Frontend(Frontend::clone(&before)), now);
-            Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change], answer: () })
-        })
+        commit(
+            context,
+            &actor,
+            "frontend.delete",
+            |current| {
+                let before = find_frontend(current, &actor, frontend_id)?;
+                if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
+                let change = deleted(Document::Frontend(Frontend::clone(&before)), now);
+                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+            },
+            |_| Ok(StatusCode::NO_CONTENT),
+        )
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
 fn parse(request: wire::CreateFrontend, description: Description) -> Result<Settings, ApiError> {
@@ -165,10 +182,14 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
     arguments.build(settings)
 }
 
-fn show(context: &Context, actor: &Actor, id: FrontendId) -> Result<Versioned<wire::Frontend>, ApiError> {
-    let snapshot = context.ledger.snapshot();
-    let frontend = find_frontend(&snapshot, actor, id)?;
-    Ok(Versioned(View::new(context, &snapshot).frontend(&frontend)))
+fn show(
+    context: &Context,
+    snapshot: &Snapshot,
+    actor: &Actor,
+    id: FrontendId,
+) -> Result<Versioned<wire::Frontend>, ApiError> {
+    let frontend = find_frontend(snapshot, actor, id)?;
+    Ok(Versioned(View::new(context, snapshot).frontend(&frontend)))
 }
 
 impl Listed for &Arc<Frontend> {

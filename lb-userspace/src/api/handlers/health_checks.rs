@@ -2,22 +2,23 @@
 
 use std::num::NonZeroU16;
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
 
 use super::backends::change;
 use super::{Id, find_backend};
 use crate::api::body::Body;
 use crate::api::change::run;
-use crate::api::etag::{IfMatch, Versioned};
+use crate::api::etag::IfMatch;
+use crate::api::idempotency::Caller;
 use crate::api::parse::{Arguments, LAYER_7};
 use crate::api::wire;
 use crate::api::{ApiError, Context};
-use crate::model::{Actor, Backend, BackendId, HealthCheck, Invalid, Probe, address};
+use crate::model::{Backend, BackendId, HealthCheck, Invalid, Probe, address};
 
 pub(in crate::api) async fn update(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     Body(request): Body<wire::HealthCheckSpec>,
@@ -27,11 +28,18 @@ pub(in crate::api) async fn update(
         let before = find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
         // Everything wrong by itself is told before the first try.
         read(request.clone(), &before.health_check)?;
-        let Versioned(backend) = change(context, &actor, &if_match, backend_id, "backend.healthcheck", |before| {
-            let health_check = read(request.clone(), &before.health_check)?;
-            Ok(Backend { health_check, ..before.clone() })
-        })?;
-        Ok(Json(backend.health_check))
+        change(
+            context,
+            &actor,
+            &if_match,
+            backend_id,
+            "backend.healthcheck",
+            |before| {
+                let health_check = read(request.clone(), &before.health_check)?;
+                Ok(Backend { health_check, ..before.clone() })
+            },
+            |backend| Json(backend.health_check),
+        )
     })
     .await
 }

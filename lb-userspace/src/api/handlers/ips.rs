@@ -13,16 +13,18 @@ use super::{Id, find_ip, in_project, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
+use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
+use crate::ledger::Snapshot;
 use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, LbId, Tags, Times, address};
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     Body(request): Body<wire::CreateIp>,
 ) -> Result<Versioned<wire::Ip>, ApiError> {
     run(&context, move |context| {
@@ -35,23 +37,28 @@ pub(in crate::api) async fn create(
         let tags = arguments.or("tags", tags, Tags::default(), Tags::try_from);
         let ((address, reverse), tags) = arguments.build(address.zip(reverse).zip(tags))?;
         let (ip_id, now) = (IpId::new(), now(context));
-        commit(context, &actor, "ip.create", |current| {
-            let address = match address {
-                Some(address) => address,
-                None => allocate(context, current, family)?,
-            };
-            let ip = Ip {
-                id: ip_id,
-                owner: actor.owner,
-                address,
-                lb: None,
-                reverse: reverse.clone(),
-                tags: tags.clone(),
-                times: Times::created(now),
-            };
-            Ok(Draft { scope: in_project(&actor), changes: vec![created(Document::Ip(ip))], answer: () })
-        })?;
-        show(context, &actor, ip_id)
+        commit(
+            context,
+            &actor,
+            "ip.create",
+            |current| {
+                let address = match address {
+                    Some(address) => address,
+                    None => allocate(context, current, family)?,
+                };
+                let ip = Ip {
+                    id: ip_id,
+                    owner: actor.owner,
+                    address,
+                    lb: None,
+                    reverse: reverse.clone(),
+                    tags: tags.clone(),
+                    times: Times::created(now),
+                };
+                Ok(Draft { scope: in_project(&actor), changes: vec![created(Document::Ip(ip))] })
+            },
+            |after| show(context, after, &actor, ip_id),
+        )
     })
     .await
 }
@@ -76,7 +83,7 @@ pub(in crate::api) async fn get(
     Extension(actor): Extension<Actor>,
     path: Id,
 ) -> Result<Versioned<wire::Ip>, ApiError> {
-    show(&context, &actor, path.parse("ip_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("ip_id")?)
 }
 
 pub(in crate::api) async fn list(
@@ -116,7 +123,7 @@ fn ip_type(text: &str) -> Result<Option<Family>, Invalid> {
 
 pub(in crate::api) async fn update(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     Body(request): Body<wire::UpdateIp>,
@@ -130,26 +137,31 @@ pub(in crate::api) async fn update(
         let lb = arguments.or("lb_id", request.lb_id, None, |lb| attachment(lb.as_deref()).map(Some));
         let ((reverse, tags), lb) = arguments.build(reverse.zip(tags).zip(lb))?;
         let now = now(context);
-        commit(context, &actor, "ip.update", |current| {
-            let before = find_ip(current, &actor, ip_id)?;
-            if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
-            if let Some(Some(lb)) = lb
-                && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
-            {
-                let help = format!("there is no load balancer {lb} in the project of this token");
-                return Err(ApiError::argument("lb_id", &Invalid::constraint(help)));
-            }
-            let wanted = Ip {
-                reverse: reverse.clone().unwrap_or_else(|| before.reverse.clone()),
-                tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
-                lb: lb.unwrap_or(before.lb),
-                ..Ip::clone(&before)
-            };
-            let times = if wanted == *before { before.times } else { before.times.updated(now) };
-            let change = updated(Document::Ip(Ip::clone(&before)), Document::Ip(Ip { times, ..wanted }));
-            Ok(Draft { scope: in_project(&actor), changes: vec![change], answer: () })
-        })?;
-        show(context, &actor, ip_id)
+        commit(
+            context,
+            &actor,
+            "ip.update",
+            |current| {
+                let before = find_ip(current, &actor, ip_id)?;
+                if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
+                if let Some(Some(lb)) = lb
+                    && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
+                {
+                    let help = format!("there is no load balancer {lb} in the project of this token");
+                    return Err(ApiError::argument("lb_id", &Invalid::constraint(help)));
+                }
+                let wanted = Ip {
+                    reverse: reverse.clone().unwrap_or_else(|| before.reverse.clone()),
+                    tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
+                    lb: lb.unwrap_or(before.lb),
+                    ..Ip::clone(&before)
+                };
+                let times = if wanted == *before { before.times } else { before.times.updated(now) };
+                let change = updated(Document::Ip(Ip::clone(&before)), Document::Ip(Ip { times, ..wanted }));
+                Ok(Draft { scope: in_project(&actor), changes: vec![change] })
+            },
+            |after| show(context, after, &actor, ip_id),
+        )
     })
     .await
 }
@@ -161,7 +173,7 @@ fn attachment(text: Option<&str>) -> Result<Option<LbId>, Invalid> {
 
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     _: Bare,
@@ -169,22 +181,26 @@ pub(in crate::api) async fn delete(
     let ip_id = path.parse("ip_id")?;
     run(&context, move |context| {
         let now = now(context);
-        commit(context, &actor, "ip.delete", |current| {
-            let before = find_ip(current, &actor, ip_id)?;
-            if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
-            // Attached ones are refused by the guard, with what to do.
-            let change = deleted(Document::Ip(Ip::clone(&before)), now);
-            Ok(Draft { scope: in_project(&actor), changes: vec![change], answer: () })
-        })
+        commit(
+            context,
+            &actor,
+            "ip.delete",
+            |current| {
+                let before = find_ip(current, &actor, ip_id)?;
+                if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
+                // Attached ones are refused by the guard, with what to do.
+                let change = deleted(Document::Ip(Ip::clone(&before)), now);
+                Ok(Draft { scope: in_project(&actor), changes: vec![change] })
+            },
+            |_| Ok(StatusCode::NO_CONTENT),
+        )
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
-fn show(context: &Context, actor: &Actor, id: IpId) -> Result<Versioned<wire::Ip>, ApiError> {
-    let snapshot = context.ledger.snapshot();
-    let ip = find_ip(&snapshot, actor, id)?;
-    Ok(Versioned(View::new(context, &snapshot).ip(&ip)))
+fn show(context: &Context, snapshot: &Snapshot, actor: &Actor, id: IpId) -> Result<Versioned<wire::Ip>, ApiError> {
+    let ip = find_ip(snapshot, actor, id)?;
+    Ok(Versioned(View::new(context, snapshot).ip(&ip)))
 }
 
 impl Listed for &Arc<Ip> {

@@ -12,6 +12,7 @@ use super::{Id, find_lb, in_lb, in_project, key, now};
 use crate::api::body::{Body, NoBody};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
+use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
 use crate::api::parse::{Arguments, Description, id};
 use crate::api::view::View;
@@ -22,17 +23,22 @@ use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, Lb, LbId, L
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     Body(request): Body<wire::CreateLb>,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
     run(&context, move |context| {
         let (lb, addresses) = parse(&actor, request, now(context))?;
-        commit(context, &actor, "lb.create", |current| {
-            let mut changes = vec![created(Document::Lb(lb.clone()))];
-            changes.extend(addresses.changes(context, current, &lb)?);
-            Ok(Draft { scope: in_project(&actor), changes, answer: () })
-        })?;
-        show(context, &actor, lb.id)
+        commit(
+            context,
+            &actor,
+            "lb.create",
+            |current| {
+                let mut changes = vec![created(Document::Lb(lb.clone()))];
+                changes.extend(addresses.changes(context, current, &lb)?);
+                Ok(Draft { scope: in_project(&actor), changes })
+            },
+            |after| show(context, after, &actor, lb.id),
+        )
     })
     .await
 }
@@ -42,7 +48,7 @@ pub(in crate::api) async fn get(
     Extension(actor): Extension<Actor>,
     path: Id,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
-    show(&context, &actor, path.parse("lb_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("lb_id")?)
 }
 
 pub(in crate::api) async fn list(
@@ -76,7 +82,7 @@ fn run_list(
 
 pub(in crate::api) async fn update(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     description: Description,
@@ -94,20 +100,25 @@ pub(in crate::api) async fn update(
         let parsed = name.zip(description).zip(tags);
         let ((name, description), tags) = arguments.build(parsed)?;
         let now = now(context);
-        commit(context, &actor, "lb.update", |current| {
-            let before = find_lb(current, &actor, lb_id)?;
-            if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
-            let wanted = Lb {
-                name: name.clone().unwrap_or_else(|| before.name.clone()),
-                description: description.clone().unwrap_or_else(|| before.description.clone()),
-                tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
-                ..Lb::clone(&before)
-            };
-            let times = if wanted == *before { before.times } else { before.times.updated(now) };
-            let change = updated(Document::Lb(Lb::clone(&before)), Document::Lb(Lb { times, ..wanted }));
-            Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change], answer: () })
-        })?;
-        show(context, &actor, lb_id)
+        commit(
+            context,
+            &actor,
+            "lb.update",
+            |current| {
+                let before = find_lb(current, &actor, lb_id)?;
+                if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
+                let wanted = Lb {
+                    name: name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: description.clone().unwrap_or_else(|| before.description.clone()),
+                    tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
+                    ..Lb::clone(&before)
+                };
+                let times = if wanted == *before { before.times } else { before.times.updated(now) };
+                let change = updated(Document::Lb(Lb::clone(&before)), Document::Lb(Lb { times, ..wanted }));
+                Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change] })
+            },
+            |after| show(context, after, &actor, lb_id),
+        )
     })
     .await
 }
@@ -115,7 +126,7 @@ pub(in crate::api) async fn update(
 /// Deleting what is deleted changes nothing.
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     pairs: Pairs,
@@ -128,20 +139,25 @@ pub(in crate::api) async fn delete(
     arguments.finish()?;
     run(&context, move |context| {
         let now = now(context);
-        commit(context, &actor, "lb.delete", |current| {
-            let before = find_lb(current, &actor, lb_id)?;
-            if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
-            let mut changes = Vec::new();
-            if before.times.is_live() {
-                changes.push(deleted(Document::Lb(Lb::clone(&before)), now));
-                let released = current.ips_of(lb_id).filter(|ip| release_ip && ip.times.is_live());
-                changes.extend(released.map(|ip| deleted(Document::Ip(Ip::clone(ip)), now)));
-            }
-            Ok(Draft { scope: in_lb(&actor, lb_id), changes, answer: () })
-        })
+        commit(
+            context,
+            &actor,
+            "lb.delete",
+            |current| {
+                let before = find_lb(current, &actor, lb_id)?;
+                if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
+                let mut changes = Vec::new();
+                if before.times.is_live() {
+                    changes.push(deleted(Document::Lb(Lb::clone(&before)), now));
+                    let released = current.ips_of(lb_id).filter(|ip| release_ip && ip.times.is_live());
+                    changes.extend(released.map(|ip| deleted(Document::Ip(Ip::clone(ip)), now)));
+                }
+                Ok(Draft { scope: in_lb(&actor, lb_id), changes })
+            },
+            |_| Ok(StatusCode::NO_CONTENT),
+        )
     })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await
 }
 
 /// A tombstone.
@@ -157,10 +173,14 @@ pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
     updated(before, after)
 }
 
-pub(super) fn show(context: &Context, actor: &Actor, id: LbId) -> Result<Versioned<wire::Lb>, ApiError> {
-    let snapshot = context.ledger.snapshot();
-    let lb = find_lb(&snapshot, actor, id)?;
-    Ok(Versioned(View::new(context, &snapshot).lb(&lb)))
+pub(super) fn show(
+    context: &Context,
+    snapshot: &Snapshot,
+    actor: &Actor,
+    id: LbId,
+) -> Result<Versioned<wire::Lb>, ApiError> {
+    let lb = find_lb(snapshot, actor, id)?;
+    Ok(Versioned(View::new(context, snapshot).lb(&lb)))
 }
 
 /// Addresses of a new load balancer.

@@ -1,6 +1,5 @@
 //! Migrating a load balancer to another type. Its addresses, frontends and flows stay as they are.
 
-use axum::Extension;
 use axum::extract::State;
 
 use super::lbs::show;
@@ -8,14 +7,15 @@ use super::{Id, find_lb, in_lb, key, now};
 use crate::api::body::Body;
 use crate::api::change::{Draft, commit, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
+use crate::api::idempotency::Caller;
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
-use crate::model::{Actor, Document, Kind, Lb, LbId, LbType};
+use crate::model::{Document, Kind, Lb, LbId, LbType};
 
 pub(in crate::api) async fn migrate(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     Body(request): Body<wire::MigrateLb>,
@@ -27,15 +27,20 @@ pub(in crate::api) async fn migrate(
         let kind = arguments.needed("type", request.kind, "one of /lb-types", |text| text.parse::<LbType>());
         let kind = arguments.build(kind)?;
         let now = now(context);
-        commit(context, &actor, "lb.migrate", |current| {
-            let before = find_lb(current, &actor, lb_id)?;
-            if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
-            let times = if before.kind == kind { before.times } else { before.times.updated(now) };
-            let after = Document::Lb(Lb { kind, times, ..Lb::clone(&before) });
-            let change = updated(Document::Lb(Lb::clone(&before)), after);
-            Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change], answer: () })
-        })?;
-        show(context, &actor, lb_id)
+        commit(
+            context,
+            &actor,
+            "lb.migrate",
+            |current| {
+                let before = find_lb(current, &actor, lb_id)?;
+                if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
+                let times = if before.kind == kind { before.times } else { before.times.updated(now) };
+                let after = Document::Lb(Lb { kind, times, ..Lb::clone(&before) });
+                let change = updated(Document::Lb(Lb::clone(&before)), after);
+                Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change] })
+            },
+            |after| show(context, after, &actor, lb_id),
+        )
     })
     .await
 }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use axum::Extension;
 use axum::extract::State;
 
 use super::backends::change;
@@ -10,10 +9,11 @@ use super::{Id, find_backend};
 use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::{IfMatch, Versioned};
+use crate::api::idempotency::Caller;
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
-use crate::model::{Actor, Backend, BackendId, Invalid, Server, Weight, address};
+use crate::model::{Backend, BackendId, Invalid, Server, Weight, address};
 
 /// A server as a request names it; what is `None` is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Wanted {
 
 pub(in crate::api) async fn add(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     Body(request): Body<wire::Servers>,
@@ -57,7 +57,7 @@ pub(in crate::api) async fn add(
 
 pub(in crate::api) async fn set(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     Body(request): Body<wire::Servers>,
@@ -70,7 +70,7 @@ pub(in crate::api) async fn set(
 
 pub(in crate::api) async fn remove(
     State(context): State<Context>,
-    Extension(actor): Extension<Actor>,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     Body(request): Body<wire::Servers>,
@@ -92,7 +92,7 @@ pub(in crate::api) async fn remove(
 
 async fn with(
     context: Context,
-    actor: Actor,
+    actor: Caller,
     path: Id,
     if_match: IfMatch,
     request: wire::Servers,
@@ -106,10 +106,18 @@ async fn with(
         let mut arguments = Arguments::default();
         let wanted = parse(&mut arguments, request.server_ip, request.servers);
         let wanted = arguments.build(wanted)?;
-        change(context, &actor, &if_match, backend_id, verb, |before| {
-            let servers = servers(before, &wanted).map_err(|invalid| ApiError::argument(argument, &invalid))?;
-            Ok(Backend { servers, ..before.clone() })
-        })
+        change(
+            context,
+            &actor,
+            &if_match,
+            backend_id,
+            verb,
+            |before| {
+                let servers = servers(before, &wanted).map_err(|invalid| ApiError::argument(argument, &invalid))?;
+                Ok(Backend { servers, ..before.clone() })
+            },
+            Versioned,
+        )
     })
     .await
 }

@@ -82,6 +82,7 @@ pub(super) fn fold(connection: &Connection, place: &Place<'_>) -> Result<Snapsho
         }
         let documents = operation.changes.iter().map(|change| &change.after);
         snapshot.fold(operation.generation, operation.hash, documents);
+        snapshot.remember(&operation);
     }
     Ok(snapshot)
 }

@@ -41,6 +41,7 @@ impl Contended {
             verb: "ip.create".to_owned(),
             reason: String::new(),
             at: jiff::Timestamp::UNIX_EPOCH,
+            attempt: None,
             changes: vec![Change { before: None, after: Document::Ip(ip) }],
         };
         self.inner.append(proposal).unwrap();

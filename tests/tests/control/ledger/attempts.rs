@@ -1,0 +1,32 @@
+//! The answers that operations keep: for how long, and for whom.
+
+use jiff::{SignedDuration, Timestamp};
+use lb_userspace::ledger::{Attempt, Kept, Ledger, MemoryLedger, Proposal};
+use lb_userspace::model::Generation;
+
+use super::{create, lb, owner, proposal};
+
+#[test]
+fn a_key_is_known_for_a_day_and_can_then_be_used_again() {
+    let ledger = MemoryLedger::new();
+    let start = Timestamp::UNIX_EPOCH;
+    let after = |hours| start + SignedDuration::from_hours(hours);
+    let append = |key: &str, at| {
+        let answer = Kept { status: 200, etag: None, body: String::new() };
+        let attempt = Some(Attempt { key: key.to_owned(), request: String::new(), answer });
+        let change = create(lb("x", owner(1)));
+        ledger.append(Proposal { at, attempt, ..proposal(&ledger.snapshot(), vec![change]) }).unwrap();
+    };
+    let found = |key: &str, at| ledger.snapshot().attempt(owner(1).project, key, at);
+    append("a", start);
+    append("b", after(1));
+    assert_eq!((found("a", after(23)), found("b", after(23))), (Some(Generation(1)), Some(Generation(2))));
+    assert_eq!(ledger.snapshot().attempt(owner(2).project, "a", start), None, "a key is of one project");
+    assert_eq!((found("a", after(24)), found("b", after(24))), (None, Some(Generation(2))));
+    append("c", after(24));
+    assert_eq!(found("a", start), None, "what is too old is forgotten, not only hidden");
+    append("a", after(30));
+    assert_eq!(found("a", after(53)), Some(Generation(4)));
+    append("d", after(54));
+    assert_eq!((found("a", after(53)), found("c", after(47))), (None, None));
+}
