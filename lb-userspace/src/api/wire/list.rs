@@ -24,7 +24,7 @@ pub struct ListQuery {
     /// Only of this organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<String>,
-    /// With all of these labels.
+    /// With one of these labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Load balancers: only these ids.
