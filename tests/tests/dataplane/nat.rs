@@ -259,6 +259,7 @@ fn a_full_table_evicts_half_open_and_ended_flows_and_never_a_living_one() {
     let old = |seconds| NatFlow { seen: half_open.seen.wrapping_sub(ticks(seconds) + 1), ..established };
     let cases = [
         (established, false, 0),
+        (NatFlow { generation: established.generation + 1, ..established }, true, 0),
         (old(seconds::TCP_ESTABLISHED), true, 0),
         (NatFlow { from_client: 1, ..established }, true, 1),
         (NatFlow { from_server: marks::SPOKE | marks::RST, ..established }, true, 1),
