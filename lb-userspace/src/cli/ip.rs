@@ -81,7 +81,7 @@ pub struct List {
     /// Only addresses of this family
     #[arg(long, value_enum)]
     family: Option<Family>,
-    /// Only those with this label; may be given again
+    /// Only those with this label, or with one of these when given again
     #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
     tags: Vec<String>,
 }

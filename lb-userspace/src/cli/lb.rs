@@ -100,7 +100,7 @@ pub struct List {
     /// Only those whose name contains this
     #[arg(long, value_parser = value::name)]
     name: Option<String>,
-    /// Only those with this label; may be given again
+    /// Only those with this label, or with one of these when given again
     #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
     tags: Vec<String>,
 }
