@@ -6,11 +6,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-use aya_ebpf::{
-    bindings::xdp_md,
-    macros::xdp,
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
 use lb_common::abi::service::flags;
 use lb_common::abi::{ConfigEntry, Reason, ServiceEntry};
 use lb_common::hash::FlowHash;

@@ -100,6 +100,12 @@ pub struct Program {
     pub stack: u32,
 }
 
+/// Whether this machine is an emulated one, several times slower than its clock says.
+#[must_use]
+pub fn is_slow() -> bool {
+    std::env::var_os(SCALE_VARIABLE).is_some()
+}
+
 /// The size of a long test here: `whole`, or the share of it that [`SCALE_VARIABLE`] says, at least 1.
 ///
 /// # Panics

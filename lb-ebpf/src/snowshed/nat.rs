@@ -311,13 +311,7 @@ fn forget(flow: &NatFlow, index: u32, id: u32) {
 
 /// Replaces addresses, ports and the link header.
 #[inline(always)]
-fn rewrite(
-    mut frame: Frame<'_>,
-    headers: &Headers,
-    to: &Tuple,
-    delta: Delta,
-    link: LinkHeader,
-) -> Result<(), Reason> {
+fn rewrite(mut frame: Frame<'_>, headers: &Headers, to: &Tuple, delta: Delta, link: LinkHeader) -> Result<(), Reason> {
     translate(&mut frame, headers, to, delta).ok_or(Reason::Malformed)?;
     let growth = link.bytes() as i32 - headers.link_len as i32;
     if growth != 0 {

@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap},
 };
-use lb_common::abi::{BackendEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, Slot, SlotPair, limits};
+use lb_common::abi::{
+    BackendEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, Slot, SlotPair, limits,
+};
 use lb_common::hash::FlowHash;
 use lb_common::headers::Headers;
 use lb_common::steer::{self, Decision, Path, Tables};

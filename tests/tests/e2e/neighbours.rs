@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::load::Load;
 use tests::network::{Layout, Network};
 
-use crate::scene::{Outer, Scene, VIP_V4, http_target};
+use crate::scene::{Outer, Scene, VIP_V4, http_target, probe_time};
 
 #[test]
 fn a_server_with_a_new_mac_address_is_followed() {
@@ -39,7 +39,7 @@ fn a_next_hop_that_is_not_known_is_counted_and_stands_in_the_status() {
     let scene = Scene::new(Layout::OneSegment, 1);
     // Nobody has this address, and the probes give it three seconds before they say so.
     let nobody = "10.77.0.99";
-    let manifest = scene.manifest(Outer::V4, &[1]).replace(&scene.v4(0), nobody).replace("100ms", "3s");
+    let manifest = scene.manifest(Outer::V4, &[1]).replace(&scene.v4(0), nobody).replace(probe_time(), "3s");
     scene.edge.apply(&manifest).unwrap();
     let status = scene
         .edge
