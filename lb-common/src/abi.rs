@@ -22,7 +22,7 @@ pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};
 pub use stats::{BackendStats, ServiceStats};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {

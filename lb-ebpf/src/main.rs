@@ -1,6 +1,6 @@
 //! The load balancer in XDP. This file is a packet's life; each stage is a file that owns its maps.
 //!
-//! parse → service → steer → forward → transmit, or parse → service → nat → transmit; every exit has a [`Reason`], and
+//! parse → service → (protect) → steer → forward → transmit, or parse → service → nat → transmit; every exit has a [`Reason`], and
 //! every reason is counted.
 #![no_std]
 #![no_main]
@@ -22,6 +22,8 @@ mod config;
 mod forward;
 #[path = "snowshed/nat.rs"]
 mod nat;
+#[path = "snowshed/protect.rs"]
+mod protect;
 #[path = "snowshed/reject.rs"]
 mod reject;
 #[path = "snowshed/service.rs"]
@@ -72,6 +74,12 @@ fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
         return nat::back(context);
     };
     account::service(service, headers, frame.len() as u64);
+    if service.flags & flags::PROTECTED != 0 {
+        let judged = protect::admit(service);
+        if judged != protect::ADMITTED {
+            return judged;
+        }
+    }
     let Some(config) = config::get() else { return judged(Verdict::drop(Reason::NoBackend)) };
     if service.flags & flags::NAT != 0 {
         nat::hand_over(headers);

@@ -48,7 +48,7 @@ pub struct Explanation {
 /// One step of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// The stage of the program: service, hash, slot, steer, forward or transmit.
+    /// The stage of the program: service, protect, hash, slot, steer, forward or transmit.
     pub stage: &'static str,
     /// What happens there.
     pub what: String,
@@ -213,6 +213,10 @@ fn walk(
         return Ok(());
     };
     explanation.service(&entry);
+    if let Err(reason) = explanation.protection(&entry) {
+        explanation.opening = Outcome::without_backend("drop", reason);
+        return Ok(());
+    }
     let Some(config) = dataplane.config()? else {
         explanation.step("hash", "the configuration is missing: the reconciler writes it again".to_owned());
         explanation.opening = Outcome::without_backend("drop", Reason::NoBackend);
@@ -377,6 +381,15 @@ impl Explanation {
         );
         self.step("service", what);
         self.entry = Some(facts);
+    }
+
+    /// What stands between the service and its servers.
+    fn protection(&mut self, entry: &ServiceEntry) -> Result<(), Reason> {
+        if entry.flags & flags::QUARANTINED != 0 {
+            self.step("protect", "the service is quarantined: nothing is forwarded".to_owned());
+            return Err(Reason::Quarantined);
+        }
+        Ok(())
     }
 
     fn slot(&mut self, number: u32, slot: Slot, entry: &ServiceEntry) {

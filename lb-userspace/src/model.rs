@@ -21,7 +21,7 @@ pub use frontend::Frontend;
 pub use health_check::{HealthCheck, Probe};
 pub use ids::{BackendId, FrontendId, IpId, LbId, OperationId, OrganizationId, ProjectId};
 pub use ip::Ip;
-pub use lb::{Lb, LbType};
+pub use lb::{Lb, LbType, Quarantine};
 pub use pools::{Family, Pools};
 pub use tenancy::{Actor, Owner, Scope};
 pub use text::{Invalid, Name, Tags};

@@ -71,6 +71,8 @@ pub struct PlannedService {
     pub on_empty: EmptyPool,
     /// Hash over the source address only.
     pub source_affinity: bool,
+    /// Nothing is forwarded: the tenant is contained.
+    pub quarantined: bool,
     /// Every server of the pool, in ascending order; the table refers to them by position.
     pub servers: Vec<ServerRef>,
     /// For each slot the position in `servers`; empty when no server is usable.

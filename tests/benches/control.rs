@@ -343,6 +343,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             description: String::new(),
             tags: Tags::default(),
             kind: LbType::S,
+            quarantine: None,
             times,
         }),
         Document::Ip(Ip {

@@ -183,6 +183,7 @@ fn reason_numbers_and_labels_are_permanent() {
         (40, "nat_unknown_flow"),
         (41, "nat_ports_exhausted"),
         (42, "nat_no_source"),
+        (48, "quarantined"),
         (64, "nat_evicted"),
     ];
     let current: BTreeMap<u32, &str> = Reason::ALL.iter().map(|reason| (*reason as u32, reason.label())).collect();

@@ -79,6 +79,9 @@ reasons! {
     /// Dropped: no source address of the client's IP version.
     NatNoSource = 42, "nat_no_source", "give `addresses.nat_v4` or `nat_v6` an address";
 
+    /// Dropped: the service is quarantined.
+    Quarantined = 48, "quarantined", "the load balancer, its project or its organization is quarantined: see `snowshed status`";
+
     /// Beside a packet's own reason: a translated flow, half open or just ended, gave way to a new one.
     NatEvicted = 64, "nat_evicted", "give `addresses.nat_v4` or `nat_v6` more addresses";
 }

@@ -77,6 +77,10 @@ pub mod flags {
     pub const SOURCE_AFFINITY: u32 = 1 << 1;
     /// The servers are of mode `super::super::backend::mode::NAT`: flows are looked up before slots.
     pub const NAT: u32 = 1 << 2;
+    /// Nothing is forwarded: the tenant is contained.
+    pub const QUARANTINED: u32 = 1 << 8;
+    /// Any of what stands between a service and its servers: packets of a service without pay for one test.
+    pub const PROTECTED: u32 = QUARANTINED;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 1);

@@ -1,5 +1,7 @@
 //! Per-CPU counters.
 
+use super::Reason;
+
 /// Element of `SERVICE_STATS`, per CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,8 +12,28 @@ pub struct ServiceStats {
     pub bytes: u64,
     /// Packets that open a flow (TCP SYN without ACK).
     pub opened: u64,
-    /// Always 0.
-    pub pad: u64,
+    /// Packets that the service's protection refused, by the position of their reason in [`REFUSALS`].
+    pub refused: [u64; 5],
+}
+
+/// Reasons for which a service's protection refuses packets, in the order of [`ServiceStats::refused`].
+pub const REFUSALS: [Reason; 1] = [Reason::Quarantined];
+
+impl ServiceStats {
+    /// The sum of two CPUs.
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        let mut refused = self.refused;
+        for (sum, one) in refused.iter_mut().zip(other.refused) {
+            *sum += one;
+        }
+        Self {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            opened: self.opened + other.opened,
+            refused,
+        }
+    }
 }
 
 /// Element of `BACKEND_STATS`, per CPU.
@@ -24,5 +46,5 @@ pub struct BackendStats {
     pub bytes: u64,
 }
 
-const _: () = assert!(size_of::<ServiceStats>() == 32);
+const _: () = assert!(size_of::<ServiceStats>() == 64);
 const _: () = assert!(size_of::<BackendStats>() == 16);

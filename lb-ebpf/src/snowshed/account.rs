@@ -1,7 +1,8 @@
 //! Counters: per CPU, so that they are plain additions.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
-use lb_common::abi::{BackendStats, ServiceEntry, ServiceStats, limits};
+use lb_common::abi::stats::REFUSALS;
+use lb_common::abi::{BackendStats, Reason, ServiceEntry, ServiceStats, limits};
 use lb_common::headers::Headers;
 
 #[map]
@@ -32,6 +33,19 @@ pub(crate) fn service(service: &ServiceEntry, headers: &Headers, bytes: u64) {
         stats.bytes += bytes;
         if headers.opens_flow() {
             stats.opened += 1;
+        }
+    }
+}
+
+/// Counts a packet that a service's protection refused.
+#[inline(always)]
+pub(crate) fn refused(service: &ServiceEntry, reason: Reason) {
+    let Some(position) = REFUSALS.iter().position(|refusal| *refusal == reason) else { return };
+    if let Some(stats) = SERVICE_STATS.get_ptr_mut(service.id) {
+        // SAFETY: as in `verdict`.
+        let stats = unsafe { &mut *stats };
+        if let Some(count) = stats.refused.get_mut(position) {
+            *count += 1;
         }
     }
 }

@@ -114,6 +114,10 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
         let (applied, ledger) = (reconcile.applied_generation, report.ledger_generation);
         alarms.push((Paint::Yellow, format!("changes {} to {ledger} are not in the maps yet", applied + 1)));
     }
+    for service in report.services.iter().filter(|service| service.quarantined) {
+        let (lb, address) = (&service.lb_name, listener(service));
+        alarms.push((Paint::Yellow, format!("{address} of {lb} is quarantined: nothing is forwarded to its servers")));
+    }
     for (address, why) in &reconcile.unresolved {
         alarms.push((Paint::Yellow, format!("no way to {address}: {why}")));
     }

@@ -40,12 +40,7 @@ impl KernelCounters {
         })?;
         let services = self.services.capacity();
         self.services.for_each(services, |id, cpus| {
-            let sum = cpus.iter().fold(ServiceStats::default(), |sum, cpu| ServiceStats {
-                packets: sum.packets + cpu.packets,
-                bytes: sum.bytes + cpu.bytes,
-                opened: sum.opened + cpu.opened,
-                pad: 0,
-            });
+            let sum = cpus.iter().fold(ServiceStats::default(), |sum, cpu| sum.plus(cpu));
             if sum != ServiceStats::default() {
                 counters.services.insert(id, sum);
             }

@@ -28,6 +28,7 @@ fn lb(number: u128, of: u128) -> Lb {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        quarantine: None,
         times: Times::created(Timestamp::UNIX_EPOCH),
     }
 }

@@ -161,6 +161,13 @@ impl Snapshot {
         self.touched.get(&lb).copied().unwrap_or_default()
     }
 
+    /// Whether nothing may be forwarded to a load balancer. The planner's one question: what says so beside the load
+    /// balancer itself belongs here, and into [`Snapshot::changed_lbs`].
+    #[must_use]
+    pub const fn is_quarantined(&self, lb: &Lb) -> bool {
+        lb.quarantine.is_some()
+    }
+
     /// The operation that carried out the request with this key, if its answer is still kept at `now`.
     #[must_use]
     pub fn attempt(&self, project: ProjectId, key: &str, now: Timestamp) -> Option<Generation> {

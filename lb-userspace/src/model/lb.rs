@@ -1,5 +1,6 @@
 //! A load balancer: a name, a type, and what is attached to it.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, LbId, Name, Owner, Tags, Times};
@@ -19,8 +20,22 @@ pub struct Lb {
     pub tags: Tags,
     /// Quota and rate class.
     pub kind: LbType,
+    /// Why nothing is forwarded to it, if so. Set and lifted by Trust & Safety only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
     /// Created, updated, deleted.
     pub times: Times,
+}
+
+/// Traffic is dropped in the data plane, and everything else stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Why, for people.
+    pub reason: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Who did it.
+    pub by: String,
 }
 
 impl Lb {

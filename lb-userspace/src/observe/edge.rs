@@ -13,6 +13,7 @@ use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
 use lb_common::abi::Reason;
+use lb_common::abi::stats::REFUSALS;
 
 use crate::api::Requests;
 use crate::dataplane::{Counters, DataplaneError};
@@ -184,6 +185,14 @@ impl Edge {
         page.bytes("snowshed_service", "Bytes of a service, as received", of_services(|stats| stats.bytes))?;
         let help = "Packets that open a TCP connection to a service";
         page.counter("snowshed_service_opened", help, of_services(|stats| stats.opened))?;
+
+        let refused = services.iter().flat_map(|(labels, stats)| {
+            REFUSALS.iter().zip(stats.refused).map(|(reason, count)| {
+                (labels.iter().cloned().chain([("reason", reason.label().to_owned())]).collect(), count)
+            })
+        });
+        let help = "Packets that a service's protection refused, by reason";
+        page.counter("snowshed_service_refused_packets", help, refused)?;
 
         let servers: Vec<_> = directory
             .backends

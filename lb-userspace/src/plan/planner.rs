@@ -115,7 +115,7 @@ impl Planner {
                 continue;
             }
             let pool = pools.entry(backend.id).or_insert_with(|| self.pool(view, backend));
-            let service = Arc::new(pool.service(lb, frontend, backend));
+            let service = Arc::new(pool.service(view, lb, frontend, backend));
             for ip in &addresses {
                 let address = ServiceAddress {
                     address: ip.address,
@@ -187,12 +187,13 @@ struct Pool {
 }
 
 impl Pool {
-    fn service(&self, lb: &Lb, frontend: &Frontend, backend: &Backend) -> PlannedService {
+    fn service(&self, view: &View<'_>, lb: &Lb, frontend: &Frontend, backend: &Backend) -> PlannedService {
         PlannedService {
             lb: lb.id,
             frontend: frontend.id,
             on_empty: backend.on_empty,
             source_affinity: backend.sticky_sessions == StickySessions::Table,
+            quarantined: view.snapshot.is_quarantined(lb),
             servers: self.servers.iter().map(|(server, _)| *server).collect(),
             slots: Arc::clone(&self.slots),
         }

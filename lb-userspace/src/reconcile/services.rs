@@ -40,7 +40,8 @@ pub(super) fn shown(key: &ServiceKey) -> String {
 pub(super) fn flags_of(planned: &PlannedService) -> u32 {
     let reject = if planned.on_empty == EmptyPool::Reject { flags::EMPTY_REJECT } else { 0 };
     let affinity = if planned.source_affinity { flags::SOURCE_AFFINITY } else { 0 };
-    reject | affinity
+    let quarantine = if planned.quarantined { flags::QUARANTINED } else { 0 };
+    reject | affinity | quarantine
 }
 
 /// The services that the map holds, as last written or observed.

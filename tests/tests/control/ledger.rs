@@ -29,6 +29,7 @@ fn lb(name: &str, owner: Owner) -> Lb {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        quarantine: None,
         times: Times::created(jiff::Timestamp::UNIX_EPOCH),
     }
 }

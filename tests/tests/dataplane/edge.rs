@@ -219,14 +219,8 @@ impl Edge {
     }
 
     pub fn service_stats(&self, id: u32) -> ServiceStats {
-        self.per_cpu::<ServiceStats>(names::SERVICE_STATS, id).iter().fold(ServiceStats::default(), |sum, one| {
-            ServiceStats {
-                packets: sum.packets + one.packets,
-                bytes: sum.bytes + one.bytes,
-                opened: sum.opened + one.opened,
-                pad: sum.pad + one.pad,
-            }
-        })
+        let cpus = self.per_cpu::<ServiceStats>(names::SERVICE_STATS, id);
+        cpus.iter().fold(ServiceStats::default(), |sum, one| sum.plus(one))
     }
 
     pub fn backend_stats(&self, index: u32) -> BackendStats {

@@ -9,5 +9,6 @@ mod memory;
 mod model;
 mod nat;
 mod packets;
+mod protection;
 mod random;
 mod unwrapping;

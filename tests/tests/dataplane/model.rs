@@ -62,6 +62,10 @@ impl Model {
         stats.packets += 1;
         stats.bytes += frame.len() as u64;
         stats.opened += u64::from(packet.opens());
+        if service.flags & 0x100 != 0 {
+            stats.refused[0] += 1;
+            return (DROP, Reason::Quarantined, None);
+        }
         if service.flags & 4 != 0 {
             return nat::forward(self, &packet, &service, made);
         }

@@ -31,7 +31,7 @@ fn the_program_and_the_model_agree_on_random_packets() {
             (lb_common::abi::names::FLOWS_OPENED, &pair.model.opened),
             (lb_common::abi::names::FLOWS_PINNED, &pair.model.pinned),
         ] {
-            assert!(flows.len() > 50, "the test says little: {} entries in {name}", flows.len());
+            assert!(flows.len() > 30, "the test says little: {} entries in {name}", flows.len());
             for (key, entry) in flows {
                 assert_eq!(pair.edge.flow(name, key), Some(*entry), "{name}");
             }
@@ -43,7 +43,7 @@ fn the_program_and_the_model_agree_on_random_packets() {
         }
         assert!(pair.model.translated.len() > 50, "the test says little: {} flows", pair.model.translated.len());
         assert_eq!(pair.edge.nat_index_len(), pair.model.translated.len());
-        assert!(pair.model.verdicts.len() >= 17, "the test says little: {:?}", pair.model.verdicts);
+        assert!(pair.model.verdicts.len() >= 18, "the test says little: {:?}", pair.model.verdicts);
     }
 }
 
@@ -64,7 +64,7 @@ fn populate(pair: &mut Pair, random: &mut StdRng) {
             for protocol in [6, 17] {
                 let entry = ServiceEntry {
                     id: u32::from(id),
-                    flags: random.random_range(0..8),
+                    flags: random.random_range(0..8) | if random.random_ratio(1, 16) { 0x100 } else { 0 },
                     slots_offset: 1000 + random.random_range(0..900),
                     slots_len: if id == 7 { 0 } else { random.random_range(1..700) },
                     previous_offset: 1000 + random.random_range(0..900),

@@ -48,6 +48,7 @@ pub(crate) fn lb(number: u128, deleted: Option<i64>) -> Document {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        quarantine: None,
         times: times(deleted),
     })
 }
@@ -332,7 +333,8 @@ pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
             .map(|server| identity(server, tables.servers[&server].port))
             .collect();
         assert_eq!(owners, expected, "{address}");
-        assert_eq!(entry.flags, 1, "reject when empty, no affinity");
+        let quarantined = if planned.quarantined { 0x100 } else { 0 };
+        assert_eq!(entry.flags, 1 | quarantined, "reject when empty, no affinity");
         let is_moving = slots.iter().any(|slot| slot.0 & Slot::MOVING != 0);
         assert_eq!(is_moving, entry.previous_len > 0, "{address}: a previous table is there while slots move");
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use lb_common::abi::backend::state;
 use lb_common::abi::{BackendEntry, ServiceEntry, Slot};
 use lb_userspace::dataplane::Dataplane;
-use lb_userspace::model::Generation;
+use lb_userspace::explain::explain;
+use lb_userspace::model::{Document, Generation, Lb, Quarantine};
 use lb_userspace::plan::{Resolution, Unresolved};
 use lb_userspace::reconcile::{health_left_in, identity, key_of};
 use tokio_util::sync::CancellationToken;
@@ -285,6 +286,28 @@ fn ways_and_empty_pools_show_in_the_status() {
     assert!(status.unresolved.is_empty() && status.empty_services.is_empty());
     assert_eq!(contents(&dataplane).egress, [2, 3].into());
     assert_holds(&contents(&dataplane), &world.plan());
+}
+
+#[test]
+fn a_quarantine_is_one_write_per_service_and_so_is_its_end() {
+    let (mut world, dataplane) = two_services();
+    let mut agent = world.agent(Arc::clone(&dataplane));
+    world.settle(&mut agent);
+    let client = "198.51.100.7:4000".parse().unwrap();
+    for is_contained in [true, false] {
+        let Document::Lb(of) = lb(1, None) else { unreachable!() };
+        let quarantine =
+            is_contained.then(|| Quarantine { reason: "phishing".into(), at: at(1), by: "trust and safety".into() });
+        world.put(&[Document::Lb(Lb { quarantine, ..of })]);
+        let before = writes(&dataplane);
+        world.settle(&mut agent);
+        assert_eq!(writes(&dataplane), before + 1);
+        assert_holds(&contents(&dataplane), &world.plan());
+        let explained = [1, 2].map(|number| explain(&dataplane, client, service(number, 80)).unwrap().opening);
+        let expected = if is_contained { ("drop", "quarantined") } else { ("forward", "transmitted") };
+        assert_eq!((explained[0].action, explained[0].reason), expected);
+        assert_eq!(explained[1].action, "forward", "the other load balancer is not concerned");
+    }
 }
 
 #[test]

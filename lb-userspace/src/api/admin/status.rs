@@ -75,6 +75,7 @@ fn service(lb: &Lb, frontend: &Frontend, backend: &Backend, address: IpAddr, edg
         address,
         port,
         protocol: backend.protocol,
+        quarantined: planned.is_some_and(|planned| planned.quarantined),
         servers: backend.servers.iter().map(one).collect(),
     }
 }

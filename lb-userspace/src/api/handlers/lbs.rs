@@ -273,6 +273,7 @@ fn parse(actor: &Actor, request: wire::CreateLb, now: jiff::Timestamp) -> Result
         description,
         tags,
         kind,
+        quarantine: None,
         times: Times::created(now),
     });
     arguments.build(lb.zip(addresses))

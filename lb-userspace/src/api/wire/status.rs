@@ -44,6 +44,9 @@ pub struct ServiceStatus {
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
+    /// Nothing is forwarded: the load balancer, its project or its organization is quarantined.
+    #[serde(default)]
+    pub quarantined: bool,
     /// The servers in the order of their addresses.
     pub servers: Vec<ServerStatus>,
 }

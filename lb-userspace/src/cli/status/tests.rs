@@ -57,6 +57,7 @@ fn a_healthy_edge_shows_its_servers_and_no_alarm() {
 fn everything_that_is_wrong_is_an_alarm_before_the_services() {
     let screen = screen(&report(|value| {
         value["ledger_generation"] = json!(44);
+        value["services"][0]["quarantined"] = json!(true);
         value["mass_failure"] = json!({"since": "2026-01-01T01:00:00Z", "down": 5, "checked": 8});
         value["reconcile"]["last_error"] = json!("SLOTS is full");
         value["reconcile"]["attachments"] = json!([]);
@@ -72,6 +73,7 @@ fn everything_that_is_wrong_is_an_alarm_before_the_services() {
         "attached to no interface",
         "192.0.2.1 80/tcp has no usable server",
         "changes 43 to 44 are not in the maps yet",
+        "[2001:db8::10]:80/tcp of web is quarantined",
         "no way to 10.0.0.9: no route to the server",
         "2 map entries were altered by somebody else and repaired; the last 10s ago in SERVICES: an entry was gone",
         "SERVER",
