@@ -7,6 +7,7 @@ pub mod backend;
 pub mod config;
 pub mod flow;
 pub mod nat;
+pub mod protection;
 pub mod reason;
 pub mod service;
 pub mod slot;
@@ -16,13 +17,14 @@ pub use backend::BackendEntry;
 pub use config::ConfigEntry;
 pub use flow::{FlowEntry, FlowKey};
 pub use nat::NatFlow;
+pub use protection::{AclKey, ProtectionEntry, SourceKey};
 pub use reason::Reason;
 pub use service::{ServiceEntry, ServiceKey, ServiceKeyV4};
 pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};
 pub use stats::{BackendStats, ServiceStats};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {
@@ -51,6 +53,14 @@ pub mod names {
     pub const NAT_PACKET: &str = "NAT_PACKET";
     /// Hash: source address (16 bytes, v4-mapped) → its number; recognises what servers answer.
     pub const NAT_SOURCES: &str = "NAT_SOURCES";
+    /// Array: service id → [`super::ProtectionEntry`].
+    pub const PROTECTION: &str = "PROTECTION";
+    /// Longest-prefix-match trie: [`super::AclKey`] → [`super::protection::acl`].
+    pub const ACL: &str = "ACL";
+    /// LRU hash: [`super::SourceKey`] → [`crate::bucket::Bucket`]; new connections of each source.
+    pub const SOURCES: &str = "SOURCES";
+    /// Array: service id → [`super::protection::ServiceBuckets`].
+    pub const BUCKETS: &str = "BUCKETS";
     /// Devmap hash: ifindex → ifindex; interfaces that packets may be redirected to.
     pub const EGRESS: &str = "EGRESS";
     /// Per-CPU array: service id → [`super::ServiceStats`].
@@ -91,6 +101,10 @@ pub mod limits {
     pub const MAX_NAT_FLOWS: u32 = 131_072;
     /// Source addresses of translated flows.
     pub const MAX_NAT_SOURCES: u32 = 1_024;
+    /// Prefixes of all ACLs together, as compiled.
+    pub const MAX_ACL_PREFIXES: u32 = 1_048_576;
+    /// Sources whose new connections are counted: the longest unseen one is forgotten first.
+    pub const MAX_SOURCES: u32 = 65_536;
     /// Interfaces to redirect to.
     pub const MAX_EGRESS: u32 = 256;
     /// Room for reason numbers.

@@ -9,6 +9,13 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A full bucket after one token was taken.
+    #[inline(always)]
+    #[must_use]
+    pub const fn taken_once(now_ns: u64, interval_ns: u64) -> Self {
+        Self { full_at_ns: now_ns + interval_ns }
+    }
+
     /// Takes one token; `false` when there is none. A token comes every `interval_ns`; `burst`, at least 1, fill it.
     ///
     /// The bucket is kept as the time at which it is full (the generic cell rate algorithm, ITU-T I.371): one number, no

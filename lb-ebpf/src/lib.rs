@@ -1,6 +1,8 @@
 //! What the programs share: the frame behind one bounds-checked accessor.
 #![no_std]
+#![feature(asm_experimental_arch)]
 
+pub mod atomic;
 pub mod frame;
 
 pub use frame::Frame;

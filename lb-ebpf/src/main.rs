@@ -4,7 +4,6 @@
 //! every reason is counted.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
 
 use aya_ebpf::{bindings::xdp_md, macros::xdp, programs::XdpContext};
 use lb_common::abi::service::flags;
@@ -75,7 +74,7 @@ fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
     };
     account::service(service, headers, frame.len() as u64);
     if service.flags & flags::PROTECTED != 0 {
-        let judged = protect::admit(service);
+        let judged = protect::check(service, headers);
         if judged != protect::ADMITTED {
             return judged;
         }

@@ -184,6 +184,10 @@ fn reason_numbers_and_labels_are_permanent() {
         (41, "nat_ports_exhausted"),
         (42, "nat_no_source"),
         (48, "quarantined"),
+        (49, "acl_denied"),
+        (50, "source_limited"),
+        (51, "connection_limited"),
+        (52, "packet_limited"),
         (64, "nat_evicted"),
     ];
     let current: BTreeMap<u32, &str> = Reason::ALL.iter().map(|reason| (*reason as u32, reason.label())).collect();

@@ -82,6 +82,15 @@ reasons! {
     /// Dropped: the service is quarantined.
     Quarantined = 48, "quarantined", "the load balancer, its project or its organization is quarantined: see `snowshed status`";
 
+    /// Dropped: the service's access list denies the client.
+    AclDenied = 49, "acl_denied", "";
+    /// Dropped: the client opens more connections per second than the frontend's `connection_rate_limit`.
+    SourceLimited = 50, "source_limited", "";
+    /// Dropped: the service's clients together open more connections per second than it takes.
+    ConnectionLimited = 51, "connection_limited", "raise the frontend's `service_connection_rate_limit`, or find out who floods it";
+    /// Dropped: the service gets more packets per second than it takes.
+    PacketLimited = 52, "packet_limited", "raise the frontend's `packet_rate_limit`, or find out who floods it";
+
     /// Beside a packet's own reason: a translated flow, half open or just ended, gave way to a new one.
     NatEvicted = 64, "nat_evicted", "give `addresses.nat_v4` or `nat_v6` more addresses";
 }

@@ -79,8 +79,12 @@ pub mod flags {
     pub const NAT: u32 = 1 << 2;
     /// Nothing is forwarded: the tenant is contained.
     pub const QUARANTINED: u32 = 1 << 8;
+    /// Clients are looked up in `ACL`.
+    pub const ACL: u32 = 1 << 9;
+    /// New connections or packets are limited.
+    pub const LIMITED: u32 = 1 << 10;
     /// Any of what stands between a service and its servers: packets of a service without pay for one test.
-    pub const PROTECTED: u32 = QUARANTINED;
+    pub const PROTECTED: u32 = QUARANTINED | ACL | LIMITED;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 1);

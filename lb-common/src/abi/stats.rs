@@ -17,7 +17,8 @@ pub struct ServiceStats {
 }
 
 /// Reasons for which a service's protection refuses packets, in the order of [`ServiceStats::refused`].
-pub const REFUSALS: [Reason; 1] = [Reason::Quarantined];
+pub const REFUSALS: [Reason; 5] =
+    [Reason::Quarantined, Reason::AclDenied, Reason::SourceLimited, Reason::ConnectionLimited, Reason::PacketLimited];
 
 impl ServiceStats {
     /// The sum of two CPUs.

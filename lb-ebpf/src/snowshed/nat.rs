@@ -19,7 +19,7 @@ use lb_common::nat::lifetime;
 use lb_common::nat::ports::{DRAWS, Fit, Place, index_of};
 use lb_common::nat::rewrite::{Delta, Tuple, translate};
 use lb_common::packet::Packet as _;
-use lb_ebpf::{Frame, OnStack};
+use lb_ebpf::{Frame, OnStack, atomic};
 
 use crate::verdict::Verdict;
 use crate::{account, reject, steer, transmit};
@@ -254,16 +254,8 @@ fn claim(flow: &mut NatFlow, now: u32) -> Option<u32> {
     let before = u64::from(flow.id) | u64::from(flow.seen) << 32;
     let id = flow.id.wrapping_add(1);
     let after = u64::from(id) | u64::from(now) << 32;
-    let found: u64;
     // SAFETY: the element's first eight bytes, aligned to its 64.
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64({word} + 0, r0, {after})",
-            word = in(reg) &raw mut *flow,
-            after = in(reg) after,
-            inout("r0") before => found,
-        );
-    }
+    let found = unsafe { atomic::compare_exchange((&raw mut *flow).cast(), before, after) };
     (found == before).then_some(id)
 }
 

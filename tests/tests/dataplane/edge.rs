@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::nat::{NatPlace, NatRange, NatSource};
 use lb_common::abi::{
-    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, Reason, SLOTS_PER_ELEMENT, ServiceEntry,
-    ServiceKey, ServiceStats, Slot, SlotPair, backend::state, mapped_v4, names, services_map,
+    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, Reason,
+    SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, backend::state, mapped_v4, names,
+    services_map,
 };
 
 /// What an XDP program answers.
@@ -112,6 +114,9 @@ impl Edge {
             (names::FLOWS_PINNED, 4096),
             (names::SERVICE_STATS, 256),
             (names::BACKEND_STATS, 256),
+            (names::PROTECTION, 256),
+            (names::BUCKETS, 256),
+            (names::SOURCES, 4096),
         ] {
             loader.map_max_entries(map, entries);
         }
@@ -176,6 +181,19 @@ impl Edge {
             Some(key) => HashMap::try_from(map).unwrap().insert(Plain(key), Plain(*entry), 0).unwrap(),
             None => HashMap::try_from(map).unwrap().insert(Plain(*key), Plain(*entry), 0).unwrap(),
         }
+    }
+
+    pub fn set_protection(&mut self, id: u32, entry: &ProtectionEntry) {
+        self.array(names::PROTECTION).set(id, Plain(*entry), 0).unwrap();
+    }
+
+    /// Puts a prefix into `ACL`.
+    pub fn set_acl(&mut self, key: &AclKey, verdict: u32) {
+        let mut data = [0; 20];
+        data[..4].copy_from_slice(&key.acl.to_ne_bytes());
+        data[4..].copy_from_slice(&key.address);
+        let mut acl = LpmTrie::<_, [u8; 20], u32>::try_from(self.ebpf.map_mut(names::ACL).unwrap()).unwrap();
+        acl.insert(&Key::new(key.prefix_len, data), verdict, 0).unwrap();
     }
 
     pub fn set_slots(&mut self, offset: u32, slots: &[Slot]) {

@@ -2,7 +2,9 @@
 
 use lb_common::abi::backend::state;
 use lb_common::abi::service::flags;
-use lb_common::abi::{BackendEntry, FlowEntry, FlowKey, Reason, ServiceEntry, ServiceKey, Slot, mapped_v4, names};
+use lb_common::abi::{
+    AclKey, BackendEntry, FlowEntry, FlowKey, ProtectionEntry, Reason, ServiceEntry, ServiceKey, Slot, mapped_v4, names,
+};
 
 use crate::edge::{CONFIG, DROP, Edge, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX, backend, backend_v6};
 use crate::model::Model;
@@ -48,6 +50,18 @@ impl Pair {
     pub fn set_service(&mut self, key: ServiceKey, entry: ServiceEntry) {
         self.edge.set_service(&key, &entry);
         self.model.services.insert(key, entry);
+    }
+
+    pub fn set_protection(&mut self, id: u32, entry: ProtectionEntry) {
+        self.edge.set_protection(id, &entry);
+        self.model.protection.insert(id, entry);
+    }
+
+    /// Allows (1) or denies (2) a prefix: an address and the bits of it that count, of 128.
+    pub fn set_acl(&mut self, acl: u32, address: [u8; 16], bits: u32, verdict: u32) {
+        let key = AclKey { prefix_len: 32 + bits, acl, address };
+        self.edge.set_acl(&key, verdict);
+        self.model.acl.insert(key, verdict);
     }
 
     /// Sets every service's entry.

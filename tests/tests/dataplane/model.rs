@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, Reason, ServiceEntry, ServiceKey, ServiceStats, Slot,
+    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, Reason, ServiceEntry,
+    ServiceKey, ServiceStats, Slot,
 };
 
 use crate::edge::{DROP, INGRESS, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
 use crate::packets::{V4, V6, checksum, transport_checksum};
 
 pub mod nat;
+pub mod protection;
 
 /// The maps, and what was counted.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,9 @@ pub struct Model {
     pub opened: BTreeMap<FlowKey, FlowEntry>,
     pub pinned: BTreeMap<FlowKey, FlowEntry>,
     pub translated: BTreeMap<FlowKey, nat::Flow>,
+    pub acl: BTreeMap<AclKey, u32>,
+    pub protection: BTreeMap<u32, ProtectionEntry>,
+    pub taken: BTreeMap<protection::Bucket, u32>,
     pub verdicts: BTreeMap<Reason, u64>,
     pub service_stats: BTreeMap<u32, ServiceStats>,
     pub backend_stats: BTreeMap<u32, BackendStats>,
@@ -62,9 +67,9 @@ impl Model {
         stats.packets += 1;
         stats.bytes += frame.len() as u64;
         stats.opened += u64::from(packet.opens());
-        if service.flags & 0x100 != 0 {
-            stats.refused[0] += 1;
-            return (DROP, Reason::Quarantined, None);
+        if let Some((position, reason)) = protection::refusal(self, &packet, &service) {
+            self.service_stats.entry(service.id).or_default().refused[position] += 1;
+            return (DROP, reason, None);
         }
         if service.flags & 4 != 0 {
             return nat::forward(self, &packet, &service, made);

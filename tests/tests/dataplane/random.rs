@@ -1,7 +1,8 @@
 //! Random packets, services and tables against the model: verdicts, bytes, flow tables and counters.
 
 use lb_common::abi::backend::state;
-use lb_common::abi::{BackendEntry, ServiceEntry, Slot, mapped_v4};
+use lb_common::abi::protection::Rate;
+use lb_common::abi::{BackendEntry, ProtectionEntry, ServiceEntry, Slot, mapped_v4};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -10,6 +11,8 @@ use crate::forwarding::{Pair, key};
 use crate::packets::{Frame, Ip, Transport, V4, V6};
 
 const PACKETS: usize = 20_000;
+/// In which no token comes back to a bucket.
+const DAY_NS: u64 = 86_400_000_000_000;
 
 #[test]
 fn the_program_and_the_model_agree_on_random_packets() {
@@ -59,12 +62,13 @@ fn populate(pair: &mut Pair, random: &mut StdRng) {
         })
         .collect::<Vec<_>>();
     pair.set_slots(1000, &slots);
+    protect(pair, random);
     for id in 0..8u8 {
         for port in [80, 53] {
             for protocol in [6, 17] {
                 let entry = ServiceEntry {
                     id: u32::from(id),
-                    flags: random.random_range(0..8) | if random.random_ratio(1, 16) { 0x100 } else { 0 },
+                    flags: random.random_range(0..8) | protection(random),
                     slots_offset: 1000 + random.random_range(0..900),
                     slots_len: if id == 7 { 0 } else { random.random_range(1..700) },
                     previous_offset: 1000 + random.random_range(0..900),
@@ -74,6 +78,36 @@ fn populate(pair: &mut Pair, random: &mut StdRng) {
                 pair.set_service(key(vip(id % 2 == 1, id), port, protocol), entry);
             }
         }
+    }
+}
+
+/// Flags of what a service is protected by; most are not.
+fn protection(random: &mut StdRng) -> u32 {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0x100, 0x200, 0x400, 0x600][random.random_range(0..12)]
+}
+
+/// Access lists 1 and 2, and limits that are reached for each service.
+fn protect(pair: &mut Pair, random: &mut StdRng) {
+    for acl in 1..3 {
+        for _ in 0..200 {
+            let mut address = mapped_v4([random.random(), 51, 100, random.random_range(0..4)]);
+            if random.random() {
+                address = vip(true, random.random_range(0..4));
+                address[5] = 7;
+            }
+            let bits = random.random_range(if address[0] == 0 { 96..=128 } else { 1..=128 });
+            let kept = u128::from_be_bytes(address) & u128::MAX << (128 - bits);
+            pair.set_acl(acl, kept.to_be_bytes(), bits, random.random_range(1..3));
+        }
+    }
+    for id in 0..8 {
+        let mut rate = |bursts: [u32; 2]| {
+            let burst = random.random_range(bursts[0]..bursts[1]);
+            Rate { interval_ns: if burst % 4 == 0 { 0 } else { DAY_NS }, burst, pad: 0 }
+        };
+        let (source, connections, packets) = (rate([1, 9]), rate([50, 300]), rate([200, 2000]));
+        let acl = random.random_range(0..4);
+        pair.set_protection(id, ProtectionEntry { acl, pad: 0, source, connections, packets });
     }
 }
 
