@@ -17,7 +17,7 @@ pub use backend::BackendEntry;
 pub use config::ConfigEntry;
 pub use flow::{FlowEntry, FlowKey};
 pub use nat::NatFlow;
-pub use protection::{AclKey, ProtectionEntry, SourceKey};
+pub use protection::{AclKey, AclPrefix, ProtectionEntry, SourceKey};
 pub use reason::Reason;
 pub use service::{ServiceEntry, ServiceKey, ServiceKeyV4};
 pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};

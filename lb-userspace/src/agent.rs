@@ -206,6 +206,8 @@ fn kernel_config(config: &Config) -> KernelConfig {
             max_backends: dataplane.max_backends,
             max_slots: dataplane.max_slots,
             max_flows: dataplane.max_flows,
+            max_acl_prefixes: dataplane.max_acl_prefixes,
+            max_sources: dataplane.max_sources,
         },
     }
 }
@@ -277,6 +279,8 @@ fn context(
             frontends_per_lb: of(config.quotas.frontends_per_lb),
             backends_per_lb: of(config.quotas.backends_per_lb),
             servers_per_backend: of(config.quotas.servers_per_backend),
+            acls_per_frontend: of(config.quotas.acls_per_frontend),
+            acl_prefixes_per_frontend: of(config.quotas.acl_prefixes_per_frontend),
         },
         pools: Pools::new(v4.chain(v6)),
         zone: config.api.zone.clone(),

@@ -116,6 +116,10 @@ section! {
         max_slots: u32 = limits::MAX_SLOTS, rule::integer(65_536..=268_435_456);
         /// Flows each of the two flow tables has room for.
         max_flows: u32 = limits::MAX_FLOWS, rule::integer(1_024..=16_777_216);
+        /// Prefixes that the access lists of all frontends have room for together; memory is taken as they are used.
+        max_acl_prefixes: u32 = limits::MAX_ACL_PREFIXES, rule::integer(1_024..=16_777_216);
+        /// Clients whose new connections are counted, where a frontend limits them; those unseen longest are forgotten.
+        max_sources: u32 = limits::MAX_SOURCES, rule::integer(1_024..=16_777_216);
         /// Key of the flow hash, 32 hexadecimal digits. The same on every edge of a fleet.
         hash_key: Option<HashKey> = None,
             rule::optional(rule::hash_key()).example("\"000102030405060708090a0b0c0d0e0f\"");
@@ -178,6 +182,10 @@ section! {
         backends_per_lb: u32 = 100, rule::integer(0..=65_535);
         /// Servers of a backend.
         servers_per_backend: u32 = 1_000, rule::integer(0..=65_535);
+        /// Access rules of a frontend.
+        acls_per_frontend: u32 = 100, rule::integer(0..=1_000);
+        /// Networks that the access rules of a frontend name together.
+        acl_prefixes_per_frontend: u32 = 100_000, rule::integer(0..=1_000_000);
     }
 }
 

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, ServiceStats, Slot,
+    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry,
+    ServiceKey, ServiceStats, Slot,
 };
 
 pub mod arena;
@@ -20,6 +21,7 @@ mod maps;
 pub mod memory;
 pub mod object;
 mod pins;
+mod protections;
 mod services;
 mod shared;
 mod sys;
@@ -66,6 +68,14 @@ pub trait Dataplane: Send {
     /// [`DataplaneError`] when the arena or the map is full, or cannot be written.
     fn publish_service(&mut self, key: &ServiceKey, service: &Publish<'_>) -> Result<(), DataplaneError>;
 
+    /// Makes an access list hold exactly `after`, when it holds `before`. A list is complete before a service refers to
+    /// it, and empty after none does.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map is full or cannot be written; what was written by then stays, and the call may
+    /// be made again with what is there then.
+    fn write_acl(&mut self, number: u32, before: &[AclPrefix], after: &[AclPrefix]) -> Result<(), DataplaneError>;
+
     /// Removes a service; no error when there is none.
     ///
     /// # Errors
@@ -108,6 +118,18 @@ pub trait Dataplane: Send {
     /// [`DataplaneError`] when a map cannot be read.
     fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError>;
 
+    /// The limits and the access list of a service, by its id; for `explain`.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the id is outside the map.
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError>;
+
+    /// What an access list says of an address, `None` when no line matches; for `explain`.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError>;
+
     /// Where the program is attached, as the kernel tells it now.
     fn attachments(&self) -> Vec<Attachment>;
 
@@ -132,6 +154,8 @@ pub struct Publish<'a> {
     pub slots: &'a [Slot],
     /// The previous owners' table; empty when no slot is moving.
     pub previous: &'a [Slot],
+    /// Limits and access list; written before the service, and only when its flags say that it is read.
+    pub protection: ProtectionEntry,
     /// Generation of the ledger.
     pub generation: u64,
 }
@@ -145,6 +169,8 @@ pub struct Observed {
     pub egress: BTreeSet<u32>,
     /// Every service.
     pub services: BTreeMap<ServiceKey, ObservedService>,
+    /// Every access list by its number, its lines in ascending order.
+    pub acls: BTreeMap<u32, Vec<AclPrefix>>,
     /// Every backend entry in use (identity other than 0), by index.
     pub backends: BTreeMap<u32, BackendEntry>,
 }
@@ -159,6 +185,15 @@ pub struct ObservedService {
     pub slots: Vec<Slot>,
     /// The previous owners' table it points at; empty likewise.
     pub previous: Vec<Slot>,
+    /// Its limits and access list; the default when its flags say that none is read.
+    pub protection: ProtectionEntry,
+}
+
+/// Whether packets of a service are held against its [`ProtectionEntry`].
+#[must_use]
+pub const fn reads_protection(service_flags: u32) -> bool {
+    use lb_common::abi::service::flags::{ACL, LIMITED};
+    service_flags & (ACL | LIMITED) != 0
 }
 
 /// Sums over the CPUs.
@@ -257,6 +292,7 @@ mod tests {
     fn every_setting_that_a_full_map_names_is_a_key_of_the_configuration() {
         let sources = [include_str!("dataplane/kernel.rs"), include_str!("dataplane/services.rs")].concat()
             + include_str!("dataplane/memory.rs")
+            + include_str!("dataplane/protections.rs")
             + include_str!("reconcile/apply.rs");
         let named = sources.split('"').filter(|text| text.starts_with("dataplane."));
         let keys = include_str!("config.rs");

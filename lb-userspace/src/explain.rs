@@ -8,14 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::backend::state;
 use lb_common::abi::service::flags;
-use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, Reason, ServiceEntry, Slot, address_of, ip_of};
+use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, Reason, ServiceEntry, Slot, address_of, ip_of, protection};
 use lb_common::encapsulation;
 use lb_common::hash::FlowHash;
 use lb_common::headers::{AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, tcp_flag};
 use lb_common::steer::{self, Path, Tables};
 use serde::Serialize;
 
-use crate::dataplane::{Dataplane, DataplaneError};
+use crate::dataplane::{Dataplane, DataplaneError, reads_protection};
 use crate::model::Protocol;
 use crate::plan::ServiceAddress;
 use crate::reconcile::key_of;
@@ -213,7 +213,7 @@ fn walk(
         return Ok(());
     };
     explanation.service(&entry);
-    if let Err(reason) = explanation.protection(&entry) {
+    if let Err(reason) = explanation.protection(dataplane, &entry)? {
         explanation.opening = Outcome::without_backend("drop", reason);
         return Ok(());
     }
@@ -383,13 +383,42 @@ impl Explanation {
         self.entry = Some(facts);
     }
 
-    /// What stands between the service and its servers.
-    fn protection(&mut self, entry: &ServiceEntry) -> Result<(), Reason> {
+    /// What stands between the service and its servers. Whether a limit is reached depends on other packets.
+    fn protection(
+        &mut self,
+        dataplane: &dyn Dataplane,
+        entry: &ServiceEntry,
+    ) -> Result<Result<(), Reason>, DataplaneError> {
         if entry.flags & flags::QUARANTINED != 0 {
             self.step("protect", "the service is quarantined: nothing is forwarded".to_owned());
-            return Err(Reason::Quarantined);
+            return Ok(Err(Reason::Quarantined));
         }
-        Ok(())
+        if !reads_protection(entry.flags) {
+            return Ok(Ok(()));
+        }
+        let protection = dataplane.protection(entry.id)?;
+        if entry.flags & flags::ACL != 0 {
+            let (list, client) = (protection.acl, self.client.ip());
+            let verdict = dataplane.acl(list, address_of(client))?;
+            if verdict == Some(protection::acl::DENY) {
+                self.step("protect", format!("access list {list} denies {client}"));
+                return Ok(Err(Reason::AclDenied));
+            }
+            self.step("protect", format!("access list {list} allows {client}"));
+        }
+        if entry.flags & flags::LIMITED != 0 {
+            for (rate, what) in [
+                (protection.source, "new connections of each source"),
+                (protection.connections, "new connections of all sources"),
+                (protection.packets, "packets of all sources"),
+            ] {
+                if let Some(per_second) = 1_000_000_000_u64.checked_div(rate.interval_ns) {
+                    let what = format!("at most {per_second} {what} per second, {} at once", rate.burst);
+                    self.step("protect", what);
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 
     fn slot(&mut self, number: u32, slot: Slot, entry: &ServiceEntry) {

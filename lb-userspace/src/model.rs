@@ -3,6 +3,7 @@
 //! `Organization → Project → {Load balancer → {Frontend, Backend → Servers}, Ip}`. Every type is built by parsing:
 //! a value that exists is valid in itself. What needs the rest of the state (references, quotas) is `guard`'s.
 
+pub mod acl;
 pub mod address;
 pub mod backend;
 pub mod document;
@@ -15,11 +16,12 @@ pub mod pools;
 pub mod tenancy;
 pub mod text;
 
+pub use acl::{Acl, AclAction};
 pub use backend::{Algorithm, Backend, EmptyPool, Forwarding, Protocol, Server, StickySessions, Weight};
 pub use document::{Document, DocumentKey, Kind, Times};
-pub use frontend::Frontend;
+pub use frontend::{Frontend, RateLimits};
 pub use health_check::{HealthCheck, Probe};
-pub use ids::{BackendId, FrontendId, IpId, LbId, OperationId, OrganizationId, ProjectId};
+pub use ids::{AclId, BackendId, FrontendId, IpId, LbId, OperationId, OrganizationId, ProjectId};
 pub use ip::Ip;
 pub use lb::{Lb, LbType, Quarantine};
 pub use pools::{Family, Pools};

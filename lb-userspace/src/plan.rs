@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::model::{BackendId, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, Weight};
+use crate::model::{BackendId, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, RateLimits, Weight};
 
+pub mod access;
 pub mod node;
 pub mod planner;
 mod score;
 pub mod slots;
 
+pub use access::AccessList;
 pub use node::{NextHop, NextHops, Node, Resolution, Unresolved};
 pub use planner::Planner;
 
@@ -73,6 +75,10 @@ pub struct PlannedService {
     pub source_affinity: bool,
     /// Nothing is forwarded: the tenant is contained.
     pub quarantined: bool,
+    /// Which clients may come; `None` for everybody.
+    pub access: Option<Arc<AccessList>>,
+    /// How much they may do.
+    pub limits: RateLimits,
     /// Every server of the pool, in ascending order; the table refers to them by position.
     pub servers: Vec<ServerRef>,
     /// For each slot the position in `servers`; empty when no server is usable.

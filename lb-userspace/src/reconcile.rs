@@ -19,6 +19,7 @@ use crate::ledger::Snapshot;
 use crate::observe::chain;
 use crate::plan::{NextHops, Node, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
 
+mod access;
 mod apply;
 mod audit;
 mod backends;
@@ -31,6 +32,7 @@ pub use backends::identity;
 pub use services::{address_of_key, key_of};
 pub use takeover::health_left_in;
 
+use access::AccessLists;
 use apply::Trouble;
 use backends::Backends;
 use services::Services;
@@ -107,6 +109,7 @@ pub struct Reconciler<D> {
     egress: Option<BTreeSet<u32>>,
     backends: Backends,
     services: Services,
+    access: AccessLists,
     left_down: LeftDown,
     /// Services and servers that have to be looked at.
     dirty: BTreeSet<ServiceKey>,
@@ -169,6 +172,7 @@ impl<D: Dataplane> Reconciler<D> {
             egress: None,
             backends: Backends::new(settings.max_backends, settings.backend_grace),
             services: Services::new(settings.max_services),
+            access: AccessLists::default(),
             left_down: LeftDown::default(),
             dirty: BTreeSet::new(),
             dirty_servers: BTreeSet::new(),
@@ -326,7 +330,12 @@ impl<D: Dataplane> Reconciler<D> {
                 self.status.applied_at = Some(now);
             }
         }
-        let changes = [self.planner.next_change(), self.services.next_change(), self.backends.next_change()];
+        let changes = [
+            self.planner.next_change(),
+            self.services.next_change(),
+            self.backends.next_change(),
+            self.access.next_change(self.settings.backend_grace),
+        ];
         // What is due by now was tried; if it failed, the backoff counts.
         next = changes.into_iter().flatten().filter(|at| *at > now).fold(next, Timestamp::min).max(now);
 

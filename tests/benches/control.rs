@@ -18,7 +18,7 @@ use lb_userspace::ledger::sqlite::SqliteLedger;
 use lb_userspace::ledger::{Change, Ledger, Proposal};
 use lb_userspace::model::{
     Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId,
-    Lb, LbId, LbType, Name, Owner, Probe, Protocol, Scope, Server, StickySessions, Tags, Times, Weight,
+    Lb, LbId, LbType, Name, Owner, Probe, Protocol, RateLimits, Scope, Server, StickySessions, Tags, Times, Weight,
 };
 use tests::leftovers;
 use tests::netns::{End, Netns, cable};
@@ -377,6 +377,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             inbound_port: port,
             backend,
             timeout_client: None,
+            limits: RateLimits::default(),
             times,
         }),
     ];

@@ -61,6 +61,34 @@ impl AclKey {
     pub const ALL_BITS: u32 = Self::NUMBER_BITS + 128;
 }
 
+/// A line of a list, as it stands in `ACL` under the list's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AclPrefix {
+    /// The address, IPv4 mapped; bits beyond the prefix are 0.
+    pub address: Address,
+    /// Bits of the address that count, 0 to 128.
+    pub bits: u32,
+    /// [`acl`].
+    pub verdict: u32,
+}
+
+impl AclPrefix {
+    /// The line's key in the list of a number.
+    #[must_use]
+    pub const fn key(&self, number: u32) -> AclKey {
+        AclKey { prefix_len: AclKey::NUMBER_BITS + self.bits, acl: number, address: self.address }
+    }
+
+    /// The line of an entry; `None` for a key that spans lists.
+    #[must_use]
+    pub const fn of(key: &AclKey, verdict: u32) -> Option<Self> {
+        match key.prefix_len.checked_sub(AclKey::NUMBER_BITS) {
+            Some(bits) => Some(Self { address: key.address, bits, verdict }),
+            None => None,
+        }
+    }
+}
+
 /// Values of `ACL`. An address that nothing matches is allowed.
 pub mod acl {
     /// Goes on.

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot};
+use lb_common::abi::{
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
+};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -80,6 +82,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
         self.inner.publish_service(key, service)
     }
 
+    fn write_acl(&mut self, number: u32, before: &[AclPrefix], after: &[AclPrefix]) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.write_acl(number, before, after)
+    }
+
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
         self.write()?;
         self.inner.remove_service(key)
@@ -113,6 +120,16 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
         self.read()?;
         self.inner.flow(key)
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        self.read()?;
+        self.inner.protection(id)
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        self.read()?;
+        self.inner.acl(number, address)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

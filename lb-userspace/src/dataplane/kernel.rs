@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot, names};
+use lb_common::abi::{
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
+    names,
+};
 
 use crate::config::XdpMode;
 
@@ -16,6 +19,7 @@ use super::counters::KernelCounters;
 use super::maps::{Backends, Map, Slots, Table};
 use super::object::{self, LOAD_BALANCER, Object, Sizes};
 use super::pins::{Lock, PinDir};
+use super::protections::Protections;
 use super::services::Services;
 use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
 
@@ -60,6 +64,7 @@ pub struct KernelDataplane {
     opened: Table<FlowKey, FlowEntry>,
     pinned: Table<FlowKey, FlowEntry>,
     egress: Table<u32, u64>,
+    protections: Protections,
     counters: Arc<KernelCounters>,
     arena: Arena,
     /// Ranges of the arena that each service owns: table, and previous owners' table.
@@ -95,6 +100,7 @@ impl KernelDataplane {
             opened: Table::new(open(names::FLOWS_OPENED)?, "dataplane.max_flows")?,
             pinned: Table::new(open(names::FLOWS_PINNED)?, "dataplane.max_flows")?,
             egress: Table::new(open(names::EGRESS)?, "")?,
+            protections: Protections::open(|name| directory.pin(name))?,
             counters: Arc::new(KernelCounters::open(|name| directory.pin(name))?),
             arena: Arena::new(slots.capacity(), GRACE),
             slots,
@@ -220,8 +226,10 @@ impl Dataplane for KernelDataplane {
             let own = self.tables.get(&key).is_some_and(|ranges| *ranges == [table, previous]);
             let read = |range: Range| if own { self.slots.read(range.offset, range.len) } else { None };
             let (slots, previous) = (read(table).unwrap_or_default(), read(previous).unwrap_or_default());
-            observed.services.insert(key, ObservedService { entry, slots, previous });
+            let protection = self.protections.of(&entry)?;
+            observed.services.insert(key, ObservedService { entry, slots, previous, protection });
         }
+        observed.acls = self.protections.acls()?;
         for index in 0..self.backends.capacity() {
             if let Some(entry) = self.backends.get(index)? {
                 observed.backends.insert(index, entry);
@@ -281,6 +289,7 @@ impl Dataplane for KernelDataplane {
             .slots
             .write(table.offset, service.slots)
             .and_then(|()| self.slots.write(previous.offset, service.previous))
+            .and_then(|()| self.protections.write(&entry, &service.protection))
             .and_then(|()| self.services.insert(key, &entry));
         if let Err(error) = written {
             self.arena.cancel(range);
@@ -290,6 +299,10 @@ impl Dataplane for KernelDataplane {
             self.arena.release(old, now);
         }
         Ok(())
+    }
+
+    fn write_acl(&mut self, number: u32, before: &[AclPrefix], after: &[AclPrefix]) -> Result<(), DataplaneError> {
+        self.protections.write_acl(number, before, after)
     }
 
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
@@ -326,6 +339,14 @@ impl Dataplane for KernelDataplane {
             Some(entry) => Ok(Some(entry)),
             None => self.pinned.get(key),
         }
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        self.protections.get(id)
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        self.protections.acl(number, address)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

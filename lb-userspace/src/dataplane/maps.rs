@@ -77,7 +77,8 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     pub(super) fn insert(&self, key: &K, value: &V) -> Result<(), DataplaneError> {
         sys::map_update(self.map.fd.as_fd(), sys::bytes_of(key), sys::bytes_of(value)).map_err(|error| {
-            if error.raw_os_error() == Some(libc::E2BIG) {
+            // A hash map has no room, or a trie.
+            if matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) {
                 let (map, capacity) = (self.map.name, self.map.capacity());
                 return DataplaneError::Full { map, capacity, setting: self.setting };
             }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot, limits, services_map,
+    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry,
+    ServiceKey, Slot, limits, services_map,
 };
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish, reads_protection};
 
 /// A data plane without a kernel. Tables stand in an arena of ranges, as they do in `SLOTS`.
 #[derive(Default)]
@@ -30,6 +31,10 @@ pub struct Contents {
     pub services: BTreeMap<ServiceKey, ServiceEntry>,
     /// `SLOTS`, as far as it was ever used.
     pub slots: Vec<Slot>,
+    /// `PROTECTION`, of services that read it.
+    pub protection: BTreeMap<u32, ProtectionEntry>,
+    /// `ACL`.
+    pub acl: BTreeMap<AclKey, u32>,
     /// `BACKENDS`, entries in use.
     pub backends: BTreeMap<u32, BackendEntry>,
     /// Both flow tables.
@@ -105,12 +110,19 @@ impl Dataplane for MemoryDataplane {
         let services = self.contents.services.iter().map(|(key, &entry)| {
             let slots = self.own(key, entry.slots_offset, entry.slots_len);
             let previous = self.own(key, entry.previous_offset, entry.previous_len);
-            (*key, ObservedService { entry, slots, previous })
+            let protection = if reads_protection(entry.flags) { self.contents.protection.get(&entry.id) } else { None };
+            (*key, ObservedService { entry, slots, previous, protection: protection.copied().unwrap_or_default() })
         });
+        let mut acls: BTreeMap<u32, Vec<AclPrefix>> = BTreeMap::new();
+        for (key, verdict) in &self.contents.acl {
+            acls.entry(key.acl).or_default().extend(AclPrefix::of(key, *verdict));
+        }
+        acls.values_mut().for_each(|lines| lines.sort_unstable());
         Ok(Observed {
             config: self.contents.config,
             egress: self.contents.egress.clone(),
             services: services.collect(),
+            acls,
             backends: self.contents.backends.clone(),
         })
     }
@@ -134,6 +146,15 @@ impl Dataplane for MemoryDataplane {
         } else {
             self.contents.backends.insert(index, *entry);
         }
+        self.written();
+        Ok(())
+    }
+
+    fn write_acl(&mut self, number: u32, before: &[AclPrefix], after: &[AclPrefix]) -> Result<(), DataplaneError> {
+        for line in before.iter().filter(|line| !after.contains(line)) {
+            self.contents.acl.remove(&line.key(number));
+        }
+        self.contents.acl.extend(after.iter().map(|line| (line.key(number), line.verdict)));
         self.written();
         Ok(())
     }
@@ -164,6 +185,9 @@ impl Dataplane for MemoryDataplane {
             previous_len,
             generation: service.generation,
         };
+        if reads_protection(service.flags) {
+            self.contents.protection.insert(service.id, service.protection);
+        }
         self.contents.services.insert(*key, entry);
         if let Some((offset, len)) = self.arena.owned.insert(*key, (offset, slots_len + previous_len)) {
             self.arena.give_back(offset, len);
@@ -207,6 +231,19 @@ impl Dataplane for MemoryDataplane {
 
     fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
         Ok(self.contents.flows.get(key).copied())
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        Ok(self.contents.protection.get(&id).copied().unwrap_or_default())
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        let matches = |key: &AclKey| {
+            let differing = u128::from_be_bytes(key.address) ^ u128::from_be_bytes(address);
+            key.acl == number && differing.leading_zeros() + AclKey::NUMBER_BITS >= key.prefix_len
+        };
+        let found = self.contents.acl.iter().filter(|(key, _)| matches(key)).max_by_key(|(key, _)| key.prefix_len);
+        Ok(found.map(|(_, verdict)| *verdict))
     }
 
     fn attachments(&self) -> Vec<Attachment> {

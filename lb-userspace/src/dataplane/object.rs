@@ -18,6 +18,7 @@ mod kind {
     pub(super) const ARRAY: u32 = 2;
     pub(super) const PERCPU_ARRAY: u32 = 6;
     pub(super) const LRU_HASH: u32 = 9;
+    pub(super) const LPM_TRIE: u32 = 11;
     pub(super) const DEVMAP_HASH: u32 = 25;
 }
 
@@ -46,12 +47,23 @@ pub struct Sizes {
     pub max_slots: u32,
     /// Entries of each flow table.
     pub max_flows: u32,
+    /// Lines of all access lists together, as compiled.
+    pub max_acl_prefixes: u32,
+    /// Sources whose new connections are counted.
+    pub max_sources: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        use abi::limits::{MAX_BACKENDS, MAX_FLOWS, MAX_SERVICES, MAX_SLOTS};
-        Self { max_services: MAX_SERVICES, max_backends: MAX_BACKENDS, max_slots: MAX_SLOTS, max_flows: MAX_FLOWS }
+        use abi::limits::{MAX_ACL_PREFIXES, MAX_BACKENDS, MAX_FLOWS, MAX_SERVICES, MAX_SLOTS, MAX_SOURCES};
+        Self {
+            max_services: MAX_SERVICES,
+            max_backends: MAX_BACKENDS,
+            max_slots: MAX_SLOTS,
+            max_flows: MAX_FLOWS,
+            max_acl_prefixes: MAX_ACL_PREFIXES,
+            max_sources: MAX_SOURCES,
+        }
     }
 }
 
@@ -59,7 +71,7 @@ impl Sizes {
     /// The maps of the load balancer's object.
     pub(super) fn shapes(self) -> Vec<MapShape> {
         use abi::limits::{MAX_EGRESS, MAX_NAT_FLOWS, MAX_NAT_SOURCES, MAX_REASONS};
-        let Self { max_services, max_backends, max_slots, max_flows } = self;
+        let Self { max_services, max_backends, max_slots, max_flows, max_acl_prefixes, max_sources } = self;
         vec![
             MapShape::hash::<abi::ServiceKeyV4, abi::ServiceEntry>(names::SERVICES_V4, max_services, "max_services"),
             MapShape::hash::<abi::ServiceKey, abi::ServiceEntry>(names::SERVICES_V6, max_services, "max_services"),
@@ -72,6 +84,10 @@ impl Sizes {
             MapShape::hash::<abi::FlowKey, abi::nat::NatPlace>(names::NAT_INDEX, MAX_NAT_FLOWS, ""),
             MapShape::array::<abi::nat::NatSource>(names::NAT_POOL, MAX_NAT_SOURCES, ""),
             MapShape::hash::<abi::Address, u32>(names::NAT_SOURCES, MAX_NAT_SOURCES, ""),
+            MapShape::array::<abi::ProtectionEntry>(names::PROTECTION, max_services, "max_services"),
+            MapShape::array::<abi::protection::ServiceBuckets>(names::BUCKETS, max_services, "max_services"),
+            MapShape::new::<abi::AclKey, u32>(names::ACL, kind::LPM_TRIE, max_acl_prefixes, "max_acl_prefixes"),
+            MapShape::new::<abi::SourceKey, u64>(names::SOURCES, kind::LRU_HASH, max_sources, "max_sources"),
             MapShape::new::<u32, u64>(names::EGRESS, kind::DEVMAP_HASH, MAX_EGRESS, ""),
             MapShape::counters::<abi::ServiceStats>(names::SERVICE_STATS, max_services, "max_services"),
             MapShape::counters::<abi::BackendStats>(names::BACKEND_STATS, max_backends, "max_backends"),

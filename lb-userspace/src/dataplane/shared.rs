@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, FlowKey, ServiceEntry, ServiceKey, Slot};
+use lb_common::abi::{
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
+};
 
 use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, Publish};
 
@@ -33,6 +35,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
         lock(self).publish_service(key, service)
     }
 
+    fn write_acl(&mut self, number: u32, before: &[AclPrefix], after: &[AclPrefix]) -> Result<(), DataplaneError> {
+        lock(self).write_acl(number, before, after)
+    }
+
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError> {
         lock(self).remove_service(key)
     }
@@ -59,6 +65,14 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
         lock(self).flow(key)
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        lock(self).protection(id)
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        lock(self).acl(number, address)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

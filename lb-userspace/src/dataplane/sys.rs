@@ -90,8 +90,12 @@ unsafe impl Plain for lb_common::abi::ConfigEntry {}
 unsafe impl Plain for lb_common::abi::FlowKey {}
 // SAFETY: two u32 make 8 bytes, const-asserted.
 unsafe impl Plain for lb_common::abi::FlowEntry {}
-// SAFETY: four u64.
+// SAFETY: eight u64.
 unsafe impl Plain for lb_common::abi::ServiceStats {}
+// SAFETY: six u32 and four u64 that stand aligned make 56 bytes, const-asserted.
+unsafe impl Plain for lb_common::abi::ProtectionEntry {}
+// SAFETY: two u32 and 16 bytes make 24, const-asserted.
+unsafe impl Plain for lb_common::abi::AclKey {}
 // SAFETY: two u64.
 unsafe impl Plain for lb_common::abi::BackendStats {}
 

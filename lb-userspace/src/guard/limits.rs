@@ -16,6 +16,10 @@ pub struct Limits {
     pub backends_per_lb: usize,
     /// Servers of a backend.
     pub servers_per_backend: usize,
+    /// Rules of a frontend's access list.
+    pub acls_per_frontend: usize,
+    /// Networks that the rules of a frontend name together.
+    pub acl_prefixes_per_frontend: usize,
 }
 
 impl Default for Limits {
@@ -26,6 +30,8 @@ impl Default for Limits {
             frontends_per_lb: 100,
             backends_per_lb: 100,
             servers_per_backend: 1_000,
+            acls_per_frontend: 100,
+            acl_prefixes_per_frontend: 100_000,
         }
     }
 }

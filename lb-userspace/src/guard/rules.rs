@@ -13,6 +13,7 @@ mod in_use;
 mod live;
 mod ports;
 mod quotas;
+mod rates;
 mod references;
 mod scope;
 mod servers;
@@ -34,7 +35,7 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 10] = [
+pub(super) const ALL: [(&str, Rule); 11] = [
     ("scope", scope::check),
     ("live", live::check),
     ("immutable", immutable::check),
@@ -44,6 +45,7 @@ pub(super) const ALL: [(&str, Rule); 10] = [
     ("attachment", attachment::check),
     ("ports", ports::check),
     ("servers", servers::check),
+    ("rates", rates::check),
     ("quotas", quotas::check),
 ];
 
@@ -75,6 +77,7 @@ const fn lb_of(document: &Document) -> Option<LbId> {
         Document::Lb(lb) => Some(lb.id),
         Document::Frontend(frontend) => Some(frontend.lb),
         Document::Backend(backend) => Some(backend.lb),
+        Document::Acl(acl) => Some(acl.lb),
     }
 }
 

@@ -124,7 +124,9 @@ fn lies_in(change: &Change, lb: LbId) -> bool {
             let attached: BTreeSet<Option<LbId>> = documents().filter_map(as_ip).map(|ip| ip.lb).collect();
             attached.contains(&Some(lb)) && attached.into_iter().flatten().all(|attached| attached == lb)
         }
-        Document::Frontend(_) | Document::Backend(_) => documents().all(|document| belongs_to(document) == Some(lb)),
+        Document::Frontend(_) | Document::Backend(_) | Document::Acl(_) => {
+            documents().all(|document| belongs_to(document) == Some(lb))
+        }
     }
 }
 
@@ -139,6 +141,7 @@ const fn belongs_to(document: &Document) -> Option<LbId> {
     match document {
         Document::Frontend(Frontend { lb, .. }) => Some(*lb),
         Document::Backend(backend) => Some(backend.lb),
+        Document::Acl(acl) => Some(acl.lb),
         Document::Ip(_) | Document::Lb(_) => None,
     }
 }
@@ -168,6 +171,7 @@ impl<'a> Owners<'a> {
             Document::Lb(lb) => Some(lb.owner),
             Document::Frontend(frontend) => self.of_lb(frontend.lb),
             Document::Backend(backend) => self.of_lb(backend.lb),
+            Document::Acl(acl) => self.of_lb(acl.lb),
         }
     }
 

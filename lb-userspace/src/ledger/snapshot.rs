@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{ChainHash, Operation};
 use crate::model::{
-    Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId, ProjectId,
+    Acl, AclId, Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId,
+    ProjectId,
 };
 
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
@@ -22,6 +23,8 @@ pub struct Snapshot {
     lbs: OrdMap<LbId, Arc<Lb>>,
     frontends: OrdMap<FrontendId, Arc<Frontend>>,
     backends: OrdMap<BackendId, Arc<Backend>>,
+    acls: OrdMap<AclId, Arc<Acl>>,
+    acls_by_frontend: OrdSet<(FrontendId, AclId)>,
     /// Addresses in use; a tombstone's address stays reserved.
     ips_by_address: OrdMap<IpAddr, IpId>,
     ips_by_lb: OrdSet<(LbId, IpId)>,
@@ -84,6 +87,20 @@ impl Snapshot {
     #[must_use]
     pub fn backend(&self, id: BackendId) -> Option<&Arc<Backend>> {
         self.backends.get(&id)
+    }
+
+    /// A rule of an access list, also a deleted one.
+    #[must_use]
+    pub fn acl(&self, id: AclId) -> Option<&Arc<Acl>> {
+        self.acls.get(&id)
+    }
+
+    /// Rules of a frontend's access list in the order of the ids, also deleted ones.
+    pub fn acls_of(&self, frontend: FrontendId) -> impl Iterator<Item = &Arc<Acl>> {
+        self.acls_by_frontend
+            .range((frontend, AclId::from_uuid(uuid::Uuid::nil()))..)
+            .take_while(move |(of, _)| *of == frontend)
+            .filter_map(|(_, id)| self.acls.get(id))
     }
 
     /// The IP that holds an address, also a deleted one.
@@ -204,6 +221,7 @@ impl Snapshot {
             Kind::Backend => {
                 self.backend(BackendId::from_uuid(key.id)).map(|backend| Document::Backend(Backend::clone(backend)))
             }
+            Kind::Acl => self.acl(AclId::from_uuid(key.id)).map(|acl| Document::Acl(Acl::clone(acl))),
         }
     }
 
@@ -214,6 +232,7 @@ impl Snapshot {
             Document::Lb(lb) => self.lb(lb.id).is_some_and(|current| **current == *lb),
             Document::Frontend(frontend) => self.frontend(frontend.id).is_some_and(|current| **current == *frontend),
             Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
+            Document::Acl(acl) => self.acl(acl.id).is_some_and(|current| **current == *acl),
         }
     }
 
@@ -224,6 +243,7 @@ impl Snapshot {
             Kind::Lb => self.lbs.contains_key(&LbId::from_uuid(key.id)),
             Kind::Frontend => self.frontends.contains_key(&FrontendId::from_uuid(key.id)),
             Kind::Backend => self.backends.contains_key(&BackendId::from_uuid(key.id)),
+            Kind::Acl => self.acls.contains_key(&AclId::from_uuid(key.id)),
         }
     }
 
@@ -240,6 +260,9 @@ impl Snapshot {
         }
         for (before, after) in pairs(earlier.backends.diff(&self.backends)) {
             changed.extend(before.into_iter().chain(after).map(|backend| backend.lb));
+        }
+        for (before, after) in pairs(earlier.acls.diff(&self.acls)) {
+            changed.extend(before.into_iter().chain(after).map(|acl| acl.lb));
         }
         for (before, after) in pairs(earlier.ips.diff(&self.ips)) {
             for ip in before.into_iter().chain(after) {
@@ -297,6 +320,11 @@ impl Snapshot {
                 self.touch(backend.lb);
                 self.backends.insert(backend.id, Arc::new(backend.clone()));
                 self.backends_by_lb.insert((backend.lb, backend.id));
+            }
+            Document::Acl(acl) => {
+                self.touch(acl.lb);
+                self.acls_by_frontend.insert((acl.frontend, acl.id));
+                self.acls.insert(acl.id, Arc::new(acl.clone()));
             }
         }
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Frontend, Ip, Lb};
+use super::{Acl, Backend, Frontend, Ip, Lb};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -57,6 +57,8 @@ pub enum Kind {
     Frontend,
     /// [`Backend`].
     Backend,
+    /// [`Acl`].
+    Acl,
 }
 
 /// Kind and id of a document.
@@ -77,6 +79,7 @@ impl Kind {
             Self::Lb => "lb",
             Self::Frontend => "frontend",
             Self::Backend => "backend",
+            Self::Acl => "acl",
         }
     }
 }
@@ -99,6 +102,8 @@ pub enum Document {
     Frontend(Frontend),
     /// A backend pool.
     Backend(Backend),
+    /// A rule of an access list.
+    Acl(Acl),
 }
 
 impl Document {
@@ -110,6 +115,7 @@ impl Document {
             Self::Lb(lb) => DocumentKey { kind: Kind::Lb, id: lb.id.as_uuid() },
             Self::Frontend(frontend) => DocumentKey { kind: Kind::Frontend, id: frontend.id.as_uuid() },
             Self::Backend(backend) => DocumentKey { kind: Kind::Backend, id: backend.id.as_uuid() },
+            Self::Acl(acl) => DocumentKey { kind: Kind::Acl, id: acl.id.as_uuid() },
         }
     }
 
@@ -121,6 +127,7 @@ impl Document {
             Self::Lb(lb) => &lb.times,
             Self::Frontend(frontend) => &frontend.times,
             Self::Backend(backend) => &backend.times,
+            Self::Acl(acl) => &acl.times,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, FrontendId, LbId, Name, Times};
+use super::{BackendId, FrontendId, Invalid, LbId, Name, Times};
 
 /// A port that is listened on; its protocol is the backend's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,43 @@ pub struct Frontend {
     pub backend: BackendId,
     /// Idle time the tenant allows a client; kept for the modes that hold flow state.
     pub timeout_client: Option<Duration>,
+    /// How much its clients may do per second.
+    #[serde(default)]
+    pub limits: RateLimits,
     /// Created, updated, deleted.
     pub times: Times,
+}
+
+/// Limits of a frontend, events per second; 0 is no limit. A second's worth may come at once. Each address of the load
+/// balancer counts for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    /// New TCP connections of each source: an IPv4 address, an IPv6 /64.
+    pub connections_per_source: u32,
+    /// New TCP connections of all sources together.
+    pub connections: u32,
+    /// Packets of all sources together.
+    pub packets: u32,
+}
+
+impl RateLimits {
+    /// The highest limit: what comes more often costs more than it protects.
+    pub const MAX: u32 = 100_000_000;
+
+    /// A limit.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is negative or above [`RateLimits::MAX`].
+    pub fn parse(limit: i64) -> Result<u32, Invalid> {
+        u32::try_from(limit).ok().filter(|limit| *limit <= Self::MAX).ok_or_else(|| {
+            Invalid::constraint(format!("{limit} is no limit: 1 to {} per second are, and 0 is none", Self::MAX))
+        })
+    }
+
+    /// Whether anything is limited.
+    #[must_use]
+    pub fn is_limited(self) -> bool {
+        self != Self::default()
+    }
 }

@@ -66,6 +66,8 @@ id! {
     LbId;
     /// A frontend.
     FrontendId;
+    /// A rule of a frontend's access list.
+    AclId;
     /// A backend pool.
     BackendId;
     /// An operation in the ledger.

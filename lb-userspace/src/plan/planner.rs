@@ -8,11 +8,12 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use jiff::{SignedDuration, Timestamp};
 
+use super::access::{self, AccessList};
 use super::slots::{self, Candidate};
 use super::{NextHops, Node, PlannedServer, PlannedService, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
-use crate::model::{Backend, BackendId, Frontend, Generation, Ip, Lb, LbId, StickySessions, Times};
+use crate::model::{Acl, Backend, BackendId, Frontend, FrontendId, Generation, Ip, Lb, LbId, StickySessions, Times};
 
 /// Plans tables, and remembers the last plan: what did not change is not planned again.
 ///
@@ -45,8 +46,32 @@ struct Last {
 struct Contribution {
     services: BTreeMap<ServiceAddress, Arc<PlannedService>>,
     servers: BTreeMap<ServerRef, PlannedServer>,
+    access: BTreeMap<FrontendId, Access>,
     /// Until when, if it is deleted.
     ends: Option<Timestamp>,
+}
+
+/// A frontend's rules, and what they were compiled to.
+#[derive(Debug)]
+struct Access {
+    rules: Vec<Arc<Acl>>,
+    list: Option<Arc<AccessList>>,
+}
+
+impl Access {
+    /// Compiles only rules that are not the very ones of the last plan.
+    fn of(view: &View<'_>, frontend: &Frontend, before: Option<&Contribution>) -> Self {
+        let rules: Vec<Arc<Acl>> =
+            view.snapshot.acls_of(frontend.id).filter(|acl| acl.times.is_live()).map(Arc::clone).collect();
+        let before = before.and_then(|before| before.access.get(&frontend.id));
+        let is_same = |before: &&Self| {
+            before.rules.len() == rules.len() && before.rules.iter().zip(&rules).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        match before.filter(is_same) {
+            Some(before) => Self { list: before.list.clone(), rules },
+            None => Self { list: access::compile(&rules).map(Arc::new), rules },
+        }
+    }
 }
 
 impl Planner {
@@ -71,7 +96,7 @@ impl Planner {
             None => (Last::empty(), snapshot.lbs().map(|lb| lb.id).collect()),
         };
         let contributions: Vec<(LbId, Contribution)> =
-            stale.into_iter().map(|lb| (lb, self.contribution(&view, lb))).collect();
+            stale.into_iter().map(|lb| (lb, self.contribution(&view, lb, last.contributions.get(&lb)))).collect();
         let tables = last.tables_after(snapshot.generation(), contributions);
         if !is_same(&last.tables, &tables) {
             last.tables = Arc::new(tables);
@@ -92,7 +117,7 @@ impl Planner {
         last.ends.iter().map(|(end, _)| *end).find(|end| *end > last.now)
     }
 
-    fn contribution(&self, view: &View<'_>, id: LbId) -> Contribution {
+    fn contribution(&self, view: &View<'_>, id: LbId, before: Option<&Contribution>) -> Contribution {
         let Some(lb) = view.snapshot.lb(id) else { return Contribution::default() };
         let ends = lb.times.deleted_at.map(|at| at.checked_add(self.delete_grace).unwrap_or(Timestamp::MAX));
         let mut contribution = Contribution { ends, ..Contribution::default() };
@@ -115,7 +140,9 @@ impl Planner {
                 continue;
             }
             let pool = pools.entry(backend.id).or_insert_with(|| self.pool(view, backend));
-            let service = Arc::new(pool.service(view, lb, frontend, backend));
+            let access = Access::of(view, frontend, before);
+            let service = Arc::new(pool.service(view, lb, frontend, backend, access.list.clone()));
+            contribution.access.insert(frontend.id, access);
             for ip in &addresses {
                 let address = ServiceAddress {
                     address: ip.address,
@@ -187,13 +214,22 @@ struct Pool {
 }
 
 impl Pool {
-    fn service(&self, view: &View<'_>, lb: &Lb, frontend: &Frontend, backend: &Backend) -> PlannedService {
+    fn service(
+        &self,
+        view: &View<'_>,
+        lb: &Lb,
+        frontend: &Frontend,
+        backend: &Backend,
+        access: Option<Arc<AccessList>>,
+    ) -> PlannedService {
         PlannedService {
             lb: lb.id,
             frontend: frontend.id,
             on_empty: backend.on_empty,
             source_affinity: backend.sticky_sessions == StickySessions::Table,
             quarantined: view.snapshot.is_quarantined(lb),
+            access,
+            limits: frontend.limits,
             servers: self.servers.iter().map(|(server, _)| *server).collect(),
             slots: Arc::clone(&self.slots),
         }

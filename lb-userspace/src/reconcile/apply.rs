@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use lb_common::abi::{ServiceKey, names, services_map};
 
 use super::moves::Table;
-use super::services::{HeldService, address_of_key, flags_of, shown};
+use super::services::{HeldService, address_of_key, flags_of, protection_of, shown};
 use super::{Reconciler, backends};
 use crate::dataplane::{Dataplane, DataplaneError, Publish};
 use crate::observe::chain;
@@ -48,12 +48,15 @@ impl<D: Dataplane> Reconciler<D> {
         self.apply_egress(grown, trouble);
         let are_backends_written = self.write_backends(trouble);
 
+        if let Err(error) = self.access.complete_all(&mut self.dataplane) {
+            trouble.note(|| chain(&error));
+        }
         self.dirty.extend(self.services.settling(now));
         for key in std::mem::take(&mut self.dirty) {
             let planned = address_of_key(&key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone);
             let result = match planned {
                 Some(planned) => self.publish(key, &planned, now),
-                None => self.remove(&key),
+                None => self.remove(&key, now),
             };
             if let Err(error) = result {
                 trouble.note(|| format!("service {}: {error}", shown(&key)));
@@ -65,6 +68,10 @@ impl<D: Dataplane> Reconciler<D> {
             self.write_backends(trouble);
         }
         self.free_backends(now, trouble);
+        let before = now.checked_sub(self.settings.backend_grace).unwrap_or(Timestamp::MIN);
+        if let Err(error) = self.access.remove_idle(before, &mut self.dataplane) {
+            trouble.note(|| chain(&error));
+        }
         if are_backends_written {
             self.apply_egress(self.backends.egress(), trouble);
         }
@@ -145,10 +152,17 @@ impl<D: Dataplane> Reconciler<D> {
         });
         let table = before.advance(&owners, |index| self.backends.standing(index));
         let flags = flags_of(planned);
+        let acl = match &planned.access {
+            Some(list) => self.access.want(list, &mut self.dataplane, now)?,
+            None => 0,
+        };
+        let protection = protection_of(planned, acl);
+        let held = self.services.held.get(&key);
         if let Some(held) = held
             && held.in_map
             && held.flags == flags
             && held.table == table
+            && held.protection == protection
         {
             return Ok(());
         }
@@ -163,7 +177,7 @@ impl<D: Dataplane> Reconciler<D> {
             capacity: self.services.capacity(),
             setting: "dataplane.max_services",
         })?;
-        let publish = Publish { id, flags, slots: &table.slots, previous: &table.previous, generation };
+        let publish = Publish { id, flags, slots: &table.slots, previous: &table.previous, protection, generation };
         if let Err(error) = self.dataplane.publish_service(&key, &publish) {
             if known.is_none() {
                 self.services.give_back_id(id);
@@ -172,10 +186,12 @@ impl<D: Dataplane> Reconciler<D> {
         }
         let references = table.references();
         self.backends.refer(&references);
+        self.access.refer(protection.acl, now);
         if let Some(held) = self.services.held.get(&key) {
             self.backends.unrefer(&held.references);
+            self.access.unrefer(held.protection.acl, now);
         }
-        let held = HeldService { id, flags, generation, table, references, in_map: true, settles_at };
+        let held = HeldService { id, flags, protection, generation, table, references, in_map: true, settles_at };
         self.services.put(key, held);
         Ok(())
     }
@@ -204,7 +220,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.backends.index_in_map(server, planned.port)
     }
 
-    fn remove(&mut self, key: &ServiceKey) -> Result<(), Refused> {
+    fn remove(&mut self, key: &ServiceKey, now: Timestamp) -> Result<(), Refused> {
         let Some(held) = self.services.held.get(key) else { return Ok(()) };
         let generation = self.tables.generation.0;
         if held.generation > generation {
@@ -213,6 +229,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.dataplane.remove_service(key)?;
         if let Some(held) = self.services.remove(key) {
             self.backends.unrefer(&held.references);
+            self.access.unrefer(held.protection.acl, now);
         }
         Ok(())
     }

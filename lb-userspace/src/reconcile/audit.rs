@@ -38,9 +38,13 @@ impl<D: Dataplane> Reconciler<D> {
             self.backends.adopt(*index, *entry);
         }
         let settles_at = now.checked_add(self.settings.moving_window).unwrap_or(Timestamp::MAX);
+        for (number, lines) in &observed.acls {
+            self.access.adopt(*number, lines, now);
+        }
         for (key, service) in &observed.services {
             let references = self.services.adopt(*key, service, settles_at);
             self.backends.refer(&references);
+            self.access.refer(service.protection.acl, now);
             self.dirty.insert(*key);
         }
     }
@@ -56,6 +60,9 @@ impl<D: Dataplane> Reconciler<D> {
             self.repair(now, names::EGRESS, format!("held [{}]; written again", found.join(", ")));
         }
         self.compare_backends(observed, now);
+        for what in self.access.compare(&observed.acls, now) {
+            self.repair(now, names::ACL, what);
+        }
         self.compare_services(observed, now);
     }
 
@@ -103,6 +110,7 @@ impl<D: Dataplane> Reconciler<D> {
             if !self.services.held.contains_key(key) {
                 let references = self.services.adopt(*key, found, now);
                 self.backends.refer(&references);
+                self.access.refer(found.protection.acl, now);
                 if let Some(held) = self.services.held.get_mut(key) {
                     // It did not come from a ledger, whatever it says.
                     held.generation = 0;

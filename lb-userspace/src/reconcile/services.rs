@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 use jiff::Timestamp;
+use lb_common::abi::protection::Rate;
 use lb_common::abi::service::flags;
-use lb_common::abi::{ServiceKey, address_of, ip_of};
+use lb_common::abi::{ProtectionEntry, ServiceKey, address_of, ip_of};
 
 use super::moves::Table;
 use crate::dataplane::ObservedService;
-use crate::model::{EmptyPool, Protocol};
+use crate::model::{EmptyPool, Protocol, RateLimits};
 use crate::plan::{PlannedService, ServiceAddress};
 
 /// The key of a service in the maps.
@@ -41,7 +42,21 @@ pub(super) fn flags_of(planned: &PlannedService) -> u32 {
     let reject = if planned.on_empty == EmptyPool::Reject { flags::EMPTY_REJECT } else { 0 };
     let affinity = if planned.source_affinity { flags::SOURCE_AFFINITY } else { 0 };
     let quarantine = if planned.quarantined { flags::QUARANTINED } else { 0 };
-    reject | affinity | quarantine
+    let access = if planned.access.is_some() { flags::ACL } else { 0 };
+    let limits = if planned.limits.is_limited() { flags::LIMITED } else { 0 };
+    reject | affinity | quarantine | access | limits
+}
+
+/// Limits of a service, and the number of its access list; 0 for none.
+pub(super) fn protection_of(planned: &PlannedService, acl: u32) -> ProtectionEntry {
+    let RateLimits { connections_per_source, connections, packets } = planned.limits;
+    ProtectionEntry {
+        acl,
+        pad: 0,
+        source: Rate::per_second(connections_per_source),
+        connections: Rate::per_second(connections),
+        packets: Rate::per_second(packets),
+    }
 }
 
 /// The services that the map holds, as last written or observed.
@@ -61,6 +76,7 @@ pub(super) struct Services {
 pub(super) struct HeldService {
     pub(super) id: u32,
     pub(super) flags: u32,
+    pub(super) protection: ProtectionEntry,
     pub(super) generation: u64,
     pub(super) table: Table,
     /// Backend indexes that were counted for this table.
@@ -76,6 +92,7 @@ impl HeldService {
     pub(super) fn is(&self, observed: &ObservedService) -> bool {
         let entry = &observed.entry;
         (entry.id, entry.flags, entry.generation) == (self.id, self.flags, self.generation)
+            && observed.protection == self.protection
             && entry.slots_len as usize == self.table.slots.len()
             && entry.previous_len as usize == self.table.previous.len()
             && *observed.slots == *self.table.slots
@@ -105,6 +122,7 @@ impl Services {
         let mut held = HeldService {
             id: id.unwrap_or(u32::MAX),
             flags: entry.flags,
+            protection: observed.protection,
             generation: entry.generation,
             settles_at: table.is_moving().then_some(settles_at),
             table,

@@ -72,6 +72,8 @@ impl Api {
             frontends_per_lb: 3,
             backends_per_lb: 3,
             servers_per_backend: 4,
+            acls_per_frontend: 4,
+            acl_prefixes_per_frontend: 100_000,
         };
         Self::with(ledger, limits)
     }

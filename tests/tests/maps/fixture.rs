@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lb_common::abi::{BackendEntry, ServiceKey, Slot, backend, mapped_v4};
+use lb_common::abi::{BackendEntry, ProtectionEntry, ServiceKey, Slot, backend, mapped_v4};
 use lb_userspace::config::XdpMode;
 use lb_userspace::dataplane::detach::detach;
 use lb_userspace::dataplane::{DataplaneError, KernelConfig, KernelDataplane, Publish, Sizes};
@@ -73,7 +73,14 @@ impl Drop for Fixture {
     }
 }
 
-pub(crate) const SIZES: Sizes = Sizes { max_services: 16_384, max_backends: 1024, max_slots: 4 << 20, max_flows: 1024 };
+pub(crate) const SIZES: Sizes = Sizes {
+    max_services: 16_384,
+    max_backends: 1024,
+    max_slots: 4 << 20,
+    max_flows: 1024,
+    max_acl_prefixes: 200_000,
+    max_sources: 1024,
+};
 
 pub(crate) fn key(number: u32) -> ServiceKey {
     let [_, a, b, c] = number.to_be_bytes();
@@ -85,7 +92,7 @@ pub(crate) fn slots(len: usize, backend: u32) -> Vec<Slot> {
 }
 
 pub(crate) fn publish<'a>(id: u32, slots: &'a [Slot], previous: &'a [Slot]) -> Publish<'a> {
-    Publish { id, flags: 1, slots, previous, generation: 7 }
+    Publish { id, flags: 1, slots, previous, protection: ProtectionEntry::default(), generation: 7 }
 }
 
 pub(crate) fn backend_entry(identity: u64) -> BackendEntry {

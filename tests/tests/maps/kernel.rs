@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use lb_common::abi::{ConfigEntry, ServiceEntry, ServiceKey, Slot};
+use lb_common::abi::protection::{Rate, acl};
+use lb_common::abi::service::flags;
+use lb_common::abi::{AclPrefix, ConfigEntry, ProtectionEntry, ServiceEntry, ServiceKey, Slot, mapped_v4};
 use lb_userspace::dataplane::kernel::GRACE;
 use lb_userspace::dataplane::object::LOAD_BALANCER;
-use lb_userspace::dataplane::{Counters, Dataplane, DataplaneError, KernelConfig, KernelDataplane, Sizes};
+use lb_userspace::dataplane::{Counters, Dataplane, DataplaneError, KernelConfig, KernelDataplane, Publish, Sizes};
 
 use crate::fixture::{Fixture, SIZES, backend_entry, key, publish, slots};
 
@@ -287,4 +289,46 @@ fn a_freed_backend_and_a_removed_service_are_gone() {
     assert!(!observed.services.contains_key(&key(3)));
     assert_eq!(observed.backends.keys().copied().collect::<Vec<_>>(), [0, 1023]);
     assert!(observed.egress.is_empty());
+}
+
+#[test]
+fn an_access_list_of_a_hundred_thousand_prefixes_is_written_found_and_removed() {
+    let fixture = Fixture::new("acl");
+    let mut dataplane = fixture.open();
+    let line = |number: u32, verdict| {
+        let [a, b, c, d] = (number * 2).to_be_bytes();
+        AclPrefix { address: mapped_v4([10 + a, b, c, d]), bits: 128, verdict }
+    };
+    let all = AclPrefix { address: mapped_v4([0; 4]), bits: 96, verdict: acl::ALLOW };
+    let lines: Vec<AclPrefix> = std::iter::once(all).chain((0..100_000).map(|n| line(n, acl::DENY))).collect();
+    dataplane.write_acl(7, &[], &lines).unwrap();
+    dataplane.write_acl(8, &[], &lines[..2]).unwrap();
+    assert_eq!(dataplane.observe().unwrap().acls, [(7, lines.clone()), (8, lines[..2].to_vec())].into());
+    let found = |dataplane: &KernelDataplane, list, number| dataplane.acl(list, line(number, 0).address).unwrap();
+    assert_eq!(found(&dataplane, 7, 99_999), Some(acl::DENY));
+    assert_eq!(found(&dataplane, 8, 99_999), Some(acl::ALLOW));
+    assert_eq!(found(&dataplane, 9, 99_999), None);
+
+    let fewer = [all, line(5, acl::ALLOW)];
+    dataplane.write_acl(7, &lines, &fewer).unwrap();
+    assert_eq!(dataplane.observe().unwrap().acls[&7], fewer);
+    assert!(matches!(
+        dataplane.write_acl(9, &[], &(0..250_000).map(|n| line(n, acl::DENY)).collect::<Vec<_>>()),
+        Err(DataplaneError::Full { map: "ACL", setting: "dataplane.max_acl_prefixes", .. })
+    ));
+}
+
+#[test]
+fn limits_and_the_number_of_a_list_stand_before_a_service_reads_them() {
+    let fixture = Fixture::new("limits");
+    let mut dataplane = fixture.open();
+    let protection = ProtectionEntry { acl: 4, packets: Rate::per_second(1000), ..ProtectionEntry::default() };
+    let table = slots(251, 1);
+    let with = |flags| Publish { flags, protection, ..publish(3, &table, &[]) };
+    dataplane.publish_service(&key(1), &with(1)).unwrap();
+    assert_eq!(dataplane.observe().unwrap().services[&key(1)].protection, ProtectionEntry::default());
+    assert_eq!(dataplane.protection(3).unwrap(), ProtectionEntry::default(), "nobody reads it");
+    dataplane.publish_service(&key(1), &with(1 | flags::LIMITED)).unwrap();
+    assert_eq!(dataplane.observe().unwrap().services[&key(1)].protection, protection);
+    assert_eq!(dataplane.protection(3).unwrap(), protection);
 }

@@ -50,6 +50,8 @@ fn maps_of_another_size_or_layout_are_refused_with_the_setting_and_left_alone() 
         (Sizes { max_backends: 100, ..SIZES }, "dataplane.max_backends"),
         (Sizes { max_slots: 100, ..SIZES }, "dataplane.max_slots"),
         (Sizes { max_flows: 100, ..SIZES }, "dataplane.max_flows"),
+        (Sizes { max_acl_prefixes: 100, ..SIZES }, "dataplane.max_acl_prefixes"),
+        (Sizes { max_sources: 100, ..SIZES }, "dataplane.max_sources"),
     ] {
         let config = KernelConfig { sizes, ..fixture.config() };
         expect(&refusal(fixture.try_open(config)), &[setting, "snowshed detach", "100 are configured"]);

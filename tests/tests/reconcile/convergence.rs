@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lb_common::abi::{BackendEntry, ConfigEntry, ServiceKey, Slot};
+use lb_common::abi::{AclKey, BackendEntry, ConfigEntry, ProtectionEntry, ServiceKey, Slot};
 use lb_userspace::dataplane::chaos::Odds;
 use lb_userspace::dataplane::memory::Contents;
 use lb_userspace::dataplane::{ChaosDataplane, Dataplane, MemoryDataplane, Publish};
+use lb_userspace::model::{Document, Frontend, RateLimits};
 use lb_userspace::plan::{Resolution, Unresolved};
 use lb_userspace::reconcile::{Reconciler, identity, key_of};
 use proptest::prelude::*;
@@ -17,6 +18,8 @@ use crate::fixture::*;
 enum Event {
     Pool(u128, Vec<(u8, u32, bool)>),
     Delete(u128),
+    Rule(u128, bool, Vec<u8>, bool),
+    Limit(u128, u32),
     Flip(u128, u8),
     Way(u8, Option<u32>),
     Wait(u64),
@@ -32,6 +35,9 @@ enum Vandalism {
     Slot(u32, u32),
     Config,
     Egress,
+    AclLine(usize),
+    StrayAcl(u32),
+    Protection(u32),
 }
 
 fn pools() -> impl Strategy<Value = Vec<(u8, u32, bool)>> {
@@ -43,6 +49,9 @@ fn peaceful() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (1u128..5, pools()).prop_map(|(number, servers)| Event::Pool(number, servers)),
         1 => (1u128..5).prop_map(Event::Delete),
+        2 => (1u128..5, any::<bool>(), prop::collection::vec(0u8..4, 1..3), prop::bool::weighted(0.2))
+            .prop_map(|(number, allows, networks, deleted)| Event::Rule(number, allows, networks, deleted)),
+        1 => (1u128..5, 0u32..3).prop_map(|(number, packets)| Event::Limit(number, packets)),
         4 => (1u128..5, 1u8..7).prop_map(|(pool, server)| Event::Flip(pool, server)),
         2 => (1u8..7, prop::option::of(2u32..5)).prop_map(|(server, ifindex)| Event::Way(server, ifindex)),
         3 => prop::sample::select(vec![1u64, 6, 3700]).prop_map(Event::Wait),
@@ -58,6 +67,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         (0u32..2000, any::<u32>()).prop_map(|(slot, value)| Vandalism::Slot(slot, value)),
         Just(Vandalism::Config),
         Just(Vandalism::Egress),
+        (0usize..20).prop_map(Vandalism::AclLine),
+        (0u32..4).prop_map(Vandalism::StrayAcl),
+        (0u32..4).prop_map(Vandalism::Protection),
     ];
     prop_oneof![4 => peaceful(), 1 => vandalism.prop_map(Event::Tamper)]
 }
@@ -82,6 +94,19 @@ impl Vandalism {
                 }
             }
             Self::Config => maps.config = None,
+            Self::AclLine(position) => {
+                if let Some(key) = maps.acl.keys().nth(position).copied() {
+                    maps.acl.remove(&key);
+                }
+            }
+            Self::StrayAcl(acl) => {
+                maps.acl.insert(AclKey { prefix_len: 32 + 128, acl, address: [9; 16] }, 2);
+            }
+            Self::Protection(id) => {
+                if let Some(entry) = maps.protection.get_mut(&id) {
+                    *entry = ProtectionEntry { acl: entry.acl + 1, ..ProtectionEntry::default() };
+                }
+            }
             Self::Egress => {
                 maps.egress.insert(99);
             }
@@ -114,6 +139,14 @@ impl Run {
             Event::Delete(number) => {
                 let second = self.world.now.as_second() - at(0).as_second();
                 self.world.put(&[lb(*number, Some(second))]);
+            }
+            Event::Rule(number, allows, networks, is_deleted) => {
+                self.world.put(&[acl(*number, *allows, networks, is_deleted.then_some(1))]);
+            }
+            Event::Limit(number, packets) => {
+                let Document::Frontend(before) = frontend(*number, *number, *number, 80, None) else { unreachable!() };
+                let limits = RateLimits { packets: *packets, ..RateLimits::default() };
+                self.world.put(&[Document::Frontend(Frontend { limits, ..before })]);
             }
             Event::Flip(pool, server) => self.world.flip(*pool, *server),
             Event::Way(server, ifindex) => {
@@ -194,8 +227,12 @@ fn arbitrary_maps() -> impl Strategy<Value = MemoryDataplane> {
                 let slots: Vec<Slot> = slots.into_iter().map(|(index, bits)| Slot(index | bits << 29)).collect();
                 let previous: Vec<Slot> = previous.into_iter().map(Slot).collect();
                 let key = ServiceKey { pad: [u8::from(number == 7); 5], ..key_of(&service(number, 80)) };
-                maps.publish_service(&key, &Publish { id, flags, slots: &slots, previous: &previous, generation: 0 })
-                    .unwrap();
+                let protection = ProtectionEntry { acl: id % 5, ..ProtectionEntry::default() };
+                maps.publish_service(
+                    &key,
+                    &Publish { id, flags, slots: &slots, previous: &previous, protection, generation: 0 },
+                )
+                .unwrap();
             }
             if with_config {
                 maps.contents_mut().config = Some(ConfigEntry { hash_key: [0, 0], ..CONFIG });

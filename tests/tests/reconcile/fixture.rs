@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lb_common::abi::backend::state;
-use lb_common::abi::{ConfigEntry, ServiceKey, Slot, address_of};
+use lb_common::abi::protection::Rate;
+use lb_common::abi::service::flags;
+use lb_common::abi::{AclPrefix, ConfigEntry, ServiceEntry, ServiceKey, Slot, address_of};
 use lb_userspace::dataplane::memory::Contents;
 use lb_userspace::dataplane::{Dataplane, MemoryDataplane};
 use lb_userspace::health::{HealthView, ServerHealth};
@@ -81,6 +83,23 @@ pub(crate) fn frontend(number: u128, lb: u128, backend: u128, port: u16, deleted
         inbound_port: NonZeroU16::new(port).unwrap(),
         backend: BackendId::from_uuid(Uuid::from_u128(backend)),
         timeout_client: None,
+        limits: RateLimits::default(),
+        times: times(deleted),
+    })
+}
+
+/// A rule of frontend `number` for networks 10.0.x.0/24, or a tombstone.
+pub(crate) fn acl(number: u128, allows: bool, networks: &[u8], deleted: Option<i64>) -> Document {
+    Document::Acl(Acl {
+        id: AclId::from_uuid(Uuid::from_u128(number)),
+        lb: LbId::from_uuid(Uuid::from_u128(number)),
+        frontend: FrontendId::from_uuid(Uuid::from_u128(number)),
+        name: name(),
+        description: String::new(),
+        index: 0,
+        action: if allows { AclAction::Allow } else { AclAction::Deny },
+        subnets: networks.iter().map(|network| format!("10.0.{network}.0/24").parse().unwrap()).collect(),
+        invert: allows,
         times: times(deleted),
     })
 }
@@ -161,6 +180,8 @@ pub(crate) struct World {
     next_hops: watch::Sender<Arc<NextHops>>,
     /// For each service the identities that a plan ever gave it.
     pub(crate) allowed: Arc<Mutex<BTreeMap<ServiceKey, BTreeSet<u64>>>>,
+    /// The lines of every access list that was ever planned.
+    pub(crate) lists: Arc<Mutex<BTreeSet<Vec<AclPrefix>>>>,
 }
 
 impl World {
@@ -174,6 +195,7 @@ impl World {
             health: watch::Sender::default(),
             next_hops: watch::Sender::default(),
             allowed: Arc::default(),
+            lists: Arc::default(),
         }
     }
 
@@ -236,6 +258,7 @@ impl World {
         for (address, service) in &tables.services {
             let identities = service.servers.iter().map(|server| identity(*server, tables.servers[server].port));
             allowed.entry(key_of(address)).or_default().extend(identities);
+            self.lists.lock().unwrap().extend(service.access.iter().map(|list| list.lines.to_vec()));
         }
         self.next_hops.send_replace(Arc::new(self.hops.clone()));
         self.health.send_replace(Arc::new(self.health()));
@@ -294,11 +317,15 @@ pub(crate) fn writes(dataplane: &Shared) -> u64 {
 
 /// Panics when, after any single write, a service points at an entry that is free or not its own.
 pub(crate) fn watch_every_write(world: &World, dataplane: &Shared) {
-    let allowed = Arc::clone(&world.allowed);
+    let (allowed, lists) = (Arc::clone(&world.allowed), Arc::clone(&world.lists));
     dataplane.lock().unwrap().after_each_write(move |contents| {
         let allowed = allowed.lock().unwrap();
         for (key, entry) in &contents.services {
             let Some(allowed) = allowed.get(key) else { continue };
+            if entry.flags & flags::ACL != 0 {
+                let lines = lines_of(contents, entry);
+                assert!(lists.lock().unwrap().contains(&lines), "a list is half written: {lines:?}");
+            }
             let slots = contents.range(entry.slots_offset, entry.slots_len);
             assert_eq!(slots.len(), entry.slots_len as usize);
             let previous = contents.range(entry.previous_offset, entry.previous_len);
@@ -314,6 +341,15 @@ pub(crate) fn watch_every_write(world: &World, dataplane: &Shared) {
     });
 }
 
+/// The lines of a service's access list.
+fn lines_of(contents: &Contents, entry: &ServiceEntry) -> Vec<AclPrefix> {
+    let number = contents.protection[&entry.id].acl;
+    let own = contents.acl.iter().filter(|(key, _)| key.acl == number);
+    let mut lines: Vec<AclPrefix> = own.filter_map(|(key, verdict)| AclPrefix::of(key, *verdict)).collect();
+    lines.sort_unstable();
+    lines
+}
+
 /// Checks that the maps hold what the plan says: no more, no less.
 pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
     assert_eq!(contents.config, Some(CONFIG));
@@ -322,6 +358,7 @@ pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
     let ids: BTreeSet<u32> = contents.services.values().map(|entry| entry.id).collect();
     assert_eq!(ids.len(), keys.len(), "service ids are shared");
 
+    let mut numbers = BTreeSet::new();
     for (address, planned) in &tables.services {
         let entry = contents.services[&key_of(address)];
         let slots = contents.range(entry.slots_offset, entry.slots_len);
@@ -333,11 +370,24 @@ pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
             .map(|server| identity(server, tables.servers[&server].port))
             .collect();
         assert_eq!(owners, expected, "{address}");
-        let quarantined = if planned.quarantined { 0x100 } else { 0 };
-        assert_eq!(entry.flags, 1 | quarantined, "reject when empty, no affinity");
+        let (limits, access) = (planned.limits, planned.access.as_ref());
+        let bits = [(planned.quarantined, 0x100), (access.is_some(), 0x200), (limits.packets > 0, 0x400)];
+        let bits: u32 = bits.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum();
+        assert_eq!(entry.flags, 1 | bits, "reject when empty, no affinity");
+        if let Some(list) = access {
+            assert_eq!(lines_of(contents, &entry), *list.lines, "{address}");
+            numbers.insert(contents.protection[&entry.id].acl);
+        }
+        if limits.packets > 0 {
+            assert_eq!(contents.protection[&entry.id].packets, Rate::per_second(limits.packets));
+        }
         let is_moving = slots.iter().any(|slot| slot.0 & Slot::MOVING != 0);
         assert_eq!(is_moving, entry.previous_len > 0, "{address}: a previous table is there while slots move");
     }
+
+    // A list stays for a grace period after its last service.
+    let unused = contents.acl.keys().filter(|key| !numbers.contains(&key.acl)).count();
+    assert!(unused == 0 || contents.acl.len() < 200, "{unused} lines of no list");
 
     let expected: BTreeSet<u64> =
         tables.servers.iter().map(|(server, planned)| identity(*server, planned.port)).collect();

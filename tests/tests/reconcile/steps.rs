@@ -311,6 +311,53 @@ fn a_quarantine_is_one_write_per_service_and_so_is_its_end() {
 }
 
 #[test]
+fn an_access_list_is_written_before_it_is_used_and_removed_after() {
+    let (mut world, dataplane) = two_services();
+    watch_every_write(&world, &dataplane);
+    let mut agent = world.agent(Arc::clone(&dataplane));
+    world.settle(&mut agent);
+    let verdict = |client: &str| {
+        let client = format!("{client}:4000").parse().unwrap();
+        let opening = explain(&dataplane, client, service(1, 80)).unwrap().opening;
+        (opening.action, opening.reason)
+    };
+    let (forwarded, denied) = (("forward", "transmitted"), ("drop", "acl_denied"));
+    assert_eq!(verdict("10.0.1.9"), forwarded);
+
+    world.put(&[acl(1, false, &[1, 2], None)]);
+    let before = writes(&dataplane);
+    world.settle(&mut agent);
+    assert_eq!(writes(&dataplane), before + 2, "the list, then the service");
+    assert_eq!(["10.0.1.9", "10.0.2.9", "10.0.3.9"].map(verdict), [denied, denied, forwarded]);
+
+    let mut next = world.agent(Arc::clone(&dataplane));
+    let before = writes(&dataplane);
+    world.settle(&mut next);
+    assert_eq!(writes(&dataplane), before, "the next agent finds the list, and who uses it");
+
+    world.put(&[acl(1, false, &[3], None)]);
+    world.settle(&mut next);
+    assert_eq!(["10.0.1.9", "10.0.3.9"].map(verdict), [forwarded, denied]);
+    assert_eq!(contents(&dataplane).acl.len(), 5, "packets on their way may still look into the old one");
+    world.wait(settings().backend_grace);
+    world.settle(&mut next);
+    assert_eq!(contents(&dataplane).acl.len(), 2);
+
+    tamper(&dataplane, |maps| maps.acl.clear());
+    world.wait(SECOND);
+    let status = world.settle(&mut next);
+    assert_eq!(status.repaired.get("ACL"), Some(&1));
+    assert_eq!(verdict("10.0.3.9"), denied);
+
+    world.put(&[acl(1, false, &[3], Some(1))]);
+    world.settle(&mut next);
+    assert_eq!(verdict("10.0.3.9"), forwarded);
+    world.wait(settings().backend_grace);
+    world.settle(&mut next);
+    assert!(contents(&dataplane).acl.is_empty());
+}
+
+#[test]
 fn the_directory_names_every_number_in_the_maps() {
     let (world, dataplane) = two_services();
     let mut agent = world.agent(Arc::clone(&dataplane));

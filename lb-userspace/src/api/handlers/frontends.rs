@@ -20,7 +20,9 @@ use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::ledger::Snapshot;
-use crate::model::{Actor, BackendId, Document, Frontend, FrontendId, Kind, LbId, Name, Times, address};
+use crate::model::{
+    Acl, Actor, BackendId, Document, Frontend, FrontendId, Kind, LbId, Name, RateLimits, Times, address,
+};
 
 /// What a request sets; `None` keeps it.
 struct Settings {
@@ -43,7 +45,9 @@ pub(in crate::api) async fn create(
         let whole = name.zip(inbound_port).zip(backend);
         let ((name, inbound_port), backend) = Arguments::default().build(whole)?;
         let times = Times::created(now(context));
-        let frontend = Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, times };
+        let limits = RateLimits::default();
+        let frontend =
+            Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, limits, times };
         commit(
             context,
             &actor,
@@ -141,8 +145,10 @@ pub(in crate::api) async fn delete(
             |current| {
                 let before = find_frontend(current, &actor, frontend_id)?;
                 if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
-                let change = deleted(Document::Frontend(Frontend::clone(&before)), now);
-                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+                let rules = current.acls_of(frontend_id).filter(|acl| acl.times.is_live());
+                let mut changes: Vec<_> = rules.map(|acl| deleted(Document::Acl(Acl::clone(acl)), now)).collect();
+                changes.push(deleted(Document::Frontend(Frontend::clone(&before)), now));
+                Ok(Draft { scope: in_lb(&actor, before.lb), changes })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )

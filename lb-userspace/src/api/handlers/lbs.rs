@@ -168,6 +168,7 @@ pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
         Document::Lb(lb) => &mut lb.times,
         Document::Frontend(frontend) => &mut frontend.times,
         Document::Backend(backend) => &mut backend.times,
+        Document::Acl(acl) => &mut acl.times,
     };
     *times = times.deleted(now);
     updated(before, after)

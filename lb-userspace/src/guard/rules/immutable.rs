@@ -19,6 +19,10 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             (Document::Backend(before), Document::Backend(after)) => {
                 [("lb_id", before.lb != after.lb), ("backend_id", before.id != after.id)]
             }
+            (Document::Acl(before), Document::Acl(after)) => [
+                ("frontend_id", (before.lb, before.frontend) != (after.lb, after.frontend)),
+                ("acl_id", before.id != after.id),
+            ],
             _ => [("id", true), ("id", false)],
         };
         for (argument, _) in changed.iter().filter(|(_, changed)| *changed) {

@@ -1,7 +1,7 @@
 //! There is room for what is added. Reducing is always allowed, also above a quota that was lowered.
 
 use super::{Case, Refusal, Sink};
-use crate::model::{Document, DocumentKey, Kind, LbId, ProjectId, Times};
+use crate::model::{Document, DocumentKey, FrontendId, Kind, LbId, ProjectId, Times};
 
 /// A quota: its name, how many are allowed, how many there were and would be.
 struct Room {
@@ -31,6 +31,11 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                 let after = backend.servers.len();
                 let quota = case.limits.servers_per_backend;
                 (backend.id.as_uuid(), Room { resource: "lb_servers", quota, before, after })
+            }
+            Document::Acl(acl) => {
+                let of = acl.frontend.as_uuid();
+                tell(change.key(), of, rules(case, acl.frontend), &mut told, refuse);
+                (of, prefixes(case, acl.frontend))
             }
             _ => continue,
         };
@@ -84,6 +89,28 @@ fn backends(case: &Case<'_>, lb: LbId) -> Room {
     Room {
         resource: "lb_backends",
         quota: case.limits.backends_per_lb,
+        before: count(case.current),
+        after: count(case.after),
+    }
+}
+
+fn rules(case: &Case<'_>, frontend: FrontendId) -> Room {
+    let count = |snapshot: &crate::ledger::Snapshot| live(snapshot.acls_of(frontend).map(|acl| &acl.times));
+    Room {
+        resource: "lb_acls",
+        quota: case.limits.acls_per_frontend,
+        before: count(case.current),
+        after: count(case.after),
+    }
+}
+
+fn prefixes(case: &Case<'_>, frontend: FrontendId) -> Room {
+    let count = |snapshot: &crate::ledger::Snapshot| {
+        snapshot.acls_of(frontend).filter(|acl| acl.times.is_live()).map(|acl| acl.subnets.len()).sum()
+    };
+    Room {
+        resource: "lb_acl_subnets",
+        quota: case.limits.acl_prefixes_per_frontend,
         before: count(case.current),
         after: count(case.after),
     }

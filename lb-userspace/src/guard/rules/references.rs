@@ -23,6 +23,12 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                     wrong("lb_id", format!("there is no load balancer {}", backend.lb));
                 }
             }
+            Document::Acl(acl) => {
+                let frontend = case.after.frontend(acl.frontend);
+                if !frontend.is_some_and(|frontend| frontend.times.is_live() && frontend.lb == acl.lb) {
+                    wrong("frontend_id", format!("there is no frontend {}", acl.frontend));
+                }
+            }
             Document::Frontend(frontend) => {
                 if !exists(case, frontend.lb, None) {
                     wrong("lb_id", format!("there is no load balancer {}", frontend.lb));

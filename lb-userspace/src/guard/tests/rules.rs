@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::guard::rules;
 use crate::model::{
-    Algorithm, Backend, BackendId, DocumentKey, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, Probe,
-    Protocol, Server, StickySessions, Weight,
+    Acl, AclAction, AclId, Algorithm, Backend, BackendId, DocumentKey, EmptyPool, Forwarding, Frontend, FrontendId,
+    HealthCheck, Kind, Probe, Protocol, RateLimits, Server, StickySessions, Weight,
 };
 
 /// A backend of load balancer `lb` on a port, with one server `10.0.0.last` for each `last`.
@@ -45,6 +45,7 @@ fn frontend(number: u128, lb: u128, port: u16, backend: u128) -> Frontend {
         inbound_port: port.try_into().unwrap(),
         backend: BackendId::from_uuid(uuid(backend)),
         timeout_client: None,
+        limits: RateLimits::default(),
         times: Times::created(Timestamp::UNIX_EPOCH),
     }
 }
@@ -57,10 +58,27 @@ fn world() -> Vec<Document> {
         Document::Ip(ip(20, 1, [192, 0, 2, 1], Some(10))),
         Document::Backend(backend(30, 10, Protocol::Tcp, 80, &[1, 2])),
         Document::Frontend(frontend(40, 10, 80, 30)),
+        Document::Acl(acl(50, 40, 1)),
         deleted(&Document::Lb(lb(11, 1))),
         Document::Ip(ip(21, 1, [192, 0, 2, 2], Some(11))),
         Document::Lb(lb(12, 1)),
     ]
+}
+
+/// A rule of load balancer 10 that names so many networks.
+fn acl(number: u128, frontend: u128, subnets: u8) -> Acl {
+    Acl {
+        id: AclId::from_uuid(uuid(number)),
+        lb: LbId::from_uuid(uuid(10)),
+        frontend: FrontendId::from_uuid(uuid(frontend)),
+        name: Name::try_from("rule".to_owned()).unwrap(),
+        description: String::new(),
+        index: 0,
+        action: AclAction::Deny,
+        subnets: (0..subnets).map(|last| std::net::IpAddr::from([10, 0, 0, last]).into()).collect(),
+        invert: false,
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    }
 }
 
 fn deleted(document: &Document) -> Document {
@@ -70,6 +88,7 @@ fn deleted(document: &Document) -> Document {
         Document::Lb(lb) => Document::Lb(Lb { times: gone(lb.times), ..lb }),
         Document::Frontend(it) => Document::Frontend(Frontend { times: gone(it.times), ..it }),
         Document::Backend(it) => Document::Backend(Backend { times: gone(it.times), ..it }),
+        Document::Acl(it) => Document::Acl(Acl { times: gone(it.times), ..it }),
     }
 }
 
@@ -84,8 +103,21 @@ fn delete(number: u128) -> Change {
     update(deleted(&before))
 }
 
-const LIMITS: Limits =
-    Limits { lbs_per_project: 3, ips_per_project: 3, frontends_per_lb: 2, backends_per_lb: 2, servers_per_backend: 3 };
+const LIMITS: Limits = Limits {
+    lbs_per_project: 3,
+    ips_per_project: 3,
+    frontends_per_lb: 2,
+    backends_per_lb: 2,
+    servers_per_backend: 3,
+    acls_per_frontend: 2,
+    acl_prefixes_per_frontend: 3,
+};
+
+/// Frontend 40 with limits of new connections of each source, and of packets.
+fn limited(port: u16, backend: u128, connections_per_source: u32, packets: u32) -> Frontend {
+    let limits = RateLimits { connections_per_source, packets, ..RateLimits::default() };
+    Frontend { limits, ..frontend(40, 10, port, backend) }
+}
 
 fn report(changes: Vec<Change>) -> Report {
     let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
@@ -127,6 +159,39 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         (vec![update(deleted(&Document::Lb(lb(11, 1))))], &["live 11: deleted 11"]),
         (vec![new_pool(11, 80, &[])], &["live 31: deleted 11"]),
         (vec![create(address(22, 3, Some(11)))], &["live 22: deleted 11"]),
+        // access lists
+        (vec![create(Document::Acl(acl(51, 40, 2)))], &[]),
+        (vec![create(Document::Acl(acl(51, 40, 3)))], &["quotas 51: lb_acl_subnets 1/3"]),
+        (
+            vec![create(Document::Acl(acl(51, 40, 1))), create(Document::Acl(acl(52, 40, 1)))],
+            &["quotas 51: lb_acls 1/2"],
+        ),
+        (vec![create(Document::Acl(acl(51, 41, 1)))], &["references 51: frontend_id"]),
+        (vec![update(Document::Acl(acl(50, 41, 1)))], &["immutable 50: frontend_id", "references 50: frontend_id"]),
+        (vec![delete(50), delete(40)], &[]),
+        // rates
+        (vec![update(Document::Frontend(limited(80, 30, 5, 0)))], &[]),
+        (
+            vec![
+                new_pool(10, 53, &[]),
+                create(Document::Frontend(Frontend { id: FrontendId::from_uuid(uuid(41)), ..limited(53, 31, 0, 9) })),
+            ],
+            &[],
+        ),
+        (
+            vec![
+                new_pool(10, 53, &[]),
+                create(Document::Frontend(Frontend { id: FrontendId::from_uuid(uuid(41)), ..limited(53, 31, 5, 9) })),
+            ],
+            &["rates 41: connection_rate_limit"],
+        ),
+        (
+            vec![
+                update(Document::Frontend(limited(80, 30, 5, 0))),
+                update(Document::Backend(backend(30, 10, Protocol::Udp, 80, &[1]))),
+            ],
+            &["rates 40: connection_rate_limit"],
+        ),
         // immutable
         (
             vec![update(Document::Frontend(frontend(40, 12, 80, 30)))],

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lb_userspace::ledger::{Change, Ledger, SqliteLedger};
 use lb_userspace::model::{
     Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId, Lb,
-    Probe, Protocol, Server, StickySessions, Tags, Weight,
+    Probe, Protocol, RateLimits, Server, StickySessions, Tags, Weight,
 };
 
 use super::{create, lb, owner, proposal};
@@ -45,6 +45,7 @@ fn documents(number: u32) -> Vec<Change> {
         inbound_port: NonZeroU16::new(80).unwrap(),
         backend: backend.id,
         timeout_client: None,
+        limits: RateLimits::default(),
         times: lb.times,
     };
     let ip = Ip {
