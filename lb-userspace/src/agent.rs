@@ -159,10 +159,22 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     // The first activation; its failure is in the status and is tried again, the API can be asked about it.
     status.changed().await.map_err(|_| AgentError::Ended("reconciler"))?;
 
+    let events = Arc::new(observe::Events::new());
+    let watched =
+        observe::events::Watched { ledger: Arc::clone(&ledger), health: health.view.clone(), status: status.clone() };
+    components.spawn(observe::events::watch(watched, Arc::clone(&events), Timestamp::now));
+
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
     let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;
-    let parts = Parts { ledger: Arc::clone(&ledger), status: api_status, tables, requests, metrics };
+    let parts = Parts {
+        ledger: Arc::clone(&ledger),
+        status: api_status,
+        tables,
+        requests,
+        metrics,
+        events: Arc::clone(&events),
+    };
     let context = context(config, parts, &health, &dataplane)?;
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
     notify::ready();
@@ -179,6 +191,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     };
     notify::stopping();
     stop.cancel();
+    events.close();
     if serving.await.is_err() {
         log::error!("the API broke off while it was drained");
     }
@@ -248,6 +261,7 @@ struct Parts {
     tables: watch::Receiver<Arc<Tables>>,
     requests: Arc<api::Requests>,
     metrics: Arc<Metrics>,
+    events: Arc<observe::Events>,
 }
 
 fn context(
@@ -256,7 +270,7 @@ fn context(
     health: &health::Health,
     dataplane: &Shared,
 ) -> Result<api::Context, AgentError> {
-    let Parts { ledger, status, tables, requests, metrics } = parts;
+    let Parts { ledger, status, tables, requests, metrics, events } = parts;
     let mut tokens = Vec::new();
     for token in &config.api.tokens {
         if let (Some(organization), Some(project)) = (token.organization, token.project) {
@@ -271,6 +285,7 @@ fn context(
         ledger,
         status,
         tables,
+        events,
         requests,
         health: health.view.clone(),
         limits: Limits {

@@ -14,6 +14,7 @@ use crate::guard::Limits;
 use crate::health::HealthView;
 use crate::ledger::Ledger;
 use crate::model::Pools;
+use crate::observe::Events;
 use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
 
@@ -60,6 +61,8 @@ pub struct Context {
     pub tokens: Tokens,
     /// The clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What happens on this edge.
+    pub events: Arc<Events>,
     /// Counts what is asked.
     pub requests: Arc<Requests>,
     /// The text of `/metrics`.

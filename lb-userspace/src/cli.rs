@@ -14,6 +14,7 @@ pub mod client;
 pub mod completion;
 pub mod delete;
 pub mod detach;
+pub mod events;
 pub mod explain;
 pub mod failure;
 pub mod frontend;
@@ -21,6 +22,7 @@ pub mod global;
 pub mod health_check;
 pub mod ip;
 pub mod lb;
+pub mod ops;
 pub mod output;
 pub mod server;
 pub mod session;
@@ -114,6 +116,12 @@ enum Command {
   snowshed explain 198.51.100.7:40000 192.0.2.10:80
   snowshed explain [2001:db8::7]:5000 [2001:db8::10]:5353/udp -o json")]
     Explain(explain::Explain),
+    /// Show what happens on the edge: changes, servers that go up or down, alarms
+    #[command(after_help = "Examples:
+  snowshed events                                what happened lately
+  snowshed events --follow --kind server         servers as they go up and down
+  snowshed events --follow --kind server.down --count 1 && page-me")]
+    Events(events::Events),
     /// Take the load balancer's program off this machine's interfaces and remove what it left in the kernel
     #[command(
         after_help = "Traffic stops at once. Stopping the agent does not need this: forwarding goes on without it.
@@ -144,6 +152,8 @@ enum Object {
     Backend(backend::BackendCommand),
     #[command(subcommand)]
     Server(server::ServerCommand),
+    #[command(subcommand)]
+    Ops(ops::OpsCommand),
 }
 
 /// What a bug report needs: the version, what it was built from and for, and the layout of the maps it works with.
@@ -213,6 +223,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
             let specs = args.read(terminal)?;
             block_on(async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
         }
+        Command::Events(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Object(object) => block_on(async { object.run(&mut Session::open(&global, terminal).await?).await }),
     }
 }
@@ -291,6 +302,7 @@ impl Object {
             Self::Frontend(command) => command.run(session).await,
             Self::Backend(command) => command.run(session).await,
             Self::Server(command) => command.run(session).await,
+            Self::Ops(command) => command.run(session).await,
         }
     }
 }

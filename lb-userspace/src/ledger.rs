@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::model::{Actor, Document, DocumentKey, Generation, OperationId, Scope};
 
 mod chain;
+pub mod difference;
 mod engine;
 mod files;
 pub mod memory;

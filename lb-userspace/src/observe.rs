@@ -1,9 +1,11 @@
-//! What the agent tells about itself: Prometheus metrics. Log lines stand where things happen.
+//! What the agent tells about itself: Prometheus metrics and events. Log lines stand where things happen.
 
 mod edge;
+pub mod events;
 mod metrics;
 
 pub use edge::Edge;
+pub use events::Events;
 pub use metrics::Metrics;
 
 /// Sends log lines to stderr, level info unless `RUST_LOG` says otherwise. A second call does nothing.

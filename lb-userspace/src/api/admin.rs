@@ -1,6 +1,8 @@
 //! Snowshed's own paths, beside Scaleway's.
 
+pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod health;
 pub(super) mod metrics;
+pub(super) mod operations;
 pub(super) mod status;

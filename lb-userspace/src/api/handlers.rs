@@ -43,6 +43,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 }
 
 impl Id {
+    /// What stands in the path.
+    pub(super) fn text(&self) -> &str {
+        &self.id
+    }
+
     fn parse<T: std::str::FromStr<Err = Invalid>>(&self, argument: &str) -> Result<T, ApiError> {
         parse::id(&self.id).map_err(|invalid| ApiError::argument(argument, &invalid))
     }

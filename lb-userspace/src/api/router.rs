@@ -25,6 +25,9 @@ pub fn router(context: Context) -> Router {
         .nest("/lb/v1/zones/{zone}", zoned())
         .route("/snowshed/v1/status", get(admin::status::get))
         .route("/snowshed/v1/explain", get(admin::explain::get))
+        .route("/snowshed/v1/operations", get(admin::operations::list))
+        .route("/snowshed/v1/operations/{id}", get(admin::operations::get))
+        .route("/snowshed/v1/events", get(admin::events::get))
         .layer(from_fn_with_state(context.clone(), idempotency::replay))
         .layer(from_fn_with_state(context.clone(), zone))
         .layer(from_fn_with_state(context.clone(), auth::authenticate));
@@ -96,7 +99,7 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, backends, their servers and health checks, and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /healthz and /metrics"
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /snowshed/v1/operations, /snowshed/v1/events, /healthz and /metrics"
             .to_owned(),
     )
 }

@@ -11,6 +11,7 @@ pub mod ip;
 pub mod lb;
 pub mod list;
 pub mod millis;
+pub mod operation;
 pub mod problem;
 pub mod stats;
 pub mod status;
@@ -22,6 +23,7 @@ pub use ip::{CreateIp, Ip, IpList, UpdateIp};
 pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, MigrateLb, UpdateLb};
 pub use list::ListQuery;
 pub use millis::Millis;
+pub use operation::{ChangedDocument, EventList, Operation, OperationList};
 pub use problem::{Detail, Problem, ProblemKind};
 pub use status::{ServerStatus, ServiceStatus, StatusReport};
 

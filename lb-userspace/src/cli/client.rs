@@ -15,6 +15,8 @@ use crate::api::wire::StatusReport;
 
 /// A request that is not answered by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream is opened anew after this: a connection that is dead without a sign is noticed.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Objects on one page of a list; the API's largest page.
 const PAGE_SIZE: usize = 100;
 /// Pages read at most: one million objects.
@@ -190,6 +192,33 @@ impl Client {
             Err(error) => Err(Failure::error(format!("{} did not answer with JSON: {error}", self.place))
                 .help("is it really a Snowshed agent that listens there?")),
         }
+    }
+
+    /// Opens a stream of events after the one with this id.
+    ///
+    /// # Errors
+    /// When the agent cannot be reached, or answers with an error.
+    pub async fn stream(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        last_seen: Option<&str>,
+    ) -> Result<reqwest::Response, Failure> {
+        let mut request = self.http.get(format!("{}{path}", self.base)).query(query).timeout(STREAM_TIMEOUT);
+        request = request.header("Accept", "text/event-stream");
+        if let Some(token) = &self.token {
+            request = request.header("X-Auth-Token", token);
+        }
+        if let Some(last_seen) = last_seen {
+            request = request.header("Last-Event-ID", last_seen);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Err(Failure::from_answer(status, &serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
     }
 
     /// With `--wait`: returns when the maps hold every change made so far.

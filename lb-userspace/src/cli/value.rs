@@ -72,6 +72,36 @@ impl fmt::Display for IpReference {
     }
 }
 
+/// Names an operation: its number, or its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationReference {
+    /// The number.
+    Number(u64),
+    /// The id.
+    Id(Uuid),
+}
+
+impl FromStr for OperationReference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text.parse(), Uuid::try_parse(text)) {
+            (Ok(number), _) if number > 0 => Ok(Self::Number(number)),
+            (_, Ok(id)) if !id.is_nil() => Ok(Self::Id(id)),
+            _ => Err(format!("`{text}` names no operation: give its number, from 1 upwards, or its id (a UUID)")),
+        }
+    }
+}
+
+impl fmt::Display for OperationReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A server as `--server` gives it: `ADDRESS[,weight=N][,drain]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerArg {
@@ -198,6 +228,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An id of an event.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn event(text: &str) -> Result<String, String> {
+    let parsed = text.parse::<crate::observe::events::Position>();
+    parsed.map(|position| position.to_string()).map_err(|invalid| invalid.to_string())
 }
 
 /// A name.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, Backend, Frontend, Ip, Lb};
+use super::{Acl, Backend, Frontend, Ip, Lb, LbId};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -128,6 +128,30 @@ impl Document {
             Self::Frontend(frontend) => &frontend.times,
             Self::Backend(backend) => &backend.times,
             Self::Acl(acl) => &acl.times,
+        }
+    }
+
+    /// What people call it: its name, or of an IP its address.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Ip(ip) => ip.address.to_string(),
+            Self::Lb(lb) => lb.name.to_string(),
+            Self::Frontend(frontend) => frontend.name.to_string(),
+            Self::Backend(backend) => backend.name.to_string(),
+            Self::Acl(acl) => acl.name.to_string(),
+        }
+    }
+
+    /// The load balancer that it is, belongs to, or is attached to.
+    #[must_use]
+    pub const fn lb(&self) -> Option<LbId> {
+        match self {
+            Self::Ip(ip) => ip.lb,
+            Self::Lb(lb) => Some(lb.id),
+            Self::Frontend(frontend) => Some(frontend.lb),
+            Self::Backend(backend) => Some(backend.lb),
+            Self::Acl(acl) => Some(acl.lb),
         }
     }
 }

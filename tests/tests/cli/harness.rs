@@ -16,6 +16,8 @@ use lb_userspace::health::HealthView;
 use lb_userspace::ledger::Ledger;
 use lb_userspace::ledger::memory::MemoryLedger;
 use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
+use lb_userspace::observe::events::Watched;
+use lb_userspace::observe::{self, Events};
 use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
 use tokio::sync::watch;
@@ -70,11 +72,21 @@ impl Agent {
             }
         });
         let owner = Owner { organization: OrganizationId::new(), project: ProjectId::new() };
-        let (_, health) = watch::channel(Arc::new(HealthView::default()));
+        let (health_seen, health) = watch::channel(Arc::new(HealthView::default()));
+        let events: Arc<Events> = Arc::default();
+        let (edge, edge_seen) = watch::channel(Arc::new(Status::default()));
+        let watched = Watched { ledger: ledger.clone(), health: health.clone(), status: edge_seen };
+        let followed = Arc::clone(&events);
+        runtime.spawn(async move {
+            // Nothing is published there, and the watcher ends when nothing can be.
+            let _published = (health_seen, edge);
+            observe::events::watch(watched, followed, Timestamp::now).await
+        });
         let context = Context {
             ledger: ledger.clone(),
             status: status_seen,
             tables: watch::Sender::default().subscribe(),
+            events: Arc::clone(&events),
             requests: Arc::default(),
             health,
             limits: Limits { lbs_per_project: 4, ..Limits::default() },

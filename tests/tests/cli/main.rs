@@ -5,4 +5,5 @@
 mod apply;
 mod harness;
 mod nouns;
+mod ops;
 mod wrong_values;

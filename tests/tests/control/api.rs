@@ -11,6 +11,7 @@ use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
 use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
+use lb_userspace::observe::Events;
 use lb_userspace::plan::{ServiceAddress, Tables};
 use lb_userspace::reconcile::Status;
 use serde_json::{Value, json};
@@ -23,9 +24,11 @@ mod access;
 mod bad_input;
 mod bad_query;
 mod conflicts;
+mod events;
 mod fields;
 mod idempotency;
 mod lifecycle;
+mod operations;
 mod sockets;
 mod stats;
 mod status;
@@ -48,6 +51,7 @@ struct Api {
     tables: watch::Sender<Arc<Tables>>,
     health: watch::Sender<Arc<HealthView>>,
     requests: Arc<Requests>,
+    events: Arc<Events>,
 }
 
 /// Explains that it was asked.
@@ -83,12 +87,14 @@ impl Api {
         let tables = watch::Sender::default();
         let health = watch::Sender::new(Arc::new(HealthView::default()));
         let requests: Arc<Requests> = Arc::default();
+        let events: Arc<Events> = Arc::default();
         let context = Context {
             ledger: Arc::clone(&ledger),
             status: status.subscribe(),
             tables: tables.subscribe(),
             health: health.subscribe(),
             requests: Arc::clone(&requests),
+            events: Arc::clone(&events),
             limits,
             pools: Pools::new(["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().unwrap())),
             zone: ZONE.to_owned(),
@@ -100,7 +106,7 @@ impl Api {
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
             explain: Arc::new(Echo),
         };
-        Self { ledger, router: api::router(context), status, tables, health, requests }
+        Self { ledger, router: api::router(context), status, tables, health, requests, events }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {

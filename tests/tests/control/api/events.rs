@@ -1,0 +1,105 @@
+//! Events: a list and a stream that resumes; a tenant's own and the edge's.
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use lb_userspace::observe::events::News;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{Api, owner, text};
+
+fn news(kind: &'static str, project: Option<u128>) -> News {
+    let project = project.map(|number| owner(number).project);
+    News { kind, project, lb: None, message: format!("a {kind}"), data: json!({}) }
+}
+
+fn kinds(list: &Value) -> Vec<&str> {
+    list["events"].as_array().unwrap().iter().map(|event| text(event, "/kind")).collect()
+}
+
+/// Opens a stream and reads it until it holds `until`.
+async fn read_stream(api: &Api, last_seen: &str, until: &str) -> String {
+    let request = Request::builder()
+        .uri("/snowshed/v1/events")
+        .header("X-Auth-Token", "secret-one")
+        .header("Accept", "text/event-stream")
+        .header("Last-Event-ID", last_seen);
+    let response = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut chunks = response.into_body().into_data_stream();
+    let mut text = String::new();
+    while !text.contains(until) {
+        let chunk = chunks.next().await.unwrap_or_else(|| panic!("ended after {text}")).unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_tenant_sees_its_own_events_and_those_of_the_edge() {
+    let api = Api::new();
+    for (kind, project) in [("server.down", Some(1)), ("operation", Some(2)), ("mass_failure.began", None)] {
+        api.events.publish(Timestamp::UNIX_EPOCH, news(kind, project));
+    }
+    let list = api.get("/snowshed/v1/events").await;
+    assert_eq!(kinds(&list), ["server.down", "mass_failure.began"]);
+    assert_eq!(kinds(&api.get("/snowshed/v1/events?kind=server").await), ["server.down"]);
+    assert!(kinds(&api.get("/snowshed/v1/events?kind=serve").await).is_empty(), "a kind is a word, not a prefix");
+    let after = format!("/snowshed/v1/events?after={}", text(&list, "/events/0/id"));
+    assert_eq!(kinds(&api.get(&after).await), ["mass_failure.began"]);
+    assert_eq!(kinds(&api.get(&format!("/snowshed/v1/events?after={}", text(&list, "/last_event_id"))).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_stream_resumes_after_the_last_event_that_was_seen_and_goes_on() {
+    let api = Api::new();
+    for number in 0..3 {
+        api.events.publish(Timestamp::UNIX_EPOCH, news(["first", "second", "third"][number], Some(1)));
+    }
+    let list = api.get("/snowshed/v1/events").await;
+    let (resumed, ()) = tokio::join!(read_stream(&api, text(&list, "/events/0/id"), "fourth"), async {
+        api.events.publish(Timestamp::UNIX_EPOCH, news("fourth", Some(1)));
+    });
+    assert!(!resumed.contains("event: first") && resumed.contains("event: second"), "{resumed}");
+    assert!(resumed.contains(&format!("id: {}", text(&list, "/events/2/id"))), "{resumed}");
+    assert!(!resumed.contains("gap"), "nothing was missed: {resumed}");
+    let of_another_run = read_stream(&api, "0-2", "fourth").await;
+    assert!(of_another_run.contains("event: gap") && of_another_run.contains("event: first"), "{of_another_run}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_agent_stops() {
+    let api = Api::new();
+    let request = Request::builder().uri("/snowshed/v1/events").header("X-Auth-Token", "secret-one");
+    let request = request.header("Accept", "text/event-stream").body(Body::empty()).unwrap();
+    let response = api.router.clone().oneshot(request).await.unwrap();
+    api.events.close();
+    assert!(axum::body::to_bytes(response.into_body(), 1000).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn streams_are_counted_and_one_too_many_is_told_to_come_again() {
+    let api = Api::new();
+    let permits: Vec<_> = std::iter::from_fn(|| api.events.stream()).collect();
+    assert_eq!(permits.len(), 64);
+    let request = Request::builder().uri("/snowshed/v1/events").header("X-Auth-Token", "secret-one");
+    let request = request.header("Accept", "text/event-stream").body(Body::empty()).unwrap();
+    let response = api.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(permits);
+    api.events.publish(Timestamp::UNIX_EPOCH, news("later", Some(1)));
+    read_stream(&api, "oldest", "later").await;
+}
+
+#[tokio::test]
+async fn wrong_queries_are_refused_by_name() {
+    let api = Api::new();
+    for (query, argument) in [("after=17", "after"), ("lb_id=web", "lb_id"), ("kinds=x", "kinds")] {
+        let (status, answer) = api.call(Method::GET, &format!("/snowshed/v1/events?{query}"), None).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {answer}");
+        assert_eq!(text(&answer, "/details/0/argument_name"), argument, "{query}");
+    }
+}
