@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, HashKey, SecretError};
 use crate::dataplane::{DataplaneError, KernelConfig, KernelDataplane, Sizes};
 use crate::guard::Limits;
-use crate::ledger::{Ledger, LedgerError, SqliteLedger};
+use crate::ledger::{Ledger, LedgerError, SqliteLedger, backup};
 use crate::model::{Owner, Pools};
 use crate::observe::{self, Metrics};
 use crate::plan::{Node, Planner, Tables, wanted_addresses};
@@ -30,6 +30,7 @@ use crate::reconcile::{Reconciler, Settings, Sources};
 use crate::{api, health, nexthop};
 
 mod adopt;
+mod backups;
 mod descriptors;
 mod explain;
 mod notify;
@@ -110,7 +111,8 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let mut stop_signals = StopSignals::new()?;
     descriptors::raise_limit(u64::from(config.health.max_concurrent_probes) + OTHER_DESCRIPTORS);
     let hash_key = config.hash_key()?;
-    let ledger = open_ledger(&config.ledger.path)?;
+    let sqlite = open_ledger(&config.ledger.path)?;
+    let ledger: Arc<dyn Ledger> = Arc::<SqliteLedger>::clone(&sqlite);
     let mut kernel = KernelDataplane::open(kernel_config(config))?;
     let adopted = Adopted::read(&mut kernel, &ledger.snapshot())?;
     log::info!(
@@ -154,6 +156,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     }));
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));
+    components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
     let stop = CancellationToken::new();
     let reconciling = run_reconciler(reconciler, stop.clone())?;
     // The first activation; its failure is in the status and is tried again, the API can be asked about it.
@@ -198,7 +201,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     result
 }
 
-fn open_ledger(path: &Path) -> Result<Arc<dyn Ledger>, AgentError> {
+fn open_ledger(path: &Path) -> Result<Arc<SqliteLedger>, AgentError> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)
             .map_err(|source| AgentError::Directory { path: directory.to_owned(), source })?;
@@ -241,6 +244,7 @@ fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings {
         audit_interval: config.reconcile.audit_interval,
         max_services: dataplane.max_services,
         max_backends: dataplane.max_backends,
+        ledger_was_restored: backup::was_restored(&config.ledger.path),
         ..Settings::new(entry)
     }
 }

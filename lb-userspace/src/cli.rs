@@ -10,6 +10,7 @@ pub mod agent;
 pub mod apply;
 pub mod backend;
 pub mod backend_attach;
+pub mod backup;
 pub mod client;
 pub mod completion;
 pub mod delete;
@@ -24,6 +25,7 @@ pub mod ip;
 pub mod lb;
 pub mod ops;
 pub mod output;
+pub mod recovery;
 pub mod server;
 pub mod session;
 pub mod status;
@@ -122,6 +124,29 @@ enum Command {
   snowshed events --follow --kind server         servers as they go up and down
   snowshed events --follow --kind server.down --count 1 && page-me")]
     Events(events::Events),
+    /// Backups of the ledger: make, list, verify and restore them, beside a running agent or without one
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  snowshed backup create
+  snowshed backup list
+  snowshed backup verify --name 20260407T160000.000Z-g1717
+  snowshed backup restore --name 20260407T160000.000Z-g1717    the agent is stopped, its ledger is gone"
+    )]
+    Backup(backup::BackupCommand),
+    /// Take an operation back: shows the plan, asks, and makes it one operation
+    #[command(after_help = "What somebody changed since is kept and reported. An undo can be undone.
+
+Examples:
+  snowshed undo 1718                       the plan, then a question
+  snowshed undo 1718 --dry-run             the plan only; ends with 3 if anything would change
+  snowshed undo 1718 --expect-count 1574   without a terminal: say how many documents change")]
+    Undo(recovery::Undo),
+    /// Make everything in a scope what it was at an earlier time or operation, as one operation
+    #[command(after_help = "Examples:
+  snowshed restore --at 2026-04-07T16:30:00Z --scope project:11111111-1111-4111-8111-111111111111
+  snowshed restore --at 1717 --scope lb:22222222-2222-4222-8222-222222222222 --dry-run")]
+    Restore(recovery::Restore),
     /// Take the load balancer's program off this machine's interfaces and remove what it left in the kernel
     #[command(
         after_help = "Traffic stops at once. Stopping the agent does not need this: forwarding goes on without it.
@@ -218,6 +243,9 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         }
         Command::Status(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Explain(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Backup(command) => command.run(terminal, global.output),
+        Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Restore(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Apply(args) => {
             // The files are read and checked before the first request.
             let specs = args.read(terminal)?;
@@ -283,7 +311,18 @@ fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
 }
 
 /// Commands that talk to no agent.
-const LOCAL: [&str; 6] = ["agent", "backend attach", "backend detach", "backend status", "completion", "detach"];
+const LOCAL: [&str; 10] = [
+    "agent",
+    "backend attach",
+    "backend detach",
+    "backend status",
+    "backup create",
+    "backup list",
+    "backup restore",
+    "backup verify",
+    "completion",
+    "detach",
+];
 
 /// Runs a client command; one thread is enough for one conversation.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::abi::limits;
 
+use crate::ledger::backup::Backups;
 use crate::model::{OrganizationId, ProjectId};
 
 mod check;
@@ -97,6 +98,17 @@ section! {
     Ledger {
         /// SQLite file. Its directory is made when it is absent.
         path: PathBuf = PathBuf::from("/var/lib/snowshed/ledger.db"), rule::path();
+    }
+
+    /// Backups of the ledger. Each is verified, by opening a copy of it, as soon as it is made.
+    Backup {
+        /// Where they are kept; another disk than the ledger's is better. Without it: `backups` beside the ledger.
+        directory: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/var/backups/snowshed\"");
+        /// Time between two. None is made while nothing changes.
+        interval: Duration = Duration::from_secs(3600),
+            rule::duration(Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600));
+        /// How many are kept; the newest verified one always is.
+        keep: u32 = 168, rule::integer(1..=100_000);
     }
 
     /// The XDP program and its maps. Sizes are taken when the maps are made: to change one, `snowshed detach` first.
@@ -230,6 +242,8 @@ config! {
     api: Api;
     /// `[ledger]`
     ledger: Ledger;
+    /// `[backup]`
+    backup: Backup;
     /// `[dataplane]`
     dataplane: Dataplane;
     /// `[addresses]`
@@ -293,6 +307,15 @@ impl Config {
             (None, Some(path)) => secret::hash_key(path),
             (None, None) => secret::hash_key_or_new(&self.ledger.path.with_file_name("hash_key")),
         }
+    }
+}
+
+impl Config {
+    /// Where the backups are.
+    #[must_use]
+    pub fn backups(&self) -> Backups {
+        let directory = self.backup.directory.clone();
+        Backups::new(directory.unwrap_or_else(|| self.ledger.path.with_file_name("backups")))
     }
 }
 

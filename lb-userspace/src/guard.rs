@@ -17,6 +17,8 @@ pub struct Proposed {
     pub scope: Scope,
     /// Every document before and after.
     pub changes: Vec<Change>,
+    /// It brings back what the ledger held before: what is deleted may live again.
+    pub is_recovery: bool,
 }
 
 /// What the guard found; an empty one allows the change.

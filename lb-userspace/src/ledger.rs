@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::model::{Actor, Document, DocumentKey, Generation, OperationId, Scope};
 
+pub mod backup;
 mod chain;
 pub mod difference;
 mod engine;
@@ -32,6 +33,12 @@ pub struct ChainHash(pub [u8; 32]);
 impl ChainHash {
     /// The hash before the first operation.
     pub const GENESIS: Self = Self([0; 32]);
+
+    /// 64 hexadecimal digits as a hash.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        files::parse_hash(text)
+    }
 }
 
 impl std::fmt::Display for ChainHash {
@@ -150,6 +157,15 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// An engine error.
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError>;
+
+    /// Whether what is appended still reaches the place it will be read from: somebody may have removed or replaced
+    /// the file meanwhile. Cheap; asked before every append and every second.
+    ///
+    /// # Errors
+    /// [`LedgerError::Destroyed`] when it does not.
+    fn check(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
 }
 
 /// Why the ledger could not be opened, read or appended to. Variants are facts.
@@ -177,6 +193,17 @@ pub enum LedgerError {
         what: String,
         /// What to do.
         remedy: String,
+    },
+    /// The file was removed or replaced while it was open.
+    #[error(
+        "the ledger {path} was destroyed while the agent runs: {what}. Nothing was changed, changes are refused, and \
+         packets keep flowing with the last good tables. Stop the agent, run `snowshed backup restore`, start it again"
+    )]
+    Destroyed {
+        /// The file.
+        path: String,
+        /// What was found.
+        what: String,
     },
     /// Another process has it open.
     #[error(

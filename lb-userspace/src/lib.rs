@@ -19,3 +19,4 @@ pub mod nexthop;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;
+pub mod recovery;

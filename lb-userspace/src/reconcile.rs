@@ -71,6 +71,8 @@ pub struct Settings {
     pub max_services: u32,
     /// Size of `BACKENDS`.
     pub max_backends: u32,
+    /// Somebody put a backup in the ledger's place: what the maps hold of later generations is taken over once.
+    pub ledger_was_restored: bool,
 }
 
 impl Settings {
@@ -86,6 +88,7 @@ impl Settings {
             backend_grace: Duration::from_secs(5),
             max_services: limits::MAX_SERVICES,
             max_backends: limits::MAX_BACKENDS,
+            ledger_was_restored: false,
         }
     }
 }

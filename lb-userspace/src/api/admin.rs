@@ -5,4 +5,5 @@ pub(super) mod explain;
 pub(super) mod health;
 pub(super) mod metrics;
 pub(super) mod operations;
+pub(super) mod recovery;
 pub(super) mod status;

@@ -38,7 +38,7 @@ pub(super) fn commit<A: Answer>(
         if changes.is_empty() {
             return show(&current);
         }
-        let proposed = Proposed { scope, changes };
+        let proposed = Proposed { scope, changes, is_recovery: false };
         let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
         if !report.is_allowed() {
             return Err(report.into());
@@ -65,6 +65,11 @@ pub(super) fn commit<A: Answer>(
         }
     }
     Err(ApiError::unavailable("others changed the ledger at the same time, again and again"))
+}
+
+/// Whether an operation's scope lies in what the actor may touch.
+pub(super) fn is_own_scope(actor: &Actor, scope: &Scope) -> bool {
+    scope.project() == actor.owner.project
 }
 
 /// Runs what reads or writes the ledger off the async threads: an append waits for the disk.

@@ -129,6 +129,19 @@ impl ApiError {
         })
     }
 
+    /// What was planned is not what would be done now.
+    pub(super) fn stale_plan(plan: &str) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::PreconditionFailed,
+            message: format!("the plan {plan} is stale: its subjects have changed, or it was made for something else"),
+            help_message:
+                "nothing was changed: ask for the plan again (the same request without `plan`) and look at it"
+                    .to_owned(),
+            precondition: Some("plan_is_current".to_owned()),
+            ..Problem::default()
+        })
+    }
+
     fn out_of_scope(what: &str) -> Self {
         let detail = Detail { resource: Some("lb".to_owned()), action: Some("write".to_owned()), ..Detail::default() };
         Self::new(Problem {
@@ -203,6 +216,14 @@ impl From<LedgerError> for ApiError {
         // What the engine refuses the guard should have refused: either way the operator must read of it.
         log::error!("the ledger did not take a change: {}", crate::observe::chain(&error));
         match error {
+            LedgerError::Destroyed { .. } => Self::new(Problem {
+                kind: ProblemKind::Unavailable,
+                message: "the ledger was destroyed: nothing was changed, changes are refused, forwarding goes on"
+                    .to_owned(),
+                help_message: "ask the operator to run `snowshed backup restore`; docs/runbook.md has the steps"
+                    .to_owned(),
+                ..Problem::default()
+            }),
             LedgerError::Refused(what) => Self::internal(&format!("the ledger's engine refused the change: {what}")),
             _ => Self::internal("the ledger could not be written; nothing was changed"),
         }

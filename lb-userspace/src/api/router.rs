@@ -28,6 +28,8 @@ pub fn router(context: Context) -> Router {
         .route("/snowshed/v1/operations", get(admin::operations::list))
         .route("/snowshed/v1/operations/{id}", get(admin::operations::get))
         .route("/snowshed/v1/events", get(admin::events::get))
+        .route("/snowshed/v1/undo", post(admin::recovery::undo))
+        .route("/snowshed/v1/restore", post(admin::recovery::restore))
         .layer(from_fn_with_state(context.clone(), idempotency::replay))
         .layer(from_fn_with_state(context.clone(), zone))
         .layer(from_fn_with_state(context.clone(), auth::authenticate));
@@ -99,7 +101,8 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, backends, their servers and health checks, and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /snowshed/v1/operations, /snowshed/v1/events, /healthz and /metrics"
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /snowshed/v1/operations, \
+         /snowshed/v1/events, /snowshed/v1/undo, /snowshed/v1/restore, /healthz and /metrics"
             .to_owned(),
     )
 }

@@ -13,6 +13,7 @@ pub mod list;
 pub mod millis;
 pub mod operation;
 pub mod problem;
+pub mod recovery;
 pub mod stats;
 pub mod status;
 
@@ -25,6 +26,7 @@ pub use list::ListQuery;
 pub use millis::Millis;
 pub use operation::{ChangedDocument, EventList, Operation, OperationList};
 pub use problem::{Detail, Problem, ProblemKind};
+pub use recovery::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest};
 pub use status::{ServerStatus, ServiceStatus, StatusReport};
 
 /// A field that may be absent, `null` or a value: absent keeps, `null` clears.

@@ -101,6 +101,9 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
             ),
         ));
     }
+    if let Some(error) = &report.ledger_error {
+        alarms.push((Paint::Red, error.clone()));
+    }
     if let Some(error) = &reconcile.last_error {
         alarms.push((Paint::Red, format!("the maps could not be brought up to date, it is tried again: {error}")));
     }

@@ -40,6 +40,40 @@ impl fmt::Display for Reference {
     }
 }
 
+/// An operation: its number, or its id.
+///
+/// # Errors
+/// When it is neither.
+pub fn operation(text: &str) -> Result<String, String> {
+    let is_number = text.parse::<u64>().is_ok_and(|number| number > 0);
+    if is_number || Uuid::try_parse(text).is_ok_and(|id| !id.is_nil()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` names no operation: its number or its id is expected, as `snowshed ops list` shows them"))
+}
+
+/// A moment of the ledger: a time, or the number of an operation.
+///
+/// # Errors
+/// When it is neither.
+pub fn moment(text: &str) -> Result<String, String> {
+    if text.parse::<u64>().is_ok() || text.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` is neither a time such as 2026-04-07T16:30:00Z nor the number of an operation"))
+}
+
+/// A scope: `KIND:ID`; what kinds there are the agent knows.
+///
+/// # Errors
+/// When it is not of that form.
+pub fn scope(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((kind, id)) if !kind.is_empty() && Uuid::try_parse(id).is_ok_and(|id| !id.is_nil()) => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is no scope: lb:ID or project:ID is expected")),
+    }
+}
+
 /// Names a flexible IP: its id, or its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpReference {

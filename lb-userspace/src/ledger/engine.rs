@@ -6,7 +6,7 @@ use super::{Change, LedgerError, Operation, Proposal, Snapshot, chain};
 use crate::model::{Actor, Document, DocumentKey, Frontend, Generation, Ip, Kind, LbId, Owner, Scope};
 
 /// Most documents that one operation may change.
-pub const MAX_CHANGES: usize = 1024;
+pub const MAX_CHANGES: usize = 65_536;
 
 /// The operation that a checked proposal becomes, and its stored bytes.
 pub(super) fn next(current: &Snapshot, proposal: Proposal) -> Result<(Operation, Vec<u8>), LedgerError> {

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -102,6 +102,38 @@ pub(super) enum Found {
     Foreign,
 }
 
+/// A file as the kernel knows it, whatever its name is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of the file at a path.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// What is wrong with the file at a path that was opened as `opened`, if anything is.
+pub(super) fn destroyed(path: &Path, opened: Identity) -> Option<String> {
+    match Identity::of(path) {
+        Ok(found) if found != opened => return Some("another file stands in its place".to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some("the file is gone".to_owned()),
+        Err(error) => return Some(format!("it cannot be looked at ({error})")),
+    }
+    let mut magic = [0; SQLITE_MAGIC.len()];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0)) {
+        Ok(()) if magic == *SQLITE_MAGIC => None,
+        Ok(()) => Some("it was overwritten".to_owned()),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Some("it was cut off".to_owned()),
+        Err(error) => Some(format!("it cannot be read ({error})")),
+    }
+}
+
 /// First bytes of every SQLite database.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -126,7 +158,7 @@ fn private() -> OpenOptions {
     options
 }
 
-fn parse_hash(text: &str) -> Option<ChainHash> {
+pub(super) fn parse_hash(text: &str) -> Option<ChainHash> {
     let mut hash = ChainHash::GENESIS;
     if text.len() != 2 * hash.0.len() || !text.is_ascii() {
         return None;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::watch;
 
-use super::files::{Found, Witness, Witnessed, engine as engine_error, prepare};
+use super::backup::UNWATCHED;
+use super::files::{Found, Identity, Witness, Witnessed, destroyed, engine as engine_error, prepare};
 use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, engine};
 use crate::model::Generation;
 
@@ -26,6 +27,8 @@ struct Log {
     connection: Connection,
     witness: Witness,
     path: PathBuf,
+    /// The file that is open: another one may stand at the path by now.
+    identity: Identity,
     /// A commit failed, and it is not known whether the operation is in the file.
     uncertain: bool,
 }
@@ -55,8 +58,26 @@ impl SqliteLedger {
         schema::checkpoint_on_close(&connection, true).map_err(engine_error)?;
         witness.write(Witnessed { generation: snapshot.generation(), hash: snapshot.head() }).map_err(engine_error)?;
         witness.sync().map_err(engine_error)?;
-        let log = Log { connection, witness, path: path.to_owned(), uncertain: false };
+        let identity = Identity::of(path).map_err(engine_error)?;
+        let log = Log { connection, witness, path: path.to_owned(), identity, uncertain: false };
         Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)) })
+    }
+
+    /// Where its file was when it was opened.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).path.clone()
+    }
+
+    /// A consistent copy of the database, also when its file has lost its name.
+    pub(super) fn copy_to(&self, to: &Path) -> rusqlite::Result<()> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).connection.backup("main", to, UNWATCHED)
+    }
+
+    /// The end of the log in a database that nobody writes, with its whole chain verified.
+    pub(super) fn head_of(connection: &Connection, path: &Path) -> Result<Witnessed, LedgerError> {
+        let snapshot = verify::fold(connection, &verify::Place { path, witness: path })?;
+        Ok(Witnessed { generation: snapshot.generation(), hash: snapshot.head() })
     }
 }
 
@@ -71,6 +92,7 @@ impl Ledger for SqliteLedger {
 
     fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.check()?;
         let current = self.snapshot();
         let (operation, body) = engine::next(&current, proposal)?;
         log.write(&operation, &body)?;
@@ -83,9 +105,20 @@ impl Ledger for SqliteLedger {
         let place = verify::Place { path: &log.path, witness: log.witness.path() };
         verify::read(&log.connection, after, limit, &place)
     }
+
+    fn check(&self) -> Result<(), LedgerError> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).check()
+    }
 }
 
 impl Log {
+    fn check(&self) -> Result<(), LedgerError> {
+        match destroyed(&self.path, self.identity) {
+            None => Ok(()),
+            Some(what) => Err(LedgerError::Destroyed { path: self.path.display().to_string(), what }),
+        }
+    }
+
     fn write(&mut self, operation: &Operation, body: &[u8]) -> Result<(), LedgerError> {
         if self.uncertain {
             return Err(engine_error(std::io::Error::other(format!(

@@ -154,4 +154,16 @@ impl Document {
             Self::Acl(acl) => Some(acl.lb),
         }
     }
+
+    /// Created, updated, deleted, to be changed.
+    #[must_use]
+    pub const fn times_mut(&mut self) -> &mut Times {
+        match self {
+            Self::Ip(ip) => &mut ip.times,
+            Self::Lb(lb) => &mut lb.times,
+            Self::Frontend(frontend) => &mut frontend.times,
+            Self::Backend(backend) => &mut backend.times,
+            Self::Acl(acl) => &mut acl.times,
+        }
+    }
 }

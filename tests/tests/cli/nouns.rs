@@ -235,3 +235,39 @@ fn lists_are_read_to_their_last_page() {
     }
     assert_eq!(ok(agent.typed("ip list -o json")).json().as_array().map(Vec::len), Some(103));
 }
+
+#[test]
+fn an_undo_shows_its_plan_wants_the_count_and_brings_the_load_balancer_back() {
+    let agent = Agent::with_web();
+    let before = agent.typed("lb get web -o json").json();
+    assert_eq!(agent.typed("lb delete web --yes").exit, Exit::Ok);
+    let deletion = agent.generation();
+
+    let plan = agent.typed(&format!("undo {deletion} --dry-run"));
+    assert_eq!(plan.exit, Exit::Differs, "{plan:?}");
+    assert!(plan.out.contains(&format!("undo of operation {deletion}: 1 documents change")), "{plan:?}");
+    let unasked = agent.typed(&format!("undo {deletion}"));
+    assert_eq!(unasked.exit, Exit::Usage);
+    assert!(unasked.err.contains("add --expect-count 1"), "{unasked:?}");
+    assert_eq!(agent.typed(&format!("undo {deletion} --expect-count 2")).exit, Exit::Usage);
+    assert_ne!(agent.answer(&format!("undo {deletion}"), "yes\n").exit, Exit::Ok);
+    assert_eq!(agent.generation(), deletion, "nothing was undone so far");
+
+    let done = agent.answer(&format!("undo {deletion}"), "1\n");
+    assert_eq!(done.exit, Exit::Ok, "{done:?}");
+    assert_eq!(agent.typed("lb get web -o json").json()["etag"], before["etag"], "the same, byte for byte");
+    let again = agent.typed(&format!("undo {deletion} --dry-run"));
+    assert_eq!(again.exit, Exit::Ok, "nothing is left to undo: {again:?}");
+}
+
+#[test]
+fn a_restore_brings_a_load_balancer_back_to_an_earlier_operation() {
+    let agent = Agent::with_web();
+    let before = agent.typed("lb get web -o json").json();
+    let good = agent.generation();
+    assert_eq!(agent.typed("lb update web --name spoiled").exit, Exit::Ok);
+    let id = before["id"].as_str().unwrap().to_owned();
+    let done = agent.typed(&format!("restore --at {good} --scope lb:{id} --expect-count 1"));
+    assert_eq!(done.exit, Exit::Ok, "{done:?}");
+    assert_eq!(agent.typed("lb get web -o json").json()["etag"], before["etag"], "the same, byte for byte");
+}

@@ -29,6 +29,7 @@ mod fields;
 mod idempotency;
 mod lifecycle;
 mod operations;
+mod recovery;
 mod sockets;
 mod stats;
 mod status;

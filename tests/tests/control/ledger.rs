@@ -9,19 +9,20 @@ use lb_userspace::model::{
 use uuid::Uuid;
 
 mod attempts;
+mod backup;
 mod damage;
 mod kill;
 mod rules;
 mod size;
 
-fn owner(number: u128) -> Owner {
+pub(crate) fn owner(number: u128) -> Owner {
     Owner {
         organization: OrganizationId::from_uuid(Uuid::from_u128(number + 1000)),
         project: ProjectId::from_uuid(Uuid::from_u128(number)),
     }
 }
 
-fn lb(name: &str, owner: Owner) -> Lb {
+pub(crate) fn lb(name: &str, owner: Owner) -> Lb {
     Lb {
         id: LbId::new(),
         owner,
@@ -34,7 +35,7 @@ fn lb(name: &str, owner: Owner) -> Lb {
     }
 }
 
-fn create(lb: Lb) -> Change {
+pub(crate) fn create(lb: Lb) -> Change {
     Change { before: None, after: Document::Lb(lb) }
 }
 

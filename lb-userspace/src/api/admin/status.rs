@@ -31,6 +31,7 @@ pub(in crate::api) async fn get(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: context.zone.clone(),
             ledger_generation: snapshot.generation().0,
+            ledger_error: context.ledger.check().err().map(|error| error.to_string()),
             mass_failure: health.mass_failure.clone(),
             services,
             reconcile: status,

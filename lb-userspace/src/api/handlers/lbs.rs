@@ -163,13 +163,7 @@ pub(in crate::api) async fn delete(
 /// A tombstone.
 pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
     let mut after = before.clone();
-    let times = match &mut after {
-        Document::Ip(ip) => &mut ip.times,
-        Document::Lb(lb) => &mut lb.times,
-        Document::Frontend(frontend) => &mut frontend.times,
-        Document::Backend(backend) => &mut backend.times,
-        Document::Acl(acl) => &mut acl.times,
-    };
+    let times = after.times_mut();
     *times = times.deleted(now);
     updated(before, after)
 }

@@ -19,6 +19,9 @@ pub struct StatusReport {
     pub zone: String,
     /// Generation of the ledger.
     pub ledger_generation: u64,
+    /// The ledger's file was destroyed: changes are refused, forwarding goes on.
+    #[serde(default)]
+    pub ledger_error: Option<String>,
     /// What the reconciler last did; `applied_generation` below `ledger_generation` is a change on its way.
     pub reconcile: Status,
     /// A suspected failure of the checker: the last good state of the servers is kept.

@@ -122,7 +122,7 @@ fn limited(port: u16, backend: u128, connections_per_source: u32, packets: u32) 
 fn report(changes: Vec<Change>) -> Report {
     let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
     let pools = Pools::new(["192.0.2.0/24".parse().unwrap()]);
-    judge(&snapshot(&world()), &Proposed { scope: in_project(1), changes }, &actor, &LIMITS, &pools)
+    judge(&snapshot(&world()), &Proposed { scope: in_project(1), changes, is_recovery: false }, &actor, &LIMITS, &pools)
 }
 
 /// Each violation as `rule kind:number what`.
@@ -301,7 +301,7 @@ proptest! {
         let change = Change { before: Some(pool(before)), after: pool(after) };
         let limits = Limits { servers_per_backend: quota, ..LIMITS };
         let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
-        let proposed = Proposed { scope: in_project(1), changes: vec![change] };
+        let proposed = Proposed { scope: in_project(1), changes: vec![change], is_recovery: false };
         let report = judge(&current, &proposed, &actor, &limits, &Pools::new([]));
         prop_assert_eq!(report.is_allowed(), after <= quota || after <= before, "{:?}", report);
     }

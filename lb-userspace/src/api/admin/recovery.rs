@@ -1,0 +1,275 @@
+//! `/snowshed/v1/undo` and `/snowshed/v1/restore`: first the plan, then, with the plan's name, one operation.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+
+use crate::api::body::Body;
+use crate::api::change::{is_own_scope, run};
+use crate::api::idempotency::Caller;
+use crate::api::parse::{Arguments, id};
+use crate::api::wire::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest};
+use crate::api::{ApiError, Context};
+use crate::guard::{self, Proposed};
+use crate::ledger::{LedgerError, Operation, Proposal, Snapshot};
+use crate::model::{Actor, Generation, Invalid, LbId, OperationId, Scope};
+use crate::recovery::{Reversal, Touches, restore, undo};
+
+/// Operations read at a time while one is looked for.
+const PAGE: usize = 256;
+/// Changes that a plan shows.
+const SAMPLE: usize = 100;
+/// How often a recovery is tried anew because the ledger moved.
+const MAX_TRIES: usize = 16;
+
+pub(in crate::api) async fn undo(
+    State(context): State<Context>,
+    actor: Caller,
+    Body(request): Body<UndoRequest>,
+) -> Result<Json<RecoveryPlan>, ApiError> {
+    run(&context, move |context| {
+        let mut arguments = Arguments::default();
+        let help = "the id or the number of an operation, as `snowshed ops list` shows it";
+        let wanted = arguments.needed("operation", request.operation, help, which);
+        let wanted = arguments.build(wanted)?;
+        let recovery = Recovery { verb: "undo", plan: request.plan, reason: request.reason };
+        recovery.run(context, &actor, |current, now| {
+            let (operation, since) = find(context, wanted)?;
+            let operation = operation.filter(|operation| is_own_scope(&actor, &operation.scope));
+            let operation = operation.ok_or_else(|| no_operation(wanted))?;
+            let reversal = undo::undo(&operation, current, &since, now);
+            Ok((operation.scope.clone(), reversal, format!("undo of operation {}", operation.generation)))
+        })
+    })
+    .await
+}
+
+pub(in crate::api) async fn restore(
+    State(context): State<Context>,
+    actor: Caller,
+    Body(request): Body<RestoreRequest>,
+) -> Result<Json<RecoveryPlan>, ApiError> {
+    run(&context, move |context| {
+        let mut arguments = Arguments::default();
+        let help = "a time such as 2026-04-07T16:30:00Z, or the number of an operation";
+        let at = arguments.needed("at", request.at, help, when);
+        let scope = arguments.needed("scope", request.scope, SCOPE, |text: String| scope(&actor, &text));
+        let (at, scope) = arguments.build(at.zip(scope))?;
+        let recovery = Recovery { verb: "restore", plan: request.plan, reason: request.reason };
+        recovery.run(context, &actor, |current, now| {
+            let past = match at {
+                At::Generation(generation) if generation > current.generation() => {
+                    let help = format!("the ledger ends at operation {}", current.generation());
+                    return Err(ApiError::argument("at", &Invalid::constraint(help)));
+                }
+                At::Generation(generation) => restore::at_generation(&*context.ledger, generation)?,
+                At::Time(time) => restore::at_time(&*context.ledger, time)?,
+            };
+            if let Scope::Lb { lb, .. } = scope
+                && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
+            {
+                return Err(ApiError::argument(
+                    "scope",
+                    &Invalid::constraint(format!("there is no load balancer {lb}")),
+                ));
+            }
+            let reversal = restore::restore(&past, current, &scope, now);
+            Ok((scope.clone(), reversal, format!("restore to operation {}", past.generation())))
+        })
+    })
+    .await
+}
+
+/// What a recovery is asked to do.
+struct Recovery {
+    verb: &'static str,
+    /// The plan that is agreed to; without it nothing is done but the planning.
+    plan: Option<String>,
+    reason: Option<String>,
+}
+
+impl Recovery {
+    /// Plans from the newest snapshot; carries the plan out when it is the one that was agreed to.
+    fn run(
+        &self,
+        context: &Context,
+        actor: &Actor,
+        draft: impl Fn(&Snapshot, Timestamp) -> Result<(Scope, Reversal, String), ApiError>,
+    ) -> Result<Json<RecoveryPlan>, ApiError> {
+        for _ in 0..MAX_TRIES {
+            let current = context.ledger.snapshot();
+            let now = (context.clock)();
+            let (scope, reversal, what) = draft(&current, now)?;
+            let mut shown = plan(&current, &reversal, &what);
+            if reversal.changes.is_empty() {
+                return Ok(Json(shown));
+            }
+            let proposed = Proposed { scope, changes: reversal.changes, is_recovery: true };
+            let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
+            if !report.is_allowed() {
+                return Err(report.into());
+            }
+            let Some(agreed) = &self.plan else { return Ok(Json(shown)) };
+            if *agreed != shown.plan {
+                return Err(ApiError::stale_plan(agreed));
+            }
+            let proposal = Proposal {
+                expected: current.generation(),
+                actor: actor.clone(),
+                scope: proposed.scope,
+                verb: self.verb.to_owned(),
+                reason: self.reason.as_ref().map_or_else(|| what.clone(), |reason| format!("{what}: {reason}")),
+                at: now,
+                attempt: None,
+                changes: proposed.changes,
+            };
+            match context.ledger.append(proposal) {
+                Ok(operation) => {
+                    log::info!("operation {}: {what} by {}", operation.generation, actor.name);
+                    shown.applied = true;
+                    shown.operation = Some(operation.id);
+                    shown.generation = operation.generation.0;
+                    return Ok(Json(shown));
+                }
+                Err(LedgerError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApiError::unavailable("others changed the ledger at the same time, again and again"))
+    }
+}
+
+fn plan(current: &Snapshot, reversal: &Reversal, what: &str) -> RecoveryPlan {
+    let (mut revived, mut deleted) = (0, 0);
+    let mut lbs: BTreeSet<LbId> = BTreeSet::new();
+    for change in &reversal.changes {
+        let was_live = change.before.as_ref().is_some_and(|before| before.times().is_live());
+        match (was_live, change.after.times().is_live()) {
+            (false, true) => revived += 1,
+            (true, false) => deleted += 1,
+            _ => {}
+        }
+        lbs.extend(change.after.lb());
+    }
+    let organizations: BTreeSet<_> =
+        lbs.iter().filter_map(|lb| current.lb(*lb)).map(|lb| lb.owner.organization).collect();
+    let sample = reversal.changes.iter().take(SAMPLE).map(|change| RecoverySample {
+        kind: change.key().kind,
+        id: change.key().id,
+        action: action(change),
+    });
+    RecoveryPlan {
+        plan: reversal.digest(),
+        what: what.to_owned(),
+        applied: false,
+        operation: None,
+        generation: current.generation().0,
+        changes: reversal.changes.len(),
+        revived,
+        deleted,
+        unchanged: reversal.unchanged,
+        load_balancers: lbs.len(),
+        organizations: organizations.len(),
+        conflicts: reversal.conflicts.clone(),
+        sample: sample.collect(),
+    }
+}
+
+fn action(change: &crate::ledger::Change) -> String {
+    let was_live = change.before.as_ref().is_some_and(|before| before.times().is_live());
+    match (was_live, change.after.times().is_live()) {
+        (false, _) => "revive",
+        (true, false) => "delete",
+        (true, true) => "change",
+    }
+    .to_owned()
+}
+
+/// An operation by its id or its number.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Id(OperationId),
+    Number(Generation),
+}
+
+fn which(text: String) -> Result<Which, Invalid> {
+    match text.parse::<u64>() {
+        Ok(0) => Err(Invalid::constraint("operations are numbered from 1 on")),
+        Ok(number) => Ok(Which::Number(Generation(number))),
+        Err(_) => id(&text).map(Which::Id),
+    }
+}
+
+/// The operation, and who changed what after it.
+fn find(context: &Context, wanted: Which) -> Result<(Option<Operation>, Touches), ApiError> {
+    let mut after = match wanted {
+        Which::Number(Generation(number)) => Generation(number - 1),
+        Which::Id(_) => Generation(0),
+    };
+    let mut found = None;
+    let mut since = Touches::default();
+    loop {
+        let page = context.ledger.operations(after, PAGE)?;
+        let is_last = page.len() < PAGE;
+        for operation in page {
+            after = operation.generation;
+            let is_it = match wanted {
+                Which::Id(id) => operation.id == id,
+                Which::Number(number) => operation.generation == number,
+            };
+            if is_it {
+                found = Some(operation);
+            } else if found.is_some() {
+                since.note(&operation);
+            }
+        }
+        if is_last {
+            return Ok((found, since));
+        }
+    }
+}
+
+fn no_operation(wanted: Which) -> ApiError {
+    let named = match wanted {
+        Which::Id(id) => id.to_string(),
+        Which::Number(number) => number.to_string(),
+    };
+    ApiError::nothing_there(
+        format!("there is no operation {named} in the scope of this token"),
+        "`snowshed ops list` shows the operations".to_owned(),
+    )
+}
+
+/// A moment of the log.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Generation(Generation),
+    Time(Timestamp),
+}
+
+fn when(text: String) -> Result<At, Invalid> {
+    if let Ok(number) = text.parse::<u64>() {
+        return Ok(At::Generation(Generation(number)));
+    }
+    text.parse().map(At::Time).map_err(|_| {
+        Invalid::format(format!(
+            "`{text}` is neither a time such as 2026-04-07T16:30:00Z nor the number of an operation"
+        ))
+    })
+}
+
+const SCOPE: &str = "what to restore: `lb:ID`, or `project:ID` with the token's own project";
+
+fn scope(actor: &Actor, text: &str) -> Result<Scope, Invalid> {
+    let invalid = || Invalid::format(format!("`{text}` is no scope; {SCOPE}"));
+    let (kind, named) = text.split_once(':').ok_or_else(invalid)?;
+    let project = actor.owner.project;
+    match kind {
+        "lb" => Ok(Scope::Lb { lb: id(named)?, project }),
+        "project" if id::<crate::model::ProjectId>(named)? == project => Ok(Scope::Project { project }),
+        "project" => Err(Invalid::constraint(format!("the token is for project {project}: give that one"))),
+        _ => Err(invalid()),
+    }
+}

@@ -1,0 +1,74 @@
+//! Undo and restore: what is asked, and the plan that is answered.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Kind, OperationId};
+use crate::recovery::Conflict;
+
+/// `POST /snowshed/v1/undo`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    /// Id or number of the operation.
+    pub operation: Option<String>,
+    /// The plan that is agreed to; without it the plan is made and nothing is changed.
+    pub plan: Option<String>,
+    /// Why, for the ledger.
+    pub reason: Option<String>,
+}
+
+/// `POST /snowshed/v1/restore`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// A time or the number of an operation.
+    pub at: Option<String>,
+    /// `lb:ID` or `project:ID`.
+    pub scope: Option<String>,
+    /// The plan that is agreed to; without it the plan is made and nothing is changed.
+    pub plan: Option<String>,
+    /// Why, for the ledger.
+    pub reason: Option<String>,
+}
+
+/// What a recovery would do, or did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecoveryPlan {
+    /// Names these changes: give it back to have them made. Other changes, or subjects that changed, have another.
+    pub plan: String,
+    /// What it is, for example `undo of operation 7`.
+    pub what: String,
+    /// Whether it was carried out.
+    pub applied: bool,
+    /// The operation that carried it out.
+    pub operation: Option<OperationId>,
+    /// Generation of the ledger: after it when it was carried out, else the one it was planned from.
+    pub generation: u64,
+    /// Documents that change.
+    pub changes: usize,
+    /// Of these, deleted ones that live again.
+    pub revived: usize,
+    /// Of these, ones that become tombstones.
+    pub deleted: usize,
+    /// Documents that are as they were already.
+    pub unchanged: usize,
+    /// Load balancers that are touched.
+    pub load_balancers: usize,
+    /// Organizations that own them.
+    pub organizations: usize,
+    /// Documents that are kept as they are, and why.
+    pub conflicts: Vec<Conflict>,
+    /// At most 100 of the changes.
+    pub sample: Vec<RecoverySample>,
+}
+
+/// A change of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecoverySample {
+    /// Kind of the document.
+    pub kind: Kind,
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// `revive`, `delete` or `change`.
+    pub action: String,
+}
