@@ -88,7 +88,30 @@ pub struct Kept {
     pub body: String,
 }
 
-/// An operation that is proposed: it has no place in the chain yet.
+/// An operation that is proposed: it has no place in the chain yet. There is none without a scope:
+///
+/// ```compile_fail,E0063
+/// # use lb_userspace::ledger::{Ledger, MemoryLedger, Proposal};
+/// # use lb_userspace::model::{Actor, Generation};
+/// # fn propose(actor: Actor, changes: Vec<lb_userspace::ledger::Change>) -> Proposal {
+/// Proposal {
+///     expected: Generation(1),
+///     actor,
+///     verb: "lb.delete".to_owned(),
+///     reason: String::new(),
+///     at: jiff::Timestamp::UNIX_EPOCH,
+///     attempt: None,
+///     changes,
+/// }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use lb_userspace::model::Scope;
+/// # fn propose(proposal: &mut lb_userspace::ledger::Proposal) {
+/// proposal.scope = None::<Scope>;
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     /// Generation of the snapshot the proposal was made from: compare-and-set.

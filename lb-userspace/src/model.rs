@@ -25,7 +25,7 @@ pub use ids::{AclId, BackendId, FrontendId, IpId, LbId, OperationId, Organizatio
 pub use ip::Ip;
 pub use lb::{Lb, LbType, Quarantine};
 pub use pools::{Family, Pools};
-pub use tenancy::{Actor, Owner, Scope};
+pub use tenancy::{Actor, LbSet, Owner, Scope};
 pub use text::{Invalid, Name, Tags};
 
 /// Number of an operation in the ledger; generation 0 is the empty ledger. Only grows.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Change, LedgerError, Operation, Proposal, Snapshot, chain};
 use crate::model::{Actor, Document, DocumentKey, Frontend, Generation, Ip, Kind, LbId, Owner, Scope};
 
-/// Most documents that one operation may change.
+/// Most documents that one operation may change: what keeps an operation readable in one piece. It is no protection
+/// against removing too much; bringing back everything at once is one operation.
 pub const MAX_CHANGES: usize = 65_536;
 
 /// The operation that a checked proposal becomes, and its stored bytes.
@@ -94,10 +95,10 @@ pub(crate) fn check_scope(
     if scope.project() != owner.project {
         return Err((first, format!("its scope is another project than the actor's ({})", owner.project)));
     }
-    if let Scope::Lb { lb, .. } = *scope
-        && current.lb(lb).map(|lb| lb.owner) != Some(owner)
-    {
-        return Err((whole(lb), format!("its scope {lb} is no load balancer of the actor's project")));
+    let selected = selected(scope);
+    let foreign = selected.iter().flatten().find(|lb| current.lb(**lb).map(|lb| lb.owner) != Some(owner));
+    if let Some(lb) = foreign {
+        return Err((whole(*lb), format!("its scope {lb} is no load balancer of the actor's project")));
     }
     let owners = Owners::new(current, changes);
     for change in changes {
@@ -106,26 +107,35 @@ pub(crate) fn check_scope(
                 return Err((change.key(), format!("{} does not belong to the actor's project", change.key())));
             }
         }
-        if let Scope::Lb { lb, .. } = *scope
-            && !lies_in(change, lb)
+        if let Some(lbs) = &selected
+            && !lies_in(change, lbs)
         {
-            return Err((change.key(), format!("{} lies outside the load balancer {lb}", change.key())));
+            return Err((change.key(), format!("{} lies outside the operation's load balancers", change.key())));
         }
     }
     Ok(())
 }
 
-/// Whether a change touches nothing but one existing load balancer. Attaching and detaching an IP touches it too.
-fn lies_in(change: &Change, lb: LbId) -> bool {
-    let documents = || change.before.iter().chain([&change.after]);
+/// The load balancers that a scope names, if it names some.
+fn selected(scope: &Scope) -> Option<BTreeSet<LbId>> {
+    match scope {
+        Scope::Lb { lb, .. } => Some(BTreeSet::from([*lb])),
+        Scope::Lbs { lbs, .. } => Some(lbs.clone().into()),
+        Scope::Project { .. } => None,
+    }
+}
+
+/// Whether a change touches nothing but these existing load balancers. Attaching and detaching an IP touches one too.
+fn lies_in(change: &Change, lbs: &BTreeSet<LbId>) -> bool {
+    let mut documents = change.before.iter().chain([&change.after]);
     match &change.after {
-        Document::Lb(after) => after.id == lb && change.before.is_some(),
+        Document::Lb(after) => lbs.contains(&after.id) && change.before.is_some(),
         Document::Ip(_) => {
-            let attached: BTreeSet<Option<LbId>> = documents().filter_map(as_ip).map(|ip| ip.lb).collect();
-            attached.contains(&Some(lb)) && attached.into_iter().flatten().all(|attached| attached == lb)
+            let attached: BTreeSet<LbId> = documents.filter_map(as_ip).filter_map(|ip| ip.lb).collect();
+            !attached.is_empty() && attached.is_subset(lbs)
         }
         Document::Frontend(_) | Document::Backend(_) | Document::Acl(_) => {
-            documents().all(|document| belongs_to(document) == Some(lb))
+            documents.all(|document| belongs_to(document).is_some_and(|lb| lbs.contains(&lb)))
         }
     }
 }

@@ -75,11 +75,8 @@ fn fold(ledger: &dyn Ledger, is_in: impl Fn(&crate::ledger::Operation) -> bool) 
 pub fn documents_in(snapshot: &Snapshot, scope: &Scope) -> BTreeMap<DocumentKey, Document> {
     let mut documents = Vec::new();
     match scope {
-        Scope::Lb { lb, .. } => {
-            documents.extend(snapshot.lb(*lb).map(|lb| Document::Lb(lb.as_ref().clone())));
-            parts_of(snapshot, *lb, &mut documents);
-            documents.extend(snapshot.ips_of(*lb).map(|ip| Document::Ip(ip.as_ref().clone())));
-        }
+        Scope::Lb { lb, .. } => whole(snapshot, *lb, &mut documents),
+        Scope::Lbs { lbs, .. } => lbs.iter().for_each(|lb| whole(snapshot, lb, &mut documents)),
         Scope::Project { project } => {
             for lb in snapshot.lbs_in(*project) {
                 documents.push(Document::Lb(lb.as_ref().clone()));
@@ -89,6 +86,12 @@ pub fn documents_in(snapshot: &Snapshot, scope: &Scope) -> BTreeMap<DocumentKey,
         }
     }
     documents.into_iter().map(|document| (document.key(), document)).collect()
+}
+
+fn whole(snapshot: &Snapshot, lb: crate::model::LbId, documents: &mut Vec<Document>) {
+    documents.extend(snapshot.lb(lb).map(|lb| Document::Lb(lb.as_ref().clone())));
+    parts_of(snapshot, lb, documents);
+    documents.extend(snapshot.ips_of(lb).map(|ip| Document::Ip(ip.as_ref().clone())));
 }
 
 fn parts_of(snapshot: &Snapshot, lb: crate::model::LbId, documents: &mut Vec<Document>) {
@@ -101,9 +104,17 @@ fn parts_of(snapshot: &Snapshot, lb: crate::model::LbId, documents: &mut Vec<Doc
 
 /// Why a document is outside the scope by now, if it is.
 fn moved_away(current: &Document, then: Option<&Document>, scope: &Scope) -> Option<String> {
-    let (Scope::Lb { lb, .. }, Document::Ip(ip)) = (scope, current) else { return None };
+    let Document::Ip(ip) = current else { return None };
+    let is_in = |holder| match scope {
+        Scope::Lb { lb, .. } => *lb == holder,
+        Scope::Lbs { lbs, .. } => lbs.contains(holder),
+        Scope::Project { .. } => true,
+    };
+    if matches!(scope, Scope::Project { .. }) {
+        return None;
+    }
     match (ip.lb, then) {
-        (Some(holder), _) if holder != *lb => {
+        (Some(holder), _) if !is_in(holder) => {
             Some(format!("{} is attached to load balancer {holder} now: detach it there first", ip.address))
         }
         // An address that came to the load balancer since: it stays reserved, and attached.

@@ -1,7 +1,9 @@
 //! What the engine refuses by itself, the same on every engine.
 
+use std::collections::BTreeSet;
+
 use lb_userspace::ledger::{Change, Ledger, LedgerError, MemoryLedger, Proposal, SqliteLedger};
-use lb_userspace::model::{Document, Generation, Lb, Name, Scope};
+use lb_userspace::model::{Document, Generation, Lb, LbId, LbSet, Name, Scope};
 
 use super::{create, fill, lb, owner, proposal};
 
@@ -19,6 +21,11 @@ fn on_every_engine(check: impl Fn(&dyn Ledger, Lb)) {
 
 fn renamed(lb: &Lb, name: &str) -> Lb {
     Lb { name: Name::try_from(name.to_owned()).unwrap(), ..lb.clone() }
+}
+
+fn in_lbs(lbs: &[LbId]) -> Scope {
+    let lbs = lbs.iter().copied().collect::<BTreeSet<_>>().try_into().unwrap();
+    Scope::Lbs { lbs, project: owner(1).project }
 }
 
 fn update(before: &Lb, after: Lb) -> Change {
@@ -56,6 +63,7 @@ fn what_breaks_a_rule_of_the_log_is_refused_and_nothing_changes() {
         let snapshot = ledger.snapshot();
         let base = |changes| proposal(&snapshot, changes);
         let other = lb("theirs", owner(2));
+        let theirs = other.id;
         let deleted = |lb: &Lb| Lb { times: lb.times.deleted(jiff::Timestamp::UNIX_EPOCH), ..lb.clone() };
         let remade = Lb { times: lb_userspace::model::Times::created(jiff::Timestamp::MAX), ..first.clone() };
         let in_lb = Scope::Lb { lb: first.id, project: owner(1).project };
@@ -81,6 +89,11 @@ fn what_breaks_a_rule_of_the_log_is_refused_and_nothing_changes() {
                     ..base(vec![create(lb("x", owner(1)))])
                 },
             ),
+            ("lies outside", Proposal { scope: in_lbs(&[first.id]), ..base(vec![create(lb("x", owner(1)))]) }),
+            (
+                "is no load balancer of the actor's project",
+                Proposal { scope: in_lbs(&[first.id, theirs]), ..base(vec![update(&first, renamed(&first, "x"))]) },
+            ),
             ("lies outside", Proposal { scope: in_lb, ..base(vec![create(lb("x", owner(1)))]) }),
             (
                 "is no load balancer of the actor's project",
@@ -96,6 +109,27 @@ fn what_breaks_a_rule_of_the_log_is_refused_and_nothing_changes() {
             assert_eq!(ledger.snapshot().head(), snapshot.head(), "{why}");
         }
     });
+}
+
+#[test]
+fn thousands_of_documents_are_one_operation_within_their_load_balancers() {
+    on_every_engine(|ledger, _| {
+        fill(ledger, 2_000);
+        let snapshot = ledger.snapshot();
+        let changes: Vec<Change> = snapshot.lbs().map(|lb| update(lb, renamed(lb, "again"))).collect();
+        let lbs: Vec<LbId> = snapshot.lbs().map(|lb| lb.id).collect();
+        ledger.append(Proposal { scope: in_lbs(&lbs), ..proposal(&snapshot, changes) }).unwrap();
+        let snapshot = ledger.snapshot();
+        assert_eq!(snapshot.lbs().filter(|lb| lb.name.as_str() == "again").count(), 2_001);
+        assert_eq!(snapshot.generation(), Generation(2_002), "one operation");
+    });
+}
+
+#[test]
+fn a_selection_of_no_load_balancers_cannot_be_built_or_read() {
+    assert!(LbSet::try_from(BTreeSet::new()).is_err());
+    let text = format!(r#"{{"kind": "lbs", "lbs": [], "project": "{}"}}"#, owner(1).project);
+    assert!(serde_json::from_str::<Scope>(&text).is_err());
 }
 
 #[test]
