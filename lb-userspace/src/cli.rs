@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub mod acl;
 pub mod agent;
 pub mod apply;
 pub mod backend;
@@ -82,7 +83,9 @@ const APPLY_HELP: &str = "A file describes whole load balancers, everything by n
 
 All keys, with [defaults]:
   name; description []; tags []; type [LB-S]; ips [one IPv4 when made, then left alone]; frontends []; backends []
-  frontend  name; inbound_port; backend; timeout_client [left alone]
+  frontend  name; inbound_port; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
+            packet_rate_limit, acls [each left alone]
+  acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
   backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [ipip];
             on_empty [reject] or drop; timeout_server [left alone]; servers []; health_check
   server    address; weight [1]; drain [false]
@@ -173,6 +176,8 @@ enum Object {
     Ip(ip::IpCommand),
     #[command(subcommand)]
     Frontend(frontend::FrontendCommand),
+    #[command(subcommand)]
+    Acl(acl::AclCommand),
     #[command(subcommand)]
     Backend(backend::BackendCommand),
     #[command(subcommand)]
@@ -339,6 +344,7 @@ impl Object {
             Self::Lb(command) => command.run(session).await,
             Self::Ip(command) => command.run(session).await,
             Self::Frontend(command) => command.run(session).await,
+            Self::Acl(command) => command.run(session).await,
             Self::Backend(command) => command.run(session).await,
             Self::Server(command) => command.run(session).await,
             Self::Ops(command) => command.run(session).await,

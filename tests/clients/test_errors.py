@@ -64,9 +64,9 @@ def test_what_needs_a_proxy_or_is_not_built_is_refused_with_the_reason(api, serv
     match = AclMatch(
         ip_subnet=["10.0.0.0/8"], ips_edge_services=False, http_filter=none, http_filter_value=[], invert=False
     )
-    acl = {"frontend_id": port.id, "action": AclAction(type_=AclActionType.DENY), "index": 0, "description": ""}
+    acl = {"frontend_id": port.id, "action": AclAction(type_=AclActionType.REDIRECT), "index": 0, "description": ""}
     calls = [
-        (api.create_acl, {**acl, "match": match}, "acl"),
+        (api.create_acl, {**acl, "match": match}, "action.redirect"),
         (api.create_route, {"frontend_id": port.id, "backend_id": pool.id, "match": RouteMatch(sni="x", match_subdomains=False)}, "route"),
         (api.attach_private_network, {"lb_id": lb.id, "private_network_id": str(uuid.uuid4())}, "private_network"),
         (api.create_subscriber, {"name": "x"}, "subscriber"),

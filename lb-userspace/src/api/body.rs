@@ -9,8 +9,8 @@ use super::ApiError;
 use super::listing::Pairs;
 use super::wire::{Detail, Problem, ProblemKind};
 
-/// Largest body, bytes: a backend with as many servers as there may be.
-pub(super) const MAX_BYTES: usize = 512 * 1024;
+/// Largest body, bytes: an access list with as many networks as there may be.
+pub(super) const MAX_BYTES: usize = 6 << 20;
 
 /// A JSON body of a request without a query.
 pub(super) struct Body<T>(pub(super) T);

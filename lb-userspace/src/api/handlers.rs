@@ -11,10 +11,11 @@ use super::parse;
 use super::{ApiError, Context};
 use crate::ledger::Snapshot;
 use crate::model::{
-    Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId, Scope,
+    Acl, AclId, Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId, Scope,
 };
 
 pub(super) mod absent;
+pub(super) mod acls;
 mod allocate;
 pub(super) mod backends;
 pub(super) mod frontends;
@@ -73,6 +74,11 @@ fn find_frontend(snapshot: &Snapshot, actor: &Actor, id: FrontendId) -> Result<A
 fn find_backend(snapshot: &Snapshot, actor: &Actor, id: BackendId) -> Result<Arc<Backend>, ApiError> {
     let found = snapshot.backend(id).filter(|backend| backend.times.is_live() && is_own(snapshot, actor, backend.lb));
     found.cloned().ok_or_else(|| missing(Kind::Backend, id.as_uuid()))
+}
+
+fn find_acl(snapshot: &Snapshot, actor: &Actor, id: AclId) -> Result<Arc<Acl>, ApiError> {
+    let found = snapshot.acl(id).filter(|acl| acl.times.is_live() && is_own(snapshot, actor, acl.lb));
+    found.cloned().ok_or_else(|| missing(Kind::Acl, id.as_uuid()))
 }
 
 fn is_own(snapshot: &Snapshot, actor: &Actor, lb: LbId) -> bool {

@@ -9,7 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
-use super::handlers::{absent, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats};
+use super::handlers::{absent, acls, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats};
 use super::wire::{Problem, ProblemKind};
 use super::{ApiError, Context, admin, auth, body, idempotency, requests};
 use crate::model::Invalid;
@@ -62,6 +62,8 @@ fn zoned() -> Router<Context> {
             "/frontends/{id}",
             get(frontends::get).put(frontends::update).patch(frontends::update).delete(frontends::delete),
         )
+        .route("/frontends/{id}/acls", get(acls::list).post(acls::create).put(acls::set))
+        .route("/acls/{id}", get(acls::get).put(acls::update).patch(acls::update).delete(acls::delete))
         .route(
             "/backends/{id}",
             get(backends::get).put(backends::update).patch(backends::update).delete(backends::delete),
@@ -100,7 +102,7 @@ async fn deadline(request: Request, next: Next) -> Response {
 async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
-        "this version serves lbs, ips, frontends, backends, their servers and health checks, and lb-types below \
+        "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, and lb-types below \
          /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /snowshed/v1/operations, \
          /snowshed/v1/events, /snowshed/v1/undo, /snowshed/v1/restore, /healthz and /metrics"
             .to_owned(),

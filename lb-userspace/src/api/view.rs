@@ -3,7 +3,7 @@
 use super::wire;
 use super::{Context, etag};
 use crate::ledger::Snapshot;
-use crate::model::{Backend, Frontend, HealthCheck, Ip, Lb, LbId, Probe};
+use crate::model::{Acl, Backend, Frontend, HealthCheck, Ip, Lb, LbId, Probe};
 
 /// Id of a load balancer's instance: the same for the same load balancer and zone, wherever it is asked for.
 pub(super) fn instance_id(lb: LbId, zone: &str) -> uuid::Uuid {
@@ -100,10 +100,34 @@ impl<'a> View<'a> {
             certificate_ids: Vec::new(),
             enable_http3: false,
             enable_access_logs: false,
-            connection_rate_limit: 0,
+            connection_rate_limit: frontend.limits.connections_per_source,
+            service_connection_rate_limit: frontend.limits.connections,
+            packet_rate_limit: frontend.limits.packets,
             created_at: Some(frontend.times.created_at),
             updated_at: Some(frontend.times.updated_at),
             etag: etag::of(frontend),
+        }
+    }
+
+    pub(super) fn acl(&self, acl: &Acl) -> wire::Acl {
+        wire::Acl {
+            id: acl.id,
+            name: acl.name.to_string(),
+            matches: Some(wire::AclMatch {
+                ip_subnet: acl.subnets.clone(),
+                ips_edge_services: false,
+                http_filter: "acl_http_filter_none".to_owned(),
+                http_filter_value: Vec::new(),
+                http_filter_option: None,
+                invert: acl.invert,
+            }),
+            action: Some(wire::AclAction { kind: acl.action, redirect: None }),
+            frontend: self.snapshot.frontend(acl.frontend).map(|frontend| self.frontend(frontend)),
+            index: acl.index,
+            description: acl.description.clone(),
+            created_at: Some(acl.times.created_at),
+            updated_at: Some(acl.times.updated_at),
+            etag: etag::of(acl),
         }
     }
 

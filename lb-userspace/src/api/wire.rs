@@ -4,6 +4,7 @@
 //! refused, with the argument's name and what is allowed. They refuse unknown fields. Responses ignore unknown ones,
 //! so that an older client reads a newer server.
 
+pub mod acl;
 pub mod backend;
 pub mod frontend;
 pub mod health_check;
@@ -17,6 +18,7 @@ pub mod recovery;
 pub mod stats;
 pub mod status;
 
+pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
 pub use health_check::{HealthCheck, HealthCheckSpec, HttpConfig, HttpConfigSpec, TcpConfig};

@@ -16,7 +16,9 @@ use super::output::{self, Format};
 use super::session::{Noun, Session, id_of};
 use super::terminal::{Paint, Terminal};
 use super::value::Reference;
+use crate::api::wire;
 
+pub mod acl;
 mod backend;
 mod execute;
 mod file;
@@ -138,10 +140,16 @@ async fn observe(spec: &LbSpec, session: &Session<'_>) -> Result<Observed, Failu
         Err(failure) => return Err(failure),
     };
     let id = id_of(&lb)?;
+    let frontends: Vec<wire::Frontend> = list(session, &format!("lbs/{id}/frontends"), "frontends").await?;
+    let mut acls = Vec::new();
+    for frontend in &frontends {
+        acls.extend(list(session, &format!("frontends/{}/acls", frontend.id), "acls").await?);
+    }
     Ok(Observed {
         lb: Some(typed(lb)?),
         backends: list(session, &format!("lbs/{id}/backends"), "backends").await?,
-        frontends: list(session, &format!("lbs/{id}/frontends"), "frontends").await?,
+        frontends,
+        acls,
         ips,
     })
 }

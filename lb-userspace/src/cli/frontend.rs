@@ -74,6 +74,34 @@ pub struct Create {
     /// Idle time a client is allowed, for example 5m; kept for the forwarding modes that hold flow state
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     timeout_client: Option<Duration>,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// Limits of a frontend.
+#[derive(Args, Clone, Copy, Debug)]
+struct Limits {
+    /// New connections per second of each client (an IPv4 address, an IPv6 /64); 0 is no limit
+    #[arg(long, value_name = "PER_SECOND", value_parser = value::rate)]
+    connection_rate_limit: Option<u32>,
+    /// New connections per second of all clients together, at each address; 0 is no limit
+    #[arg(long, value_name = "PER_SECOND", value_parser = value::rate)]
+    service_connection_rate_limit: Option<u32>,
+    /// Packets per second of all clients together, at each address; 0 is no limit
+    #[arg(long, value_name = "PER_SECOND", value_parser = value::rate)]
+    packet_rate_limit: Option<u32>,
+}
+
+impl Limits {
+    /// Those that were given, as the API takes them.
+    fn given(self) -> impl Iterator<Item = (String, Value)> {
+        let named = [
+            ("connection_rate_limit", self.connection_rate_limit),
+            ("service_connection_rate_limit", self.service_connection_rate_limit),
+            ("packet_rate_limit", self.packet_rate_limit),
+        ];
+        named.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), json!(limit?))))
+    }
 }
 
 /// Arguments of `frontend get`.
@@ -96,7 +124,7 @@ pub struct List {
 
 /// Arguments of `frontend update`.
 #[derive(Args, Debug)]
-#[group(id = "changes", required = true, multiple = true, args = ["name", "inbound_port", "backend", "timeout_client"])]
+#[group(id = "changes", required = true, multiple = true, args = ["name", "inbound_port", "backend", "timeout_client", "connection_rate_limit", "service_connection_rate_limit", "packet_rate_limit"])]
 pub struct Update {
     /// Name or id
     frontend: Reference,
@@ -115,6 +143,8 @@ pub struct Update {
     /// New idle time a client is allowed, for example 5m
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     timeout_client: Option<Duration>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 /// Arguments of `frontend delete`.
@@ -162,6 +192,7 @@ impl Create {
             "backend_id": id_of(&backend)?,
         }));
         body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
+        body.extend(self.limits.given());
         let frontend = session.change(Noun::Frontend, Method::POST, &format!("lbs/{lb}/frontends"), body).await?;
         show(session, &frontend)
     }
@@ -184,6 +215,7 @@ impl Update {
             body.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
             body.extend(self.inbound_port.map(|port| ("inbound_port".to_owned(), json!(port))));
             body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
+            body.extend(self.limits.given());
             Ok(body)
         };
         let frontend = session.replace(Noun::Frontend, &frontend, Method::PUT, "", body).await?;
@@ -202,8 +234,16 @@ fn show(session: &mut Session<'_>, frontend: &Value) -> Result<(), Failure> {
             ("protocol", text(frontend, "/backend/forward_protocol")),
             ("backend", text(frontend, "/backend/name")),
             ("timeout client ms", text(frontend, "/timeout_client")),
+            ("connections/s of a client", limit(frontend, "/connection_rate_limit")),
+            ("connections/s in all", limit(frontend, "/service_connection_rate_limit")),
+            ("packets/s in all", limit(frontend, "/packet_rate_limit")),
             ("created", text(frontend, "/created_at")),
             ("updated", text(frontend, "/updated_at")),
         ],
     )
+}
+
+fn limit(frontend: &Value, pointer: &str) -> String {
+    let limit = text(frontend, pointer);
+    if limit == "0" { "not limited".to_owned() } else { limit }
 }

@@ -36,6 +36,8 @@ pub enum Noun {
     Frontend,
     /// A backend pool.
     Backend,
+    /// A rule of a frontend's access list.
+    Acl,
 }
 
 impl Noun {
@@ -47,6 +49,7 @@ impl Noun {
             Self::Ip => "ips",
             Self::Frontend => "frontends",
             Self::Backend => "backends",
+            Self::Acl => "acls",
         }
     }
 
@@ -58,6 +61,7 @@ impl Noun {
             Self::Ip => "ip",
             Self::Frontend => "frontend",
             Self::Backend => "backend",
+            Self::Acl => "acl",
         }
     }
 

@@ -245,6 +245,32 @@ pub fn protocol(text: &str) -> Result<Protocol, String> {
     }
 }
 
+/// A network or address of clients.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn subnet(text: &str) -> Result<String, String> {
+    crate::model::Acl::parse_subnet(text).map(|net| net.to_string()).map_err(|invalid| invalid.to_string())
+}
+
+/// A limit per second; 0 is none.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn rate(text: &str) -> Result<u32, String> {
+    let number: i64 =
+        text.parse().map_err(|_| format!("`{text}` is not a limit: a whole number per second, or 0 for none"))?;
+    crate::model::RateLimits::parse(number).map_err(|invalid| invalid.to_string())
+}
+
+/// Free text.
+///
+/// # Errors
+/// What is allowed, when the text is not.
+pub fn description(text: &str) -> Result<String, String> {
+    super::lb::description(text)
+}
+
 /// A duration of at least a millisecond.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use lb_userspace::cli::failure::Exit;
 
-use crate::harness::{Agent, Ran, Reconciler};
+use crate::harness::{Agent, Ran, Reconciler, WEB};
 
 fn ok(ran: Ran) -> Ran {
     assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
@@ -112,6 +112,40 @@ fn a_server_is_added_shown_listed_changed_drained_and_removed() {
         ok(agent.typed(&format!("server {remove} {pool} 10.0.0.9 --yes")));
         assert_eq!(agent.typed(&format!("server get {pool} 10.0.0.9")).exit, Exit::NotFound);
     }
+}
+
+#[test]
+fn access_rules_and_limits_are_set_shown_listed_changed_and_taken_off() {
+    let agent = Agent::with_web();
+    let of = "--lb web --frontend http";
+    let made = ok(agent.typed(&format!(
+        "acl create {of} --name office --index 1 --action allow --subnet 192.0.2.7 --subnet 2001:db8::/32 --invert -o json"
+    )))
+    .json();
+    assert_eq!(made["match"]["ip_subnet"], serde_json::json!(["192.0.2.7/32", "2001:db8::/32"]));
+    ok(agent.typed(&format!("acl create {of} --name first --index 0 --action deny --subnet 10.0.0.0/8")));
+    let listed = ok(agent.typed(&format!("acl list {of}"))).out;
+    let lines: Vec<&str> = listed.lines().filter(|line| line.contains("http")).collect();
+    assert!(lines[0].contains("first") && lines[1].contains("not 192.0.2.7/32, 2001:db8::/32"), "{listed}");
+
+    let changed = ok(agent.typed(&format!("acl update office {of} --action deny --invert=false -o json"))).json();
+    assert_eq!((&changed["action"]["type"], &changed["match"]["invert"]), (&"deny".into(), &false.into()));
+    assert_eq!(changed["match"]["ip_subnet"], made["match"]["ip_subnet"], "what is not given stays");
+    assert_eq!(agent.typed("acl get office").exit, Exit::Usage, "of which frontend?");
+    ok(agent.typed(&format!("acl delete office first {of} --expect-count 2")));
+    assert_eq!(agent.typed(&format!("acl get office {of}")).exit, Exit::NotFound);
+
+    let limited = ok(agent.typed("frontend update http --lb web --connection-rate-limit 20 -o json")).json();
+    assert_eq!((&limited["connection_rate_limit"], &limited["packet_rate_limit"]), (&20.into(), &0.into()));
+    let shown = ok(agent.typed("frontend update http --lb web --packet-rate-limit 9000")).out;
+    assert!(shown.contains("20") && shown.contains("9000") && shown.contains("not limited"), "{shown}");
+
+    let rules =
+        WEB.replace("backend: web }", "backend: web, acls: [{ name: ours, action: deny, subnets: [10.0.0.0/8] }] }");
+    assert!(ok(agent.type_in("apply -f -", &rules)).out.contains("acl"));
+    assert!(ok(agent.typed(&format!("acl get ours {of}"))).out.contains("10.0.0.0/8"));
+    let again = ok(agent.type_in("apply -f - --dry-run", &rules));
+    assert!(!again.out.contains("update"), "{again:?}");
 }
 
 #[test]

@@ -21,6 +21,27 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("frontend list", &["--lb", "web"]),
     ("frontend update", &["<frontend>", "http", "--lb", "web", "--name", "other"]),
     ("frontend delete", &["<frontends>", "http", "--lb", "web", "--yes", ""]),
+    (
+        "acl create",
+        &[
+            "--lb",
+            "web",
+            "--frontend",
+            "http",
+            "--name",
+            "new",
+            "--index",
+            "1",
+            "--action",
+            "deny",
+            "--subnet",
+            "10.1.0.0/16",
+        ],
+    ),
+    ("acl get", &["<acl>", "ours", "--lb", "web", "--frontend", "http"]),
+    ("acl list", &["--lb", "web", "--frontend", "http"]),
+    ("acl update", &["<acl>", "ours", "--lb", "web", "--frontend", "http", "--index", "2"]),
+    ("acl delete", &["<acls>", "ours", "--lb", "web", "--frontend", "http", "--yes", ""]),
     ("backend create", &["--lb", "web", "--name", "new", "--forward-port", "81"]),
     ("backend get", &["<backend>", "web", "--lb", "web"]),
     ("backend list", &["--lb", "web"]),
@@ -90,6 +111,16 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--forward-port", "0", Exit::Usage, "a number from 1 to 65535 is expected"),
     ("--timeout-client", "soon", Exit::Usage, "a number with its unit"),
     ("--timeout-server", "1us", Exit::Usage, "not a whole number of milliseconds"),
+    ("--connection-rate-limit", "-1", Exit::Usage, "-1 is no limit"),
+    ("--service-connection-rate-limit", "many", Exit::Usage, "a whole number per second, or 0 for none"),
+    ("--packet-rate-limit", "100000001", Exit::Usage, "1 to 100000000 per second are, and 0 is none"),
+    ("--frontend", "", Exit::Usage, "a name is needed: 1 to 255 characters"),
+    ("--index", "-1", Exit::Usage, "invalid value"),
+    ("--action", "redirect", Exit::Usage, "[possible values: allow, deny]"),
+    ("--subnet", "10.0.0.1/8", Exit::Usage, "the network is 10.0.0.0/8"),
+    ("acl update --invert", "maybe", Exit::Usage, "[possible values: true, false]"),
+    ("<acl>", "no-such", Exit::NotFound, "there is no acl named `no-such` of frontend http"),
+    ("<acls>", "no-such", Exit::NotFound, "there is no acl named `no-such` of frontend http"),
     ("--protocol", "sctp", Exit::Usage, "tcp or udp"),
     ("--server", "10.0.0.5,heavy", Exit::Usage, "ADDRESS[,weight=1..65535][,drain]"),
     ("--sticky-sessions", "cookie", Exit::Usage, "[possible values: none, table]"),
@@ -150,6 +181,8 @@ const CONNECTION: &[&str] = &["--socket", "--token", "--token-file"];
 #[test]
 fn every_argument_of_every_command_refuses_a_wrong_value() {
     let agent = Agent::with_web();
+    let ours = "acl create --lb web --frontend http --name ours --index 0 --action allow --subnet 10.0.0.0/8";
+    assert_eq!(agent.typed(ours).exit, Exit::Ok);
     let before = agent.generation();
     let mut checked = 0;
     for leaf in lb_userspace::cli::leaves() {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 mod absent;
 mod access;
+mod acls;
 mod bad_input;
 mod bad_query;
 mod conflicts;
@@ -163,6 +164,8 @@ struct Ids {
     ip: String,
     backend: String,
     frontend: String,
+    /// Of no rule, unless one was made.
+    acl: String,
 }
 
 impl Ids {
@@ -178,7 +181,17 @@ impl Ids {
         let backend = text(&backend, "/id").to_owned();
         let frontend = json!({"name": "http", "inbound_port": 80, "backend_id": backend});
         let frontend = api.ok(Method::POST, &format!("/lbs/{id}/frontends"), &frontend).await;
-        Self { ip: text(&lb, "/ip/0/id").to_owned(), lb: id, backend, frontend: text(&frontend, "/id").to_owned() }
+        let acl = "11111111-1111-4111-8111-111111111111".to_owned();
+        Self { ip: text(&lb, "/ip/0/id").to_owned(), lb: id, backend, frontend: text(&frontend, "/id").to_owned(), acl }
+    }
+
+    /// The same, and an access rule that denies 10.9.0.0/16.
+    async fn create_with_acl(api: &Api) -> Self {
+        let ids = Self::create(api).await;
+        let acl =
+            json!({"name": "rule", "index": 5, "action": {"type": "deny"}, "match": {"ip_subnet": ["10.9.0.0/16"]}});
+        let acl = api.ok(Method::POST, &ids.path("/frontends/{frontend}/acls"), &acl).await;
+        Self { acl: text(&acl, "/id").to_owned(), ..ids }
     }
 
     /// A path with the ids in the places of `{lb}`, `{ip}`, `{backend}` and `{frontend}`.
@@ -187,5 +200,6 @@ impl Ids {
             .replace("{ip}", &self.ip)
             .replace("{backend}", &self.backend)
             .replace("{frontend}", &self.frontend)
+            .replace("{acl}", &self.acl)
     }
 }

@@ -25,3 +25,8 @@ fn the_python_sdk_understands_the_errors() {
 fn the_javascript_sdk_drives_the_life_of_a_load_balancer() {
     Scene::new().node("life.test.js");
 }
+
+#[test]
+fn the_python_sdk_sets_access_rules_and_limits() {
+    Scene::new().pytest("test_acls.py");
+}

@@ -5,10 +5,10 @@ use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Id, find_frontend, find_lb};
-use crate::api::body::{Bare, Body};
+use super::{Id, find_lb};
+use crate::api::body::Bare;
 use crate::api::listing::{Listing, Pairs};
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context};
@@ -18,8 +18,6 @@ use crate::model::{Actor, Invalid, LbId};
 pub(in crate::api) fn routes() -> Router<Context> {
     const OWNER: &[&str] = &["project_id", "organization_id"];
     Router::new()
-        .route("/frontends/{id}/acls", ACL.settable(Of::Frontend))
-        .route("/acls/{id}", ACL.object())
         .route("/lbs/{id}/certificates", CERTIFICATE.collection(Of::Lb, &[]))
         .route("/certificates/{id}", CERTIFICATE.object())
         .route("/routes", ROUTE.collection(Of::Project, &["frontend_id"]))
@@ -44,13 +42,6 @@ struct Absent {
     why: &'static str,
 }
 
-const ACL: Absent = Absent {
-    resource: "acl",
-    plural: "acls",
-    why: "the data plane of this version does not filter clients, and an ACL that lets everybody in would be none; \
-          filter on the servers, or upstream. HTTP filters and redirects will never be: they need a proxy, and Snowshed \
-          forwards packets at layer 4",
-};
 const CERTIFICATE: Absent = Absent {
     resource: "certificate",
     plural: "certificates",
@@ -80,8 +71,6 @@ enum Of {
     Project,
     /// A load balancer.
     Lb,
-    /// A frontend.
-    Frontend,
 }
 
 impl Absent {
@@ -101,25 +90,6 @@ impl Absent {
                 Ok::<_, ApiError>(self.none())
             },
         )
-    }
-
-    /// Like [`Absent::collection`], and the list can be set: to what it is, the empty one.
-    fn settable(&'static self, of: Of) -> MethodRouter<Context> {
-        let set = move |State(context): State<Context>,
-                        Extension(actor): Extension<Actor>,
-                        named: Named,
-                        body: Body<Map<String, Value>>| async move {
-            named.find(&context, &actor, of)?;
-            match body.0.get(self.plural).and_then(Value::as_array) {
-                Some(wanted) if wanted.is_empty() => Ok(self.none()),
-                Some(_) => Err(self.refused()),
-                None => {
-                    let help = format!("`{}` is needed: a list; only the empty one can be set", self.plural);
-                    Err(ApiError::argument(self.plural, &Invalid::required(help)))
-                }
-            }
-        };
-        self.collection(of, &[]).put(set)
     }
 
     /// A path whose only use is to make one.
@@ -183,7 +153,6 @@ impl Named {
         let snapshot = context.ledger.snapshot();
         match (of, &self.0) {
             (Of::Lb, Some(id)) => find_lb(&snapshot, actor, id.parse("lb_id")?).map(drop),
-            (Of::Frontend, Some(id)) => find_frontend(&snapshot, actor, id.parse("frontend_id")?).map(drop),
             _ => Ok(()),
         }
     }

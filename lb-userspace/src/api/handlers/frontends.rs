@@ -30,6 +30,19 @@ struct Settings {
     inbound_port: Option<NonZeroU16>,
     backend: Option<BackendId>,
     timeout_client: Option<Duration>,
+    limits: [Option<u32>; 3],
+}
+
+impl Settings {
+    /// Limits over those that were there.
+    fn limits(&self, before: RateLimits) -> RateLimits {
+        let [source, connections, packets] = self.limits;
+        RateLimits {
+            connections_per_source: source.unwrap_or(before.connections_per_source),
+            connections: connections.unwrap_or(before.connections),
+            packets: packets.unwrap_or(before.packets),
+        }
+    }
 }
 
 pub(in crate::api) async fn create(
@@ -41,11 +54,12 @@ pub(in crate::api) async fn create(
     run(&context, move |context| {
         let lb: LbId = path.parse("lb_id")?;
         find_lb(&context.ledger.snapshot(), &actor, lb)?;
-        let Settings { name, inbound_port, backend, timeout_client } = parse(request, Description::Whole)?;
+        let settings = parse(request, Description::Whole)?;
+        let limits = settings.limits(RateLimits::default());
+        let Settings { name, inbound_port, backend, timeout_client, limits: _ } = settings;
         let whole = name.zip(inbound_port).zip(backend);
         let ((name, inbound_port), backend) = Arguments::default().build(whole)?;
         let times = Times::created(now(context));
-        let limits = RateLimits::default();
         let frontend =
             Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, limits, times };
         commit(
@@ -115,6 +129,7 @@ pub(in crate::api) async fn update(
                     inbound_port: settings.inbound_port.unwrap_or(before.inbound_port),
                     backend: settings.backend.unwrap_or(before.backend),
                     timeout_client: settings.timeout_client.or(before.timeout_client),
+                    limits: settings.limits(before.limits),
                     ..Frontend::clone(&before)
                 };
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
@@ -166,6 +181,8 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
         certificate_ids,
         enable_http3,
         connection_rate_limit,
+        service_connection_rate_limit,
+        packet_rate_limit,
         enable_access_logs,
     } = request;
     let mut arguments = Arguments::default();
@@ -178,13 +195,21 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
     arguments.off("certificate_id", is_empty(certificate_id), LAYER_7);
     arguments.off("certificate_ids", certificate_ids.is_none_or(|ids| ids.is_empty()), LAYER_7);
     arguments.off("enable_http3", enable_http3 != Some(true), LAYER_7);
-    let rate_help = "connections are not limited in this version; leave it out, or give 0";
-    arguments.off("connection_rate_limit", matches!(connection_rate_limit, None | Some(0)), rate_help);
+    let mut limit = |name, limit| arguments.or(name, limit, None, |limit| RateLimits::parse(limit).map(Some));
+    let limits = limit("connection_rate_limit", connection_rate_limit)
+        .zip(limit("service_connection_rate_limit", service_connection_rate_limit))
+        .zip(limit("packet_rate_limit", packet_rate_limit))
+        .map(|((source, connections), packets)| [source, connections, packets]);
     arguments.off("enable_access_logs", enable_access_logs != Some(true), LAYER_7);
-    let settings =
-        name.zip(port).zip(backend).zip(timeout_client).map(|(((name, inbound_port), backend), timeout_client)| {
-            Settings { name, inbound_port, backend, timeout_client }
-        });
+    let settings = name.zip(port).zip(backend).zip(timeout_client).zip(limits).map(
+        |((((name, inbound_port), backend), timeout_client), limits)| Settings {
+            name,
+            inbound_port,
+            backend,
+            timeout_client,
+            limits,
+        },
+    );
     arguments.build(settings)
 }
 

@@ -33,9 +33,15 @@ pub struct Frontend {
     /// Always false.
     #[serde(default)]
     pub enable_access_logs: bool,
-    /// Always 0: no limit.
+    /// New connections per second of each client (an IPv4 address, an IPv6 /64); 0 is no limit.
     #[serde(default)]
     pub connection_rate_limit: u32,
+    /// Snowshed's own: new connections per second of all clients together, at each address; 0 is no limit.
+    #[serde(default)]
+    pub service_connection_rate_limit: u32,
+    /// Snowshed's own: packets per second of all clients together, at each address; 0 is no limit.
+    #[serde(default)]
+    pub packet_rate_limit: u32,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When it last changed.
@@ -79,9 +85,15 @@ pub struct CreateFrontend {
     /// Not built: absent or false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_http3: Option<bool>,
-    /// Not built: absent or 0.
+    /// New connections per second of each client; 0 is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_rate_limit: Option<i64>,
+    /// New connections per second of all clients together, at each address; 0 is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_connection_rate_limit: Option<i64>,
+    /// Packets per second of all clients together, at each address; 0 is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet_rate_limit: Option<i64>,
     /// Not built: absent or false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_access_logs: Option<bool>,

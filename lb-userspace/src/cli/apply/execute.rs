@@ -16,6 +16,7 @@ use crate::cli::session::{Session, id_of};
 pub(super) struct Executor {
     lb: Option<Uuid>,
     backends: BTreeMap<String, Uuid>,
+    frontends: BTreeMap<String, Uuid>,
     reserved: Vec<Uuid>,
 }
 
@@ -25,6 +26,7 @@ impl Executor {
         Self {
             lb: observed.lb.as_ref().map(|lb| lb.id.as_uuid()),
             backends: observed.backends.iter().map(|backend| (backend.name.clone(), backend.id.as_uuid())).collect(),
+            frontends: observed.frontends.iter().map(|it| (it.name.clone(), it.id.as_uuid())).collect(),
             reserved: Vec::new(),
         }
     }
@@ -80,10 +82,18 @@ impl Executor {
             }
             Call::CreateFrontend(body, backend) => {
                 let body = self.with_backend(body, backend)?;
-                send(Method::POST, format!("lbs/{}/frontends", self.lb()?), body).await?;
+                let frontend = send(Method::POST, format!("lbs/{}/frontends", self.lb()?), body).await?;
+                self.frontends.insert(text(&frontend, "/name"), id_of(&frontend)?);
             }
             Call::UpdateFrontend(id, body, backend) => {
-                send(Method::PUT, format!("frontends/{id}"), self.with_backend(body, backend)?).await?;
+                let body = self.with_backend(body, backend)?;
+                let frontend = send(Method::PUT, format!("frontends/{id}"), body).await?;
+                self.frontends.insert(text(&frontend, "/name"), *id);
+            }
+            Call::SetAcls(frontend, body) => {
+                let id = self.frontends.get(frontend);
+                let id = id.ok_or_else(|| Failure::error(format!("frontend {frontend} has no id yet")))?;
+                send(Method::PUT, format!("frontends/{id}/acls"), body.clone()).await?;
             }
             Call::Delete(collection, id) => client.delete(&format!("{collection}/{id}"), &[]).await?,
         }

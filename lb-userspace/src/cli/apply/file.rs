@@ -31,6 +31,21 @@ pub(super) struct FrontendDocument {
     pub(super) inbound_port: Text,
     pub(super) backend: Text,
     pub(super) timeout_client: Option<Text>,
+    pub(super) connection_rate_limit: Option<Text>,
+    pub(super) service_connection_rate_limit: Option<Text>,
+    pub(super) packet_rate_limit: Option<Text>,
+    pub(super) acls: Option<Vec<RuleDocument>>,
+}
+
+/// An access rule as a file writes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleDocument {
+    pub(super) name: Text,
+    pub(super) action: Text,
+    pub(super) subnets: Vec<Text>,
+    #[serde(default)]
+    pub(super) invert: bool,
 }
 
 /// A backend as a file writes it.

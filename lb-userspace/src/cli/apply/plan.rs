@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::backend;
 use super::spec::{BackendSpec, FrontendSpec, IpWish, LbSpec};
+use super::{acl, backend};
 use crate::api::wire;
 use crate::cli::lb::object;
 use crate::cli::value::millis;
@@ -21,6 +21,8 @@ pub struct Observed {
     pub backends: Vec<wire::Backend>,
     /// Its frontends.
     pub frontends: Vec<wire::Frontend>,
+    /// Their access rules, if the spec speaks of any.
+    pub acls: Vec<wire::Acl>,
     /// Every IP the token sees.
     pub ips: Vec<wire::Ip>,
 }
@@ -30,7 +32,7 @@ pub struct Observed {
 pub struct Step {
     /// What happens.
     pub action: Action,
-    /// `lb`, `ip`, `backend`, `frontend` or `server`.
+    /// `lb`, `ip`, `backend`, `frontend`, `acl` or `server`.
     pub kind: &'static str,
     /// Its name or address.
     pub name: String,
@@ -103,6 +105,8 @@ pub enum Call {
     CreateFrontend(Map<String, Value>, String),
     /// `PUT /frontends/{id}`, with the id of the backend of this name.
     UpdateFrontend(Uuid, Map<String, Value>, String),
+    /// `PUT /frontends/{id}/acls` of the frontend of this name.
+    SetAcls(String, Map<String, Value>),
     /// `DELETE` of a frontend or backend: collection and id.
     Delete(&'static str, Uuid),
 }
@@ -130,6 +134,13 @@ pub fn plan(spec: &LbSpec, observed: &Observed, prune: bool) -> Result<Vec<Step>
     }
     for (wanted, fate) in spec.frontends.iter().zip(&fates) {
         steps.push(frontend_step(wanted, fate));
+        let before = fate.observed().map(|frontend| frontend.id);
+        let of = |acl: &&wire::Acl| acl.frontend.as_ref().is_some_and(|frontend| Some(frontend.id) == before);
+        let there: Vec<&wire::Acl> = observed.acls.iter().filter(of).collect();
+        steps.extend(match fate {
+            Fate::Keep(_) => acl::step(wanted, &there),
+            Fate::Create | Fate::Replace(_) => acl::anew(wanted, &there),
+        });
     }
     remove_backends(spec, observed, prune, &mut steps);
     Ok(steps)
@@ -323,9 +334,15 @@ fn frontend_step(wanted: &FrontendSpec, fate: &Fate<'_>) -> Step {
     let timeout = wanted.timeout_client.map(|timeout| millis(timeout).to_string());
     let mut body = object(json!({"name": wanted.name, "inbound_port": wanted.inbound_port}));
     body.extend(wanted.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
+    body.extend(wanted.limits.iter().map(|(name, limit)| ((*name).to_owned(), json!(limit))));
     let Fate::Keep(current) = fate else {
+        if let Fate::Replace(before) = fate {
+            let kept = limits_of(before).into_iter().filter(|(name, limit)| *limit > 0 && !body.contains_key(*name));
+            body.extend(kept.map(|(name, limit)| (name.to_owned(), json!(limit))).collect::<Vec<_>>());
+        }
         let mut changes = vec![set("inbound_port", &wanted.inbound_port.to_string()), set("backend", &wanted.backend)];
         changes.extend(timeout.map(|timeout| set("timeout_client", &format!("{timeout}ms"))));
+        changes.extend(wanted.limits.iter().map(|(name, limit)| set(name, &limit.to_string())));
         let call = Call::CreateFrontend(body, wanted.backend.clone());
         return Step::new(Action::Create, "frontend", &wanted.name, changes, vec![call]);
     };
@@ -336,8 +353,21 @@ fn frontend_step(wanted: &FrontendSpec, fate: &Fate<'_>) -> Step {
     changes.extend(wanted.timeout_client.and_then(|wanted| {
         change("timeout_client", &duration(current.timeout_client.map(|timeout| timeout.0)), &duration(Some(wanted)))
     }));
+    for (name, there) in limits_of(current) {
+        if let Some(limit) = wanted.limits.get(name) {
+            changes.extend(change(name, &there.to_string(), &limit.to_string()));
+        }
+    }
     let call = Call::UpdateFrontend(current.id.as_uuid(), body, wanted.backend.clone());
     Step::of_changes("frontend", &wanted.name, changes, vec![call])
+}
+
+fn limits_of(frontend: &wire::Frontend) -> [(&'static str, u32); 3] {
+    [
+        ("connection_rate_limit", frontend.connection_rate_limit),
+        ("service_connection_rate_limit", frontend.service_connection_rate_limit),
+        ("packet_rate_limit", frontend.packet_rate_limit),
+    ]
 }
 
 fn remove_backends(spec: &LbSpec, observed: &Observed, prune: bool, steps: &mut Vec<Step>) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
 
+use super::acl::{self, RuleSpec};
 use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument, LbDocument, Text, position};
 use crate::cli::health_check as flags;
 use crate::cli::value::{self, ServerArg};
@@ -75,6 +76,10 @@ pub struct FrontendSpec {
     pub backend: String,
     /// Idle time a client is allowed; `None` keeps what there is.
     pub timeout_client: Option<Duration>,
+    /// Limits by the names of their fields; those that are absent keep what there is.
+    pub limits: BTreeMap<&'static str, u32>,
+    /// Its access rules in their order; `None` keeps what there is.
+    pub acls: Option<Vec<RuleSpec>>,
 }
 
 /// Everything wrong with the files, each with its position.
@@ -94,7 +99,7 @@ impl Problems {
     }
 
     /// A value, parsed; what is wrong with it is noted, and `instead` stands in, so that the rest is checked too.
-    fn parse<T>(&mut self, text: &Text, parse: impl FnOnce(&str) -> Result<T, String>, instead: T) -> T {
+    pub(super) fn parse<T>(&mut self, text: &Text, parse: impl FnOnce(&str) -> Result<T, String>, instead: T) -> T {
         parse(&text.value).unwrap_or_else(|what| {
             self.add(text, what);
             instead
@@ -109,7 +114,7 @@ impl Problems {
     }
 
     /// Notes every value that stands a second time.
-    fn unique<'t>(&mut self, what: &str, texts: impl Iterator<Item = &'t Text>) {
+    pub(super) fn unique<'t>(&mut self, what: &str, texts: impl Iterator<Item = &'t Text>) {
         let mut first: BTreeMap<&str, &Text> = BTreeMap::new();
         for text in texts {
             match first.get(text.value.as_str()) {
@@ -227,7 +232,7 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
     }
 }
 
-fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
     known.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
         format!("`{text}` is not known here: {}", words.join(" or "))
@@ -306,7 +311,19 @@ fn frontend(document: &FrontendDocument, backends: &[BackendSpec], problems: &mu
             .timeout_client
             .as_ref()
             .map(|text| problems.parse(text, value::duration, Duration::ZERO)),
+        limits: limits(document, problems),
+        acls: document.acls.as_ref().map(|rules| acl::rules(rules, problems)),
     }
+}
+
+fn limits(document: &FrontendDocument, problems: &mut Problems) -> BTreeMap<&'static str, u32> {
+    let named = [
+        ("connection_rate_limit", &document.connection_rate_limit),
+        ("service_connection_rate_limit", &document.service_connection_rate_limit),
+        ("packet_rate_limit", &document.packet_rate_limit),
+    ];
+    let given = named.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?)));
+    given.map(|(name, text)| (name, problems.parse(text, value::rate, 0))).collect()
 }
 
 fn one_service_per_port(

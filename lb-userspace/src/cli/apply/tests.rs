@@ -13,9 +13,11 @@ use crate::api::wire;
 use crate::api::wire::Millis;
 use crate::cli::value::ServerArg;
 use crate::model::{
-    BackendId, EmptyPool, Forwarding, FrontendId, HealthCheck, IpId, LbId, LbType, OrganizationId, Probe, ProjectId,
-    Protocol, StickySessions, Weight,
+    AclId, BackendId, EmptyPool, Forwarding, FrontendId, HealthCheck, IpId, LbId, LbType, OrganizationId, Probe,
+    ProjectId, Protocol, StickySessions, Weight,
 };
+
+mod acl;
 
 const WEB: &str = "
 name: web
@@ -53,7 +55,7 @@ fn applied(spec: &LbSpec) -> Observed {
         .map(|(address, _)| ip(address, Some(lb_id)))
         .collect();
     let backends: Vec<wire::Backend> = spec.backends.iter().map(backend).collect();
-    let frontends = spec
+    let frontends: Vec<wire::Frontend> = spec
         .frontends
         .iter()
         .map(|frontend| wire::Frontend {
@@ -67,7 +69,9 @@ fn applied(spec: &LbSpec) -> Observed {
             certificate_ids: Vec::new(),
             enable_http3: false,
             enable_access_logs: false,
-            connection_rate_limit: 0,
+            connection_rate_limit: limit(frontend, "connection_rate_limit"),
+            service_connection_rate_limit: limit(frontend, "service_connection_rate_limit"),
+            packet_rate_limit: limit(frontend, "packet_rate_limit"),
             created_at: Some(now),
             updated_at: Some(now),
             etag: String::new(),
@@ -97,7 +101,40 @@ fn applied(spec: &LbSpec) -> Observed {
         applied_generation: 1,
         etag: String::new(),
     };
-    Observed { lb: Some(lb), backends, frontends, ips }
+    let acls = acls(spec, &frontends);
+    Observed { lb: Some(lb), backends, frontends, acls, ips }
+}
+
+fn limit(frontend: &spec::FrontendSpec, name: &str) -> u32 {
+    frontend.limits.get(name).copied().unwrap_or_default()
+}
+
+fn acls(spec: &LbSpec, frontends: &[wire::Frontend]) -> Vec<wire::Acl> {
+    let mut acls = Vec::new();
+    for (wanted, frontend) in spec.frontends.iter().zip(frontends) {
+        for (index, rule) in (0..).zip(wanted.acls.iter().flatten()) {
+            acls.push(wire::Acl {
+                id: AclId::new(),
+                name: rule.name.clone(),
+                matches: Some(wire::AclMatch {
+                    ip_subnet: rule.subnets.clone(),
+                    ips_edge_services: false,
+                    http_filter: String::new(),
+                    http_filter_value: Vec::new(),
+                    http_filter_option: None,
+                    invert: rule.invert,
+                }),
+                action: Some(wire::AclAction { kind: rule.action, redirect: None }),
+                frontend: Some(frontend.clone()),
+                index,
+                description: String::new(),
+                created_at: None,
+                updated_at: None,
+                etag: String::new(),
+            });
+        }
+    }
+    acls
 }
 
 fn ip(address: &str, lb_id: Option<LbId>) -> wire::Ip {
@@ -430,7 +467,15 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                         return None;
                     }
                     services.push(service);
-                    Some(FrontendSpec { name, inbound_port: behind.forward_port, backend, timeout_client: None })
+                    let (limits, acls) = (std::collections::BTreeMap::new(), None);
+                    Some(FrontendSpec {
+                        name,
+                        inbound_port: behind.forward_port,
+                        backend,
+                        timeout_client: None,
+                        limits,
+                        acls,
+                    })
                 })
                 .collect();
             LbSpec {

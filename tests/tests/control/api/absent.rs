@@ -8,8 +8,7 @@ use super::{Api, Ids, text};
 const ID: &str = "11111111-1111-4111-8111-111111111111";
 
 /// Path of the list, its field, the resource's name, and what the refusal must say.
-const LISTS: [(&str, &str, &str, &str); 4] = [
-    ("/frontends/{frontend}/acls", "acls", "acl", "does not filter clients"),
+const LISTS: [(&str, &str, &str, &str); 3] = [
     ("/lbs/{lb}/certificates", "certificates", "certificate", "does not end TLS"),
     ("/routes", "routes", "route", "sees no host names"),
     ("/subscribers", "subscribers", "subscriber", "sends no alerts"),
@@ -39,28 +38,11 @@ async fn lists_are_empty_and_making_one_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_empty_set_of_acls_is_the_only_one() {
-    let api = Api::new();
-    let ids = Ids::create(&api).await;
-    let path = ids.path("/frontends/{frontend}/acls");
-    assert_eq!(api.ok(Method::PUT, &path, &json!({"acls": []})).await, json!({"acls": [], "total_count": 0}));
-    let deny = json!({"acls": [{"name": "x", "index": 0, "action": {"type": "deny"}, "match": {"ip_subnet": ["10.0.0.0/8"]}}]});
-    for (body, why) in [(deny, "does not filter"), (json!({}), "`acls` is needed"), (json!({"acls": 1}), "a list")] {
-        let (status, problem) = api.call(Method::PUT, &path, Some(&body)).await;
-        assert_eq!((status, text(&problem, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{body}");
-        assert!(text(&problem, "/help_message").contains(why), "{problem}");
-    }
-}
-
-#[tokio::test]
 async fn an_id_is_not_found_and_a_malformed_one_is_wrong() {
     let api = Api::new();
-    for (path, resource) in [
-        ("/acls/{id}", "acl"),
-        ("/certificates/{id}", "certificate"),
-        ("/routes/{id}", "route"),
-        ("/subscribers/{id}", "subscriber"),
-    ] {
+    for (path, resource) in
+        [("/certificates/{id}", "certificate"), ("/routes/{id}", "route"), ("/subscribers/{id}", "subscriber")]
+    {
         for method in [Method::GET, Method::PUT, Method::DELETE] {
             let (status, problem) = api.call(method.clone(), &path.replace("{id}", ID), Some(&json!({}))).await;
             assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"), "{method} {path}");
@@ -79,9 +61,6 @@ async fn what_they_would_belong_to_is_the_tokens_own() {
     let api = Api::new();
     let ids = Ids::create(&api).await;
     let on = [
-        (Method::GET, "/frontends/{frontend}/acls"),
-        (Method::POST, "/frontends/{frontend}/acls"),
-        (Method::PUT, "/frontends/{frontend}/acls"),
         (Method::GET, "/lbs/{lb}/certificates"),
         (Method::POST, "/lbs/{lb}/certificates"),
         (Method::GET, "/lbs/{lb}/private-networks"),

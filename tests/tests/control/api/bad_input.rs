@@ -118,9 +118,61 @@ fn frontend_cases() -> Vec<Case> {
         ("certificate_id", json!("x"), "certificate_id", "leave it out"),
         ("certificate_ids", json!(["x"]), "certificate_ids", "leave it out"),
         ("enable_http3", json!(true), "enable_http3", "leave it out"),
-        ("connection_rate_limit", json!(5), "connection_rate_limit", "give 0"),
+        ("connection_rate_limit", json!(-1), "connection_rate_limit", "1 to 100000000 per second are, and 0 is none"),
+        ("service_connection_rate_limit", json!(100_000_001), "service_connection_rate_limit", "is no limit"),
+        ("packet_rate_limit", json!("many"), "packet_rate_limit", "expected i64"),
         ("enable_access_logs", json!(true), "enable_access_logs", "leave it out"),
     ]
+}
+
+fn acl_cases() -> Vec<Case> {
+    let nets = json!(["10.0.0.0/8"]);
+    vec![
+        ("name", json!(null), "name", "name` is needed"),
+        ("action", json!("deny"), "action", "expected struct"),
+        ("name", json!(""), "name", "a name is needed"),
+        ("index", json!(-1), "index", "0 to 4294967295"),
+        ("index", json!(null), "index", "0 is asked first"),
+        ("description", long(), "description", "at most 1024"),
+        ("action", json!(null), "action.type", "`allow` or `deny`"),
+        ("action.type", json!({"type": "drop"}), "action.type", "`allow` and `deny` are"),
+        ("action.redirect", json!({"type": "redirect", "redirect": {}}), "action.redirect", "reads no HTTP"),
+        ("match", json!({}), "match.ip_subnet", "at least one network"),
+        ("match.ip_subnet", json!({"ip_subnet": []}), "match.ip_subnet", "at least one network"),
+        ("match.ip_subnet", json!({"ip_subnet": ["10.0.0.0/8", "x"]}), "match.ip_subnet[1]", "is no network"),
+        ("match.ip_subnet", json!({"ip_subnet": ["10.0.0.1/8"]}), "match.ip_subnet[0]", "the network is 10.0.0.0/8"),
+        ("match.ip_subnet", json!({"ip_subnet": ["::ffff:10.0.0.1"]}), "match.ip_subnet[0]", "IPv4 in IPv6 form"),
+        ("match.ips_edge_services", json!({"ips_edge_services": true}), "match.ips_edge_services", "leave it out"),
+        ("match.http_filter", json!({"ip_subnet": nets, "http_filter": "regex"}), "match.http_filter", "reads no HTTP"),
+        ("match.http_filter_value", json!({"http_filter_value": ["/"]}), "match.http_filter_value", "reads no HTTP"),
+        ("match.http_filter_option", json!({"http_filter_option": "h"}), "match.http_filter_option", "reads no HTTP"),
+        ("match.invert", json!({"ip_subnet": nets, "invert": 1}), "match.invert", "expected a boolean"),
+        ("match.ip_subnet", json!({"ip_subnets": nets}), "match.ip_subnets", "did you mean `ip_subnet`"),
+    ]
+}
+
+fn new_acl_cases() -> Vec<Case> {
+    let mut cases = acl_cases();
+    cases.push(("match", json!(null), "match", "which clients the rule is about"));
+    cases
+}
+
+/// The same cases of the second of two rules, and what a set may not be.
+fn acl_set_cases() -> Vec<Case> {
+    let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let rule = json!({"name": "first", "index": 0, "action": {"type": "deny"}, "match": {"ip_subnet": ["10.0.0.1"]}});
+    let mut cases: Vec<Case> = new_acl_cases()
+        .into_iter()
+        .map(|(field, value, argument, help)| {
+            let mut second = rule.clone();
+            second["name"] = json!("second");
+            let second = with(&second, field, &value);
+            (leak(format!("acls.{field}")), json!([rule, second]), leak(format!("acls[1].{argument}")), help)
+        })
+        .collect();
+    cases.push(("acls", json!(null), "acls", "[] for none"));
+    cases.push(("acls", json!([rule, rule]), "acls[1].name", "two rules are named `first`"));
+    cases
 }
 
 fn backend_cases() -> Vec<Case> {
@@ -237,6 +289,8 @@ fn part(cases: Vec<Case>) -> Vec<Case> {
 fn table(ids: &Ids) -> Vec<(&'static str, Value, Vec<Case>)> {
     let frontend = json!({"name": "http", "inbound_port": 80, "backend_id": ids.backend});
     let backend = json!({"name": "pool", "forward_protocol": "tcp", "forward_port": 80});
+    let acl = json!({"name": "x", "index": 3, "action": {"type": "deny"}, "match": {"ip_subnet": ["10.0.0.0/8"]}});
+    let part_of_acl = acl_cases().into_iter().filter(|(_, value, ..)| !value.is_null()).collect();
     let mut create_backend = backend_cases();
     create_backend.extend(nested_health_cases());
     create_backend.extend(new_server_cases());
@@ -251,6 +305,10 @@ fn table(ids: &Ids) -> Vec<(&'static str, Value, Vec<Case>)> {
         ("PATCH /ips/{ip}", json!({}), ip_update_cases()),
         ("POST /lbs/{lb}/frontends", frontend.clone(), frontend_cases()),
         ("PUT /frontends/{frontend}", frontend, frontend_cases()),
+        ("POST /frontends/{frontend}/acls", acl.clone(), new_acl_cases()),
+        ("PUT /frontends/{frontend}/acls", json!({"acls": []}), acl_set_cases()),
+        ("PUT /acls/{acl}", acl, acl_cases()),
+        ("PATCH /acls/{acl}", json!({}), part_of_acl),
         ("POST /lbs/{lb}/backends", backend.clone(), create_backend),
         ("PUT /backends/{backend}", backend, backend_cases()),
         ("PUT /backends/{backend}/healthcheck", json!({"port": 80}), health_cases()),
@@ -267,7 +325,7 @@ fn with(body: &Value, field: &str, value: &Value) -> Value {
     let mut parts = field.split('.').peekable();
     while let Some(part) = parts.next() {
         at = &mut at[part];
-        if matches!(part, "servers" | "http_config") || parts.peek().is_none() {
+        if matches!(part, "servers" | "http_config" | "match" | "action" | "acls") || parts.peek().is_none() {
             *at = value.clone();
             return body;
         }
@@ -276,7 +334,7 @@ fn with(body: &Value, field: &str, value: &Value) -> Value {
 }
 
 async fn refuse_all(api: &Api) {
-    let ids = Ids::create(api).await;
+    let ids = Ids::create_with_acl(api).await;
     let head = api.head();
     let mut wrong = Vec::new();
     for (request, body, cases) in table(&ids) {

@@ -6,8 +6,15 @@ use serde_json::json;
 
 use super::{Api, Ids, ZONE, fields, text};
 
-const LISTS: [&str; 6] =
-    ["/lbs", "/ips", "/lb-types", "/lbs/{lb}/frontends", "/lbs/{lb}/backends", "/lbs/{lb}/backend-stats"];
+const LISTS: [&str; 7] = [
+    "/lbs",
+    "/ips",
+    "/lb-types",
+    "/lbs/{lb}/frontends",
+    "/lbs/{lb}/backends",
+    "/lbs/{lb}/backend-stats",
+    "/frontends/{frontend}/acls",
+];
 
 /// A key of a list's query, where it stands, a wrong value, and what must be said.
 const CASES: [(&str, &str, &str, &str); 13] = [
@@ -217,7 +224,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
         ("{\"name\": \"a\", \"name\": \"b\"}", StatusCode::BAD_REQUEST, "invalid_arguments"),
         ("name: web", StatusCode::BAD_REQUEST, "invalid_arguments"),
         ("{\"name\": \"\u{0}\"}", StatusCode::BAD_REQUEST, "invalid_arguments"),
-        (&format!("{{\"name\": \"{}\"}}", "x".repeat(600_000)), StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        (&format!("{{\"name\": \"{}\"}}", "x".repeat(7_000_000)), StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
     ] {
         let request = Request::post(format!("/lb/v1/zones/{ZONE}/lbs")).header("X-Auth-Token", "secret-one");
         let (answered, problem) = api.send(request.body(Body::from(body.to_owned())).unwrap()).await;

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::Request;
 use lb_userspace::api::wire::{
-    CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec, HttpConfigSpec, ListQuery, MigrateLb, Millis,
-    ServerSpec, Servers, TcpConfig, UpdateBackend, UpdateIp, UpdateLb,
+    AclActionSpec, AclMatchSpec, AclSpec, CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec,
+    HttpConfigSpec, ListQuery, MigrateLb, Millis, ServerSpec, Servers, SetAcls, TcpConfig, UpdateBackend, UpdateIp,
+    UpdateLb,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -63,7 +64,26 @@ fn create_frontend() -> CreateFrontend {
         certificate_ids: Some(vec![]),
         enable_http3: Some(true),
         connection_rate_limit: Some(1),
+        service_connection_rate_limit: Some(1),
+        packet_rate_limit: Some(1),
         enable_access_logs: Some(true),
+    }
+}
+
+fn acl() -> AclSpec {
+    AclSpec {
+        name: some_text(),
+        action: Some(AclActionSpec { kind: some_text(), redirect: Some(json!(1)) }),
+        index: Some(1),
+        description: some_text(),
+        matches: Some(AclMatchSpec {
+            ip_subnet: Some(vec![]),
+            ips_edge_services: Some(true),
+            http_filter: some_text(),
+            http_filter_value: Some(vec![]),
+            http_filter_option: some_text(),
+            invert: Some(true),
+        }),
     }
 }
 
@@ -156,6 +176,10 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<String>)> {
         ("PATCH /ips/{ip}", value(update_ip())),
         ("POST /lbs/{lb}/frontends", value(create_frontend())),
         ("PUT /frontends/{frontend}", value(create_frontend())),
+        ("POST /frontends/{frontend}/acls", value(acl())),
+        ("PUT /frontends/{frontend}/acls", value(SetAcls { acls: Some(vec![acl()]) })),
+        ("PUT /acls/{acl}", value(acl())),
+        ("PATCH /acls/{acl}", value(acl())),
         ("POST /lbs/{lb}/backends", create_backend),
         ("PUT /backends/{backend}", value(update_backend())),
         ("PUT /backends/{backend}/healthcheck", value(health_check())),
@@ -224,13 +248,25 @@ async fn every_field_that_the_api_knows_is_listed() {
     let ids = Ids::create(&api).await;
     for (request, listed) in requests() {
         let (method, path) = request.split_once(' ').unwrap();
-        let nested = ["", "health_check", "http_config", "health_check.http_config", "servers"];
+        let nested = [
+            "",
+            "health_check",
+            "http_config",
+            "health_check.http_config",
+            "servers",
+            "action",
+            "match",
+            "acls",
+            "acls.action",
+            "acls.match",
+        ];
         for parent in
             nested.into_iter().filter(|parent| parent.is_empty() || listed.iter().any(|field| field == parent))
         {
             let mut body = json!({"no such field": 1});
             for part in parent.rsplit('.').filter(|part| !part.is_empty()) {
-                body = if part == "servers" { json!({ part: [body] }) } else { json!({ part: body }) };
+                body =
+                    if ["servers", "acls"].contains(&part) { json!({ part: [body] }) } else { json!({ part: body }) };
             }
             let (_, problem) = api.call(method.parse().unwrap(), &ids.path(path), Some(&body)).await;
             let help = text(&problem, "/details/0/help_message");
