@@ -44,7 +44,7 @@ impl Detach {
         }
         self.confirm(terminal, &present)?;
         let done = detach(&directory, self.iface.as_deref()).map_err(failed)?.unwrap_or_default();
-        if format != Format::Table {
+        if !format.is_table() {
             return output::value(terminal, format, &json!(done));
         }
         for Attachment { interface, mode, .. } in &done.attachments {
