@@ -101,6 +101,8 @@ pub mod limits {
     pub const MAX_NAT_FLOWS: u32 = 131_072;
     /// Source addresses of translated flows.
     pub const MAX_NAT_SOURCES: u32 = 1_024;
+    /// Source addresses of one IP version: `NAT_POOL` has them of IPv4 in its first half, those of IPv6 in the second.
+    pub const MAX_NAT_SOURCES_PER_FAMILY: u32 = MAX_NAT_SOURCES / 2;
     /// Prefixes of all ACLs together, as compiled.
     pub const MAX_ACL_PREFIXES: u32 = 1_048_576;
     /// Sources whose new connections are counted: the longest unseen one is forgotten first.

@@ -27,15 +27,17 @@ use crate::model::{Owner, Pools};
 use crate::observe::{self, Metrics};
 use crate::plan::{Node, Planner, Tables, wanted_addresses};
 use crate::reconcile::{Reconciler, Settings, Sources};
-use crate::{api, health, nexthop};
+use crate::{answering, api, health, nexthop};
 
 mod adopt;
 mod backups;
 mod descriptors;
 mod explain;
+mod nat_sources;
 mod notify;
 
 use adopt::Adopted;
+use nat_sources::NatSourceError;
 
 /// Longest wait at start for the ways to servers that are being forwarded to already.
 const RESOLVE_AT_START: Duration = Duration::from_secs(2);
@@ -94,6 +96,9 @@ pub enum AgentError {
     /// The ledger could not be opened or is not intact.
     #[error("the ledger cannot be used")]
     Ledger(#[from] LedgerError),
+    /// The source addresses of translated flows could not be reserved.
+    #[error("translated flows cannot be given their source addresses")]
+    NatSources(#[from] NatSourceError),
     /// The data plane could not be opened or read.
     #[error("the data plane cannot be used")]
     Dataplane(#[from] DataplaneError),
@@ -113,6 +118,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let hash_key = config.hash_key()?;
     let sqlite = open_ledger(&config.ledger.path)?;
     let ledger: Arc<dyn Ledger> = Arc::<SqliteLedger>::clone(&sqlite);
+    nat_sources::reserve(&*ledger, &config.nat_sources(), config.max_nat_sources(), Timestamp::now())?;
     let mut kernel = KernelDataplane::open(kernel_config(config))?;
     let adopted = Adopted::read(&mut kernel, &ledger.snapshot())?;
     log::info!(
@@ -152,11 +158,20 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         health: health.view.clone(),
         probes: health.probes.clone(),
         requests: Arc::clone(&requests),
+        nat_usage: Arc::new({
+            let counters = Arc::clone(&counters);
+            move || counters.nat_usage()
+        }),
         counters: Arc::new(move || counters.read()),
     }));
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));
     components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
+    let answering = answering::follow(reconciler.tables(), config.dataplane.interfaces.clone());
+    components.spawn(async move {
+        answering.await;
+        "reconciler"
+    });
     let stop = CancellationToken::new();
     let reconciling = run_reconciler(reconciler, stop.clone())?;
     // The first activation; its failure is in the status and is tried again, the API can be asked about it.
@@ -167,7 +182,6 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         observe::events::Watched { ledger: Arc::clone(&ledger), health: health.view.clone(), status: status.clone() };
     components.spawn(observe::events::watch(watched, Arc::clone(&events), Timestamp::now));
 
-    components.spawn(notify::watchdog(status.clone()));
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
     let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;
@@ -225,6 +239,7 @@ fn kernel_config(config: &Config) -> KernelConfig {
             max_flows: dataplane.max_flows,
             max_acl_prefixes: dataplane.max_acl_prefixes,
             max_sources: dataplane.max_sources,
+            max_nat_flows: dataplane.max_nat_flows,
         },
     }
 }

@@ -14,7 +14,6 @@ pub mod backend_attach;
 pub mod backup;
 pub mod client;
 pub mod completion;
-pub mod context;
 pub mod delete;
 pub mod detach;
 pub mod events;
@@ -25,7 +24,6 @@ pub mod global;
 pub mod health_check;
 pub mod ip;
 pub mod lb;
-pub mod man;
 pub mod ops;
 pub mod output;
 pub mod recovery;
@@ -88,7 +86,7 @@ All keys, with [defaults]:
   frontend  name; inbound_port; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
-  backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [ipip];
+  backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [nat] or ipip;
             on_empty [reject] or drop; timeout_server [left alone]; servers []; health_check
   server    address; weight [1]; drain [false]
   health_check  port [forward_port]; interval [5s]; timeout [5s, or the interval if shorter]; fall [3]; rise [2];
@@ -161,14 +159,7 @@ Examples:
   snowshed detach --iface eth1 --yes"
     )]
     Detach(detach::Detach),
-    /// Contexts: agents by name, and the one that is used when none is named
-    #[command(subcommand)]
-    Context(context::ContextCommand),
-    /// Write the manual pages into a directory
-    #[command(after_help = "Example:
-  snowshed man ~/.local/share/man/man1")]
-    Man(man::Man),
-    /// Print a script that completes commands, flags and names of what is there in a shell
+    /// Print a script that completes commands in a shell
     #[command(after_help = "Examples:
   snowshed completion bash > /etc/bash_completion.d/snowshed
   snowshed completion zsh > ~/.zfunc/_snowshed
@@ -214,9 +205,6 @@ fn long_version() -> &'static str {
 /// Runs the command line of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    if completion::answer() {
-        return ExitCode::SUCCESS;
-    }
     let exit = run(std::env::args_os(), &mut Terminal::of_process());
     ExitCode::from(exit as u8)
 }
@@ -247,8 +235,6 @@ fn not_parsed(error: &clap::Error, terminal: &mut Terminal) -> Exit {
 
 fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
     let Cli { global, command } = cli;
-    // Local commands talk to no agent; a context that is wrong is no matter of theirs.
-    let global = if command.is_local() { global } else { context::resolve(global)? };
     match command {
         Command::Agent(args) => match agent::run(&args) == ExitCode::SUCCESS {
             true => Ok(()),
@@ -256,8 +242,6 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
             false => Err(Failure::error("")),
         },
         Command::Completion(args) => args.run(terminal),
-        Command::Context(args) => args.run(terminal, &global),
-        Command::Man(args) => args.run(terminal),
         Command::Detach(args) => args.run(terminal, global.output),
         Command::Object(Object::Backend(backend::BackendCommand::OnServer(command))) => {
             command.run(terminal, global.output)
@@ -332,7 +316,7 @@ fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
 }
 
 /// Commands that talk to no agent.
-const LOCAL: [&str; 15] = [
+const LOCAL: [&str; 10] = [
     "agent",
     "backend attach",
     "backend detach",
@@ -342,29 +326,8 @@ const LOCAL: [&str; 15] = [
     "backup restore",
     "backup verify",
     "completion",
-    "context delete",
-    "context list",
-    "context set",
-    "context use",
     "detach",
-    "man",
 ];
-
-impl Command {
-    /// Whether it talks to no agent; [`LOCAL`] by name.
-    const fn is_local(&self) -> bool {
-        matches!(
-            self,
-            Self::Agent(_)
-                | Self::Backup(_)
-                | Self::Completion(_)
-                | Self::Context(_)
-                | Self::Detach(_)
-                | Self::Man(_)
-                | Self::Object(Object::Backend(backend::BackendCommand::OnServer(_)))
-        )
-    }
-}
 
 /// Runs a client command; one thread is enough for one conversation.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

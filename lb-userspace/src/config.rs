@@ -3,15 +3,18 @@
 //! A section's struct, reader, defaults and printed documentation come from one declaration, so they cannot drift
 //! apart. Unknown keys are refused with a hint, and every problem of a file is reported at once.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::abi::limits;
+use lb_common::abi::nat::PORTS;
 
 use crate::ledger::backup::Backups;
-use crate::model::{OrganizationId, ProjectId};
+use crate::model::pools::successor;
+use crate::model::{Family, OrganizationId, Pools, ProjectId};
 
 mod check;
 mod print;
@@ -132,6 +135,9 @@ section! {
         max_acl_prefixes: u32 = limits::MAX_ACL_PREFIXES, rule::integer(1_024..=16_777_216);
         /// Clients whose new connections are counted, where a frontend limits them; those unseen longest are forgotten.
         max_sources: u32 = limits::MAX_SOURCES, rule::integer(1_024..=16_777_216);
+        /// Places of translated flows there is room for, 128 bytes each; every source address in `addresses.nat_v4` and
+        /// `nat_v6` takes 64512 of them.
+        max_nat_flows: u32 = limits::MAX_NAT_FLOWS, rule::integer(64_512..=16_777_216);
         /// Key of the flow hash, 32 hexadecimal digits. The same on every edge of a fleet.
         hash_key: Option<HashKey> = None,
             rule::optional(rule::hash_key()).example("\"000102030405060708090a0b0c0d0e0f\"");
@@ -151,6 +157,12 @@ section! {
         v4: Vec<Ipv4Net> = Vec::new(), rule::list(rule::pool_v4(), 4096).example("[\"203.0.113.0/24\", \"198.51.100.7\"]");
         /// IPv6.
         v6: Vec<Ipv6Net> = Vec::new(), rule::list(rule::pool_v6(), 4096).example("[\"2001:db8::/64\"]");
+        /// Source addresses of translated IPv4 flows (forwarding `nat`): of this edge alone, in no pool above. The agent
+        /// puts them on its interfaces, so that servers on the link find them; others need a route to this edge. Each
+        /// is good for 64512 flows at once, and takes so many of `dataplane.max_nat_flows`.
+        nat_v4: Vec<Ipv4Net> = Vec::new(), rule::list(rule::pool_v4(), 1024).example("[\"192.0.2.9\"]");
+        /// The same of IPv6.
+        nat_v6: Vec<Ipv6Net> = Vec::new(), rule::list(rule::pool_v6(), 1024).example("[\"2001:db8:1::9\"]");
     }
 
     /// Health checks. Interval, timeout, rise and fall are each backend's own, set through the API.
@@ -295,6 +307,27 @@ impl Config {
     #[must_use]
     pub fn check_host(&self) -> Vec<Problem> {
         check::host(self)
+    }
+
+    /// Source addresses of translated flows, each once; at most one more than there are places for.
+    #[must_use]
+    pub fn nat_sources(&self) -> BTreeSet<IpAddr> {
+        let nets = self.addresses.nat_v4.iter().copied().map(IpNet::V4);
+        let pools = Pools::new(nets.chain(self.addresses.nat_v6.iter().copied().map(IpNet::V6)));
+        let most = self.max_nat_sources() as usize + 1;
+        let of = |family| {
+            pools.ranges(family).flat_map(|(first, last)| {
+                std::iter::successors(Some(first), move |address| successor(*address).filter(|next| *next <= last))
+                    .take(most)
+            })
+        };
+        of(Family::V4).chain(of(Family::V6)).take(most).collect()
+    }
+
+    /// How many source addresses `dataplane.max_nat_flows` has places for.
+    #[must_use]
+    pub fn max_nat_sources(&self) -> u32 {
+        (self.dataplane.max_nat_flows / PORTS).min(limits::MAX_NAT_SOURCES_PER_FAMILY)
     }
 
     /// The hash key: the one that is given, or the one beside the ledger, drawn when there is none.

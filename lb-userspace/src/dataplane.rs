@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lb_common::abi::nat::NatSource;
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry,
-    ServiceKey, ServiceStats, Slot,
+    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry,
+    ServiceEntry, ServiceKey, ServiceStats, Slot,
 };
 
 pub mod arena;
@@ -19,6 +20,7 @@ pub mod detach;
 pub mod kernel;
 mod maps;
 pub mod memory;
+mod nat;
 pub mod object;
 mod pins;
 mod protections;
@@ -30,6 +32,7 @@ pub use chaos::ChaosDataplane;
 pub use counters::KernelCounters;
 pub use kernel::{KernelConfig, KernelDataplane};
 pub use memory::MemoryDataplane;
+pub use nat::NatUsage;
 pub use object::Sizes;
 
 /// The maps of one edge. An `Arc<Mutex<…>>` of one is one, too.
@@ -53,6 +56,12 @@ pub trait Dataplane: Send {
     /// # Errors
     /// [`DataplaneError`] when the map cannot be written.
     fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError>;
+
+    /// Source addresses of translated flows: exactly these. The flows of a number that passes to another address end.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when a map cannot be read or written.
+    fn set_nat_sources(&mut self, sources: &NatSources) -> Result<(), DataplaneError>;
 
     /// Replaces a backend entry; identity 0 frees it. The counters of an index begin at 0 with every new identity.
     ///
@@ -129,6 +138,11 @@ pub trait Dataplane: Send {
     /// # Errors
     /// [`DataplaneError`] when the map cannot be read.
     fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError>;
+    /// The translated flow of a client's tuple and the tick it is now (`lb_common::nat::lifetime`), for `explain`.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when a map cannot be read.
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError>;
 
     /// Where the program is attached, as the kernel tells it now.
     fn attachments(&self) -> Vec<Attachment>;
@@ -173,6 +187,17 @@ pub struct Observed {
     pub acls: BTreeMap<u32, Vec<AclPrefix>>,
     /// Every backend entry in use (identity other than 0), by index.
     pub backends: BTreeMap<u32, BackendEntry>,
+    /// Source addresses of translated flows.
+    pub nat_sources: NatSources,
+}
+
+/// Source addresses of translated flows, as the maps hold them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatSources {
+    /// `NAT_SOURCES`: addresses whose flows are recognised, and their numbers.
+    pub known: BTreeMap<Address, u32>,
+    /// `NAT_POOL`, as far as an element is used: addresses that new flows get.
+    pub pool: BTreeMap<u32, NatSource>,
 }
 
 /// A service as the maps hold it.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::abi::backend::state;
+use lb_common::abi::backend::{mode, state};
 use lb_common::abi::service::flags;
 use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, Reason, ServiceEntry, Slot, address_of, ip_of, protection};
 use lb_common::encapsulation;
@@ -19,6 +19,8 @@ use crate::dataplane::{Dataplane, DataplaneError, reads_protection};
 use crate::model::Protocol;
 use crate::plan::ServiceAddress;
 use crate::reconcile::key_of;
+
+mod translate;
 
 /// What happens to a client's packets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +39,8 @@ pub struct Explanation {
     pub slot: Option<SlotFacts>,
     /// The flow's entry in the flow tables, looked up on a slot that is moving or has exceptions.
     pub flow: Option<FlowFacts>,
+    /// The translated flow of this client, where the service translates and it has one.
+    pub nat: Option<NatFacts>,
     /// Where a packet that opens a flow goes (of UDP: any packet).
     pub opening: Outcome,
     /// Where a packet of an established connection goes, if that is elsewhere.
@@ -95,6 +99,21 @@ pub struct FlowFacts {
     pub valid: bool,
 }
 
+/// A translated flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NatFacts {
+    /// What the server sees as the client.
+    pub source: SocketAddr,
+    /// The server: address and port.
+    pub server: SocketAddr,
+    /// `opening`, `established`, `closing`, `closed` or `time_wait`.
+    pub phase: &'static str,
+    /// Seconds since its last packet.
+    pub idle_seconds: u64,
+    /// The flow counts: its server is up and still the one it was opened to.
+    pub valid: bool,
+}
+
 /// How a packet leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
@@ -128,6 +147,8 @@ pub struct BackendFacts {
     pub next_hop: Option<NextHopFacts>,
     /// Source address of the outer header.
     pub outer_source: Option<IpAddr>,
+    /// What the packet's addresses and ports become, where they are translated: `source → destination`.
+    pub rewritten: Option<String>,
 }
 
 /// The way to a backend.
@@ -184,6 +205,7 @@ pub fn explain(
         hash: None,
         slot: None,
         flow: None,
+        nat: None,
         opening: Outcome::without_backend("pass", Reason::NoService),
         established: None,
         verdict: String::new(),
@@ -229,6 +251,10 @@ fn walk(
     explanation.step("hash", format!("{:016x}, keyed, over {over}", hash.0));
 
     let maps = Maps { dataplane, failed: RefCell::new(None) };
+    if entry.flags & flags::NAT != 0 {
+        translate::walk(&maps, &config, &entry, &headers, hash, explanation);
+        return maps.failed.into_inner().map_or(Ok(()), Err);
+    }
     let opening = steer::steer(&maps, &entry, &headers, hash);
     if let Ok(decision) = &opening {
         explanation.slot(decision.slot, decision.owner, &entry);
@@ -311,6 +337,7 @@ fn outcome(
         generation: entry.generation,
         next_hop: next_hop(entry),
         outer_source: admitted.is_ok().then(|| ip_of(encapsulation::outer_source(config, entry, hash))),
+        rewritten: None,
     };
     Outcome { action, reason: reason.label(), remedy: reason.remedy(), chosen: Some(chosen), backend: Some(backend) }
 }
@@ -319,7 +346,11 @@ fn next_hop(entry: &BackendEntry) -> Option<NextHopFacts> {
     if entry.state & state::RESOLVED == 0 {
         return None;
     }
-    let outer_len = if entry.state & state::V4 == 0 { IPV6_LEN } else { IPV4_LEN };
+    let outer_len = match (entry.mode, entry.state & state::V4) {
+        (mode::NAT, _) => 0,
+        (_, 0) => IPV6_LEN,
+        _ => IPV4_LEN,
+    };
     let vlans = [entry.vlan_outer, entry.vlan_inner].map(u16::from_be_bytes);
     Some(NextHopFacts {
         ifindex: entry.ifindex,
@@ -462,12 +493,14 @@ impl Explanation {
         let health = if backend.up { "up" } else { "down" };
         let why = outcome.chosen.unwrap_or_default();
         self.step("steer", format!("{of}{why}: entry {}, server {}, {health}", backend.index, backend.address));
-        match (&backend.next_hop, backend.outer_source) {
-            (Some(hop), Some(source)) => {
-                self.step(
-                    "forward",
-                    format!("outer header {source} → {}, packets up to {} bytes", backend.address, hop.largest_packet),
-                );
+        let becomes = match (&backend.rewritten, backend.outer_source) {
+            (Some(rewritten), _) => Some(format!("translated to {rewritten}")),
+            (None, Some(source)) => Some(format!("outer header {source} → {}", backend.address)),
+            (None, None) => None,
+        };
+        match (&backend.next_hop, becomes) {
+            (Some(hop), Some(becomes)) => {
+                self.step("forward", format!("{becomes}, packets up to {} bytes", hop.largest_packet));
                 let vlans: Vec<String> = hop.vlans.iter().map(|vlan| format!(", VLAN {vlan}")).collect();
                 self.step("transmit", format!("interface {} to {}{}", hop.ifindex, hop.mac, vlans.concat()));
             }

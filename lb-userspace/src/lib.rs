@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
 
 pub mod agent;
+pub mod answering;
 pub mod api;
 pub mod cli;
 pub mod config;

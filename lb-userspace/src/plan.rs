@@ -9,12 +9,14 @@ use imbl::OrdMap;
 use crate::model::{BackendId, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, RateLimits, Weight};
 
 pub mod access;
+mod nat;
 pub mod node;
 pub mod planner;
 mod score;
 pub mod slots;
 
 pub use access::AccessList;
+pub use nat::PlannedNatSource;
 pub use node::{NextHop, NextHops, Node, Resolution, Unresolved};
 pub use planner::Planner;
 
@@ -54,6 +56,8 @@ pub struct Tables {
     pub services: OrdMap<ServiceAddress, Arc<PlannedService>>,
     /// Every server that a service refers to.
     pub servers: OrdMap<ServerRef, PlannedServer>,
+    /// Source addresses of translated flows, in the order of their numbers.
+    pub nat_sources: Arc<[PlannedNatSource]>,
 }
 
 /// Addresses that a way is needed to: every server that a service refers to.
@@ -71,6 +75,8 @@ pub struct PlannedService {
     pub frontend: FrontendId,
     /// What happens when the table is empty.
     pub on_empty: EmptyPool,
+    /// How packets travel to its servers.
+    pub forwarding: Forwarding,
     /// Hash over the source address only.
     pub source_affinity: bool,
     /// Nothing is forwarded: the tenant is contained.

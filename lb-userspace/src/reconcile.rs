@@ -13,17 +13,21 @@ use lb_common::abi::{ConfigEntry, ServiceKey, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::dataplane::{Attachment, Dataplane};
+use crate::dataplane::{Attachment, Dataplane, NatSources};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
+use crate::model::{Family, Forwarding};
 use crate::observe::chain;
-use crate::plan::{NextHops, Node, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
+use crate::plan::{
+    NextHops, Node, PlannedNatSource, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved,
+};
 
 mod access;
 mod apply;
 mod audit;
 mod backends;
 mod moves;
+mod nat;
 mod run;
 mod services;
 mod takeover;
@@ -110,6 +114,7 @@ pub struct Reconciler<D> {
     /// What the maps hold, as last written or observed; `None` is not known.
     config: Option<ConfigEntry>,
     egress: Option<BTreeSet<u32>>,
+    nat_sources: Option<NatSources>,
     backends: Backends,
     services: Services,
     access: AccessLists,
@@ -122,6 +127,8 @@ pub struct Reconciler<D> {
     backoff: Duration,
     unresolved: BTreeMap<ServerRef, Unresolved>,
     empty: BTreeSet<ServiceAddress>,
+    /// Services whose flows are translated.
+    translated: BTreeSet<ServiceAddress>,
     status: Status,
     publisher: Publisher,
     observer: Option<Arc<dyn Observer>>,
@@ -173,6 +180,7 @@ impl<D: Dataplane> Reconciler<D> {
             is_adopted: false,
             config: None,
             egress: None,
+            nat_sources: None,
             backends: Backends::new(settings.max_backends, settings.backend_grace),
             services: Services::new(settings.max_services),
             access: AccessLists::default(),
@@ -184,6 +192,7 @@ impl<D: Dataplane> Reconciler<D> {
             backoff: BACKOFF.0,
             unresolved: BTreeMap::new(),
             empty: BTreeSet::new(),
+            translated: BTreeSet::new(),
             status: Status::default(),
             publisher: Publisher {
                 status: watch::Sender::default(),
@@ -282,6 +291,11 @@ impl<D: Dataplane> Reconciler<D> {
                 DiffItem::Remove(address, _) => (address, None),
             };
             self.dirty.insert(key_of(address));
+            if after.is_some_and(|service| service.forwarding == Forwarding::Nat) {
+                self.translated.insert(*address);
+            } else {
+                self.translated.remove(address);
+            }
             if after.is_some_and(|service| service.slots.is_empty()) {
                 self.empty.insert(*address);
             } else {
@@ -312,6 +326,19 @@ impl<D: Dataplane> Reconciler<D> {
             Resolution::Resolved(_) => self.unresolved.remove(&server),
             Resolution::Unresolved(why) => self.unresolved.insert(server, why),
         };
+    }
+
+    /// IP versions of which there are services with translation, but no source address for it.
+    fn untranslatable(&self) -> Vec<Family> {
+        // In their order, IPv4 comes first.
+        let (first, last) = (self.translated.first(), self.translated.last());
+        let has_source = |family| {
+            self.tables.nat_sources.iter().any(|source| source.takes_new && Family::of(source.address) == family)
+        };
+        let mut families: Vec<Family> = first.into_iter().chain(last).map(|one| Family::of(one.address)).collect();
+        families.dedup();
+        families.retain(|family| !has_source(*family));
+        families
     }
 
     /// Publishes the status; returns when to look again.
@@ -345,6 +372,8 @@ impl<D: Dataplane> Reconciler<D> {
         self.status.services = self.services.held.len();
         self.status.backends = self.backends.len();
         self.status.unresolved = self.unresolved.iter().map(|(server, why)| (server.address, *why)).collect();
+        self.status.nat_sources = self.tables.nat_sources.to_vec();
+        self.status.untranslatable = self.untranslatable();
         self.status.empty_services = self.empty.iter().map(ServiceAddress::to_string).collect();
         self.publisher.status.send_replace(Arc::new(self.status.clone()));
         let (services, backends) = (&self.services.directory, &self.backends.directory);
@@ -372,6 +401,10 @@ pub struct Status {
     pub backends: usize,
     /// Servers whose next hop is not known, and why.
     pub unresolved: BTreeMap<IpAddr, Unresolved>,
+    /// Source addresses of translated flows.
+    pub nat_sources: Vec<PlannedNatSource>,
+    /// IP versions of which services translate, but no source address is configured: their packets are dropped.
+    pub untranslatable: Vec<Family>,
     /// Services without a usable server: `address port/protocol`.
     pub empty_services: Vec<String>,
     /// What was found altered by somebody else, and repaired, since the agent started: how often, by map.

@@ -29,6 +29,10 @@ pub trait Site {
     fn directory(&self) -> &Path;
     /// Where it pins.
     fn pin_dir(&self) -> PathBuf;
+    /// Interfaces that the program is attached to.
+    fn interfaces(&self) -> Vec<&'static str> {
+        vec![Network::INTERFACE]
+    }
 }
 
 /// The agent of an edge.
@@ -235,7 +239,7 @@ impl Edge {
         writeln!(text, "organization = \"aaaaaaaa-0000-4000-8000-000000000001\"")?;
         writeln!(text, "project = \"bbbbbbbb-0000-4000-8000-000000000001\"\n")?;
         writeln!(text, "[ledger]\npath = {:?}\n", self.directory.join("ledger.db"))?;
-        writeln!(text, "[dataplane]\ninterfaces = [{:?}]", Network::INTERFACE)?;
+        writeln!(text, "[dataplane]\ninterfaces = {:?}", site.interfaces())?;
         writeln!(text, "hash_key = \"{HASH_KEY}\"")?;
         writeln!(text, "xdp_mode = \"native\"\npin_dir = {:?}\n", site.pin_dir())?;
         writeln!(text, "[addresses]\nv4 = [{:?}]\nv6 = [{:?}]\n", VIP_PREFIXES[0], VIP_PREFIXES[1])?;

@@ -38,6 +38,14 @@ impl Connection {
         Ok(Self { stream, target })
     }
 
+    /// The client's end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local(&self) -> std::io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// One request; returns the body of a 200. `keep_alive` leaves the connection open for the next.
     ///
     /// # Errors

@@ -257,6 +257,14 @@ impl Site for Network {
     fn pin_dir(&self) -> PathBuf {
         leftovers::pin_dir(&self.name)
     }
+
+    /// What servers answer through the edge must find the program on their side, too.
+    fn interfaces(&self) -> Vec<&'static str> {
+        match self.layout {
+            Layout::TwoSegments => vec![Self::INTERFACE, Self::BACK_INTERFACE],
+            Layout::OneSegment | Layout::Nics => vec![Self::INTERFACE],
+        }
+    }
 }
 
 impl Drop for Network {

@@ -1,7 +1,7 @@
-//! A machine on the clients' cable that puts VLAN tags on what goes to a VIP.
+//! A machine on the clients' cable that puts VLAN tags on what goes to a VIP, and takes them off what comes back with
+//! the same ones.
 //!
-//! Where the kernel has no VLAN devices, this is how tagged packets reach the edge. Everything else, and the way
-//! back, passes as it is.
+//! Where the kernel has no VLAN devices, this is how tagged packets reach the edge. Everything else passes as it is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -29,6 +29,8 @@ pub(crate) const OUTSIDE: &str = "outside";
 const CUSTOMER_TAG: u16 = 0x8100;
 /// Ethernet protocol of the outer of two tags (IEEE 802.1ad).
 const SERVICE_TAG: u16 = 0x88a8;
+/// Length of a tag.
+const TAG: usize = 4;
 /// Largest frame that is carried.
 const MAX_FRAME: usize = 4096;
 
@@ -51,8 +53,8 @@ impl Tagger {
         for (from, to) in [(INSIDE, OUTSIDE), (OUTSIDE, INSIDE)] {
             let (stop, tags, vips) = (Arc::clone(&stop), Arc::clone(&tags), Arc::clone(&vips));
             threads.push(netns.spawn(&format!("tagger-{from}"), move || {
-                let tags = if from == INSIDE { tags.as_slice() } else { &[] };
-                carry(&packet_socket(from)?, &packet_socket(to)?, tags, &vips, &stop)
+                let way = if from == INSIDE { Way::Out(&tags, &vips) } else { Way::In(&tags) };
+                carry(&packet_socket(from)?, &packet_socket(to)?, way, &stop)
             })?);
         }
         Ok(Self { stop, threads, _netns: netns })
@@ -69,7 +71,28 @@ impl Drop for Tagger {
     }
 }
 
-fn carry(from: &OwnedFd, to: &OwnedFd, tags: &[u8], vips: &[IpAddr], stop: &AtomicBool) -> Result<()> {
+/// What is done to frames of one direction.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// The tags are put on what goes to one of the VIPs.
+    Out(&'a [u8], &'a [IpAddr]),
+    /// They are taken off. The kernel has already taken the outer one: packet sockets see it beside the frame.
+    In(&'a [u8]),
+}
+
+impl Way<'_> {
+    fn apply(self, frame: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Out(tags, vips) if destination(frame).is_some_and(|address| vips.contains(&address)) => {
+                tagged(frame, tags)
+            }
+            Self::In(tags) => untagged(frame, &tags[TAG.min(tags.len())..]),
+            Self::Out(..) => frame.to_vec(),
+        }
+    }
+}
+
+fn carry(from: &OwnedFd, to: &OwnedFd, way: Way<'_>, stop: &AtomicBool) -> Result<()> {
     let mut buffer = vec![0; MAX_FRAME];
     while !stop.load(Ordering::Relaxed) {
         let (length, sender) = match recvfrom::<LinkAddr>(from.as_raw_fd(), &mut buffer) {
@@ -81,13 +104,7 @@ fn carry(from: &OwnedFd, to: &OwnedFd, tags: &[u8], vips: &[IpAddr], stop: &Atom
         if sender.is_some_and(|sender| sender.as_ref().sll_pkttype == libc::PACKET_OUTGOING) {
             continue;
         }
-        let frame = &buffer[..length];
-        let sent = if destination(frame).is_some_and(|address| vips.contains(&address)) {
-            send(to.as_raw_fd(), &tagged(frame, tags), MsgFlags::empty())
-        } else {
-            send(to.as_raw_fd(), frame, MsgFlags::empty())
-        };
-        sent.context("send a frame")?;
+        send(to.as_raw_fd(), &way.apply(&buffer[..length]), MsgFlags::empty()).context("send a frame")?;
     }
     Ok(())
 }
@@ -95,6 +112,14 @@ fn carry(from: &OwnedFd, to: &OwnedFd, tags: &[u8], vips: &[IpAddr], stop: &Atom
 /// The frame with tags between its addresses and its protocol.
 fn tagged(frame: &[u8], tags: &[u8]) -> Vec<u8> {
     [&frame[..12], tags, &frame[12..]].concat()
+}
+
+/// The frame without these tags, if it has exactly them.
+fn untagged(frame: &[u8], tags: &[u8]) -> Vec<u8> {
+    match frame.get(12..).and_then(|rest| rest.strip_prefix(tags)) {
+        Some(rest) => [&frame[..12], rest].concat(),
+        None => frame.to_vec(),
+    }
 }
 
 fn tag_bytes(vlans: &[u16]) -> Vec<u8> {
@@ -140,7 +165,7 @@ fn packet_socket(interface: &str) -> Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::{destination, tag_bytes, tagged};
+    use super::{destination, tag_bytes, tagged, untagged};
 
     #[test]
     fn one_tag_is_a_customer_tag_and_two_are_qinq() {
@@ -158,5 +183,7 @@ mod tests {
         let longer = tagged(&frame, &tag_bytes(&[10]));
         assert_eq!(longer[12..18], [0x81, 0, 0, 10, 8, 0]);
         assert_eq!(longer.len(), frame.len() + 4);
+        assert_eq!(untagged(&longer, &tag_bytes(&[10])), frame);
+        assert_eq!(untagged(&longer, &tag_bytes(&[11])), longer);
     }
 }

@@ -50,7 +50,7 @@ const CONTROL_TARGETS: &[&str] = &["cli", "control", "digest", "reconcile", "tid
 const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
 /// Of the e2e tier too: targets that need what registries hold, and therefore do not run in a virtual machine.
-const CLIENT_TARGETS: &[&str] = &["deploy", "sdk"];
+const CLIENT_TARGETS: &[&str] = &["sdk"];
 /// Run in virtual machines only.
 const VM_TARGETS: &[&str] = &["vm"];
 
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
         setup::ensure(&[Need::Ebpf])?;
     }
     if tiers.contains(&Tier::E2e) {
-        setup::ensure(&[Need::Clients, Need::Deploy])?;
+        setup::ensure(&[Need::Clients])?;
     }
     every_target_has_a_tier()?;
 

@@ -54,6 +54,37 @@ pub struct NatFlow {
     pub pad_end: [u8; 4],
 }
 
+impl NatFlow {
+    /// An element that is nobody's.
+    pub const FREE: Self = Self {
+        id: 0,
+        seen: 0,
+        backend: 0,
+        generation: 0,
+        source: [0; 16],
+        ports: [[0; 2]; 2],
+        address_delta: 0,
+        transport_delta: 0,
+        protocol: 0,
+        from_client: 0,
+        from_server: 0,
+        pad: 0,
+        ifindex: 0,
+        link: [0; 2],
+        key: FlowKey {
+            source: [0; 16],
+            destination: [0; 16],
+            source_port: [0; 2],
+            destination_port: [0; 2],
+            protocol: 0,
+            pad: [0; 3],
+        },
+        server: [0; 16],
+        opened: 0,
+        pad_end: [0; 4],
+    };
+}
+
 /// Bits of [`NatFlow::from_client`] and [`NatFlow::from_server`].
 pub mod marks {
     /// A packet came from this side.

@@ -33,6 +33,10 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in their order.
+    pub const ALL: [Self; 6] =
+        [Self::Free, Self::Closed, Self::TimeWait, Self::Opening, Self::Closing, Self::Established];
+
     /// The phase of a flow.
     #[inline(always)]
     #[must_use]

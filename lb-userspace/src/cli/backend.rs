@@ -21,17 +21,13 @@ use crate::model::Protocol;
 pub(super) const FIELDS: [&str; 7] =
     ["name", "forward_protocol", "forward_port", "forward_port_algorithm", "sticky_sessions", "forwarding", "on_empty"];
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 7] = [
     Column::text("NAME", |backend| text(backend, "/name")),
     Column::text("LB", |backend| text(backend, "/lb/name")),
     Column::text("PROTOCOL", |backend| text(backend, "/forward_protocol")),
     Column::number("PORT", |backend| text(backend, "/forward_port")),
     Column::text("SERVERS", |backend| text(backend, "/pool")),
     Column::text("CHECK", |backend| backend.get("health_check").map(health_check::summary).unwrap_or_default()),
-    Column::wide("FORWARDING", |backend| text(backend, "/forwarding")),
-    Column::wide("STICKY", |backend| text(backend, "/sticky_sessions")),
-    Column::wide("ON EMPTY", |backend| text(backend, "/on_empty")),
-    Column::wide("CREATED", |backend| text(backend, "/created_at")),
     Column::text("ID", |backend| text(backend, "/id")),
 ];
 
@@ -81,7 +77,7 @@ pub struct Create {
     /// Protocol of the servers, and of the frontend before them: tcp or udp
     #[arg(long, default_value = "tcp", value_parser = value::protocol)]
     protocol: Protocol,
-    /// Port of the servers, 1 to 65535; ports are not translated, so it is the frontend's port too
+    /// Port of the servers, 1 to 65535; only `nat` forwarding translates ports, otherwise it is the frontend's port too
     #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::port)]
     forward_port: NonZeroU16,
     /// A server: ADDRESS[,weight=1..65535][,drain]; may be given again

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::failure::{Exit, Failure};
 use super::output::{self, Format};
 use super::terminal::Terminal;
+use crate::answering;
 use crate::dataplane::detach::{attached, detach};
 use crate::dataplane::{Attachment, DataplaneError, KernelConfig};
 
@@ -44,7 +45,15 @@ impl Detach {
         }
         self.confirm(terminal, &present)?;
         let done = detach(&directory, self.iface.as_deref()).map_err(failed)?.unwrap_or_default();
-        if !format.is_table() {
+        let names: Vec<String> = done.attachments.iter().map(|attachment| attachment.interface.clone()).collect();
+        answering::withdraw(&names).map_err(|error| {
+            Failure::error(format!(
+                "XDP is off {}, but addresses of translated flows stay there: {error}",
+                names.join(" ")
+            ))
+            .help("`ip addr` shows them as deprecated, with `proto 0x53`; `ip addr del` takes them off")
+        })?;
+        if format != Format::Table {
             return output::value(terminal, format, &json!(done));
         }
         for Attachment { interface, mode, .. } in &done.attachments {

@@ -30,13 +30,11 @@ const COLUMNS: [Column; 6] = [
 #[derive(Subcommand, Debug)]
 pub enum FrontendCommand {
     /// Listen on a port
-    #[command(
-        after_help = "The frontend's protocol, tcp or udp, is its backend's. Ports are not translated: the backend's \
-forward port is the frontend's port.
+    #[command(after_help = "The frontend's protocol, tcp or udp, is its backend's. Only `nat` forwarding \
+translates ports: otherwise the backend's forward port is the frontend's port.
 
 Example:
-  snowshed frontend create --lb web --name http --inbound-port 80 --backend web"
-    )]
+  snowshed frontend create --lb web --name http --inbound-port 80 --backend web")]
     Create(Create),
     /// Show a frontend
     #[command(after_help = "Example:

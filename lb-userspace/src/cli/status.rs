@@ -12,6 +12,7 @@ use super::output::{self, Format, cell, table};
 use super::terminal::{Paint, Terminal};
 use super::value;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
+use crate::model::Family;
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
@@ -52,7 +53,7 @@ impl Status {
 }
 
 fn show(report: &StatusReport, now: Timestamp, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-    if !format.is_table() {
+    if format != Format::Table {
         let value = to_value(report).map_err(|error| Failure::error(error.to_string()))?;
         return output::value(terminal, format, &value);
     }
@@ -112,6 +113,19 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
     }
     for service in &reconcile.empty_services {
         alarms.push((Paint::Red, format!("{service} has no usable server")));
+    }
+    for family in &reconcile.untranslatable {
+        let (of, key) = match family {
+            Family::V4 => ("IPv4", "nat_v4"),
+            Family::V6 => ("IPv6", "nat_v6"),
+        };
+        alarms.push((
+            Paint::Red,
+            format!(
+                "{of} services with `nat` forwarding drop everything: there is no source address for their flows; give \
+                 `addresses.{key}` one in agent.toml, or let them use `ipip`"
+            ),
+        ));
     }
     if reconcile.applied_generation < report.ledger_generation {
         let (applied, ledger) = (reconcile.applied_generation, report.ledger_generation);

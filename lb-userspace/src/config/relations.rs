@@ -12,6 +12,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     tokens(config, &mut problems);
     dataplane(config, &mut problems);
     pools(config, &mut problems);
+    nat_sources(config, &mut problems);
     problems
 }
 
@@ -70,5 +71,32 @@ fn pools(config: &Config, problems: &mut Vec<Problem>) {
             let key = if wide.addr().is_ipv4() { "addresses.v4" } else { "addresses.v6" };
             problems.push(Problem::of(key, format!("{narrow} lies within {wide}: an address would be counted twice")));
         }
+    }
+}
+
+fn nat_sources(config: &Config, problems: &mut Vec<Problem>) {
+    let addresses = &config.addresses;
+    let v4 = addresses.nat_v4.iter().copied().map(|net| ("addresses.nat_v4", IpNet::V4(net)));
+    let v6 = addresses.nat_v6.iter().copied().map(|net| ("addresses.nat_v6", IpNet::V6(net)));
+    let nets: Vec<(&str, IpNet)> = v4.chain(v6).collect();
+    let pools = addresses.v4.iter().copied().map(IpNet::V4).chain(addresses.v6.iter().copied().map(IpNet::V6));
+    for pool in pools {
+        for (key, net) in nets.iter().filter(|(_, net)| net.contains(&pool) || pool.contains(net)) {
+            let what =
+                format!("{net} and the load balancers' {pool} overlap: flows need source addresses of their own");
+            problems.push(Problem::of(*key, what));
+        }
+    }
+    let most = config.max_nat_sources();
+    if config.nat_sources().len() > most as usize {
+        problems.push(Problem::of(
+            if addresses.nat_v4.is_empty() { "addresses.nat_v6" } else { "addresses.nat_v4" },
+            format!(
+                "there are more source addresses than the {most} that `dataplane.max_nat_flows` = {} has places for ({} \
+                 for each): name fewer (single addresses, such as \"192.0.2.9\"), or raise it",
+                config.dataplane.max_nat_flows,
+                lb_common::abi::nat::PORTS
+            ),
+        ));
     }
 }

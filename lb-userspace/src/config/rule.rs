@@ -143,7 +143,7 @@ pub(super) fn pool_v4() -> Rule<Ipv4Net> {
     parsed(
         |text| match pool(text)? {
             IpNet::V4(net) => Ok(net),
-            IpNet::V6(_) => Err(format!("`{text}` is IPv6: it belongs in addresses.v6")),
+            IpNet::V6(_) => Err(format!("`{text}` is IPv6: it belongs in the key of the same name with v6")),
         },
         "a network or an address",
         Ipv4Net::to_string,
@@ -155,7 +155,7 @@ pub(super) fn pool_v6() -> Rule<Ipv6Net> {
     parsed(
         |text| match pool(text)? {
             IpNet::V6(net) => Ok(net),
-            IpNet::V4(_) => Err(format!("`{text}` is IPv4: it belongs in addresses.v4")),
+            IpNet::V4(_) => Err(format!("`{text}` is IPv4: it belongs in the key of the same name with v4")),
         },
         "a network or an address",
         Ipv6Net::to_string,

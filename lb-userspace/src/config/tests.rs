@@ -125,11 +125,25 @@ fn each_wrong_value_is_refused_with_file_line_key_and_what_is_allowed() {
             "v4 = [\"203.0.113.9/24\"]",
             "addresses.v4: `203.0.113.9/24` has bits set behind its prefix length; the network is 203.0.113.0/24",
         ),
-        ("addresses", "v4 = [\"2001:db8::/64\"]", "addresses.v4: `2001:db8::/64` is IPv6: it belongs in addresses.v6"),
+        (
+            "addresses",
+            "v4 = [\"2001:db8::/64\"]",
+            "addresses.v4: `2001:db8::/64` is IPv6: it belongs in the key of the same name with v6",
+        ),
         (
             "addresses",
             "v6 = [\"203.0.113.0/24\"]",
-            "addresses.v6: `203.0.113.0/24` is IPv4: it belongs in addresses.v4",
+            "addresses.v6: `203.0.113.0/24` is IPv4: it belongs in the key of the same name with v4",
+        ),
+        (
+            "addresses",
+            "v4 = [\"203.0.113.0/24\"]\nnat_v4 = [\"203.0.113.7\"]",
+            "addresses.nat_v4: 203.0.113.7/32 and the load balancers' 203.0.113.0/24 overlap",
+        ),
+        (
+            "addresses",
+            "nat_v6 = [\"2001:db8:1::/64\"]",
+            "addresses.nat_v6: there are more source addresses than the 2 that `dataplane.max_nat_flows` = 131072",
         ),
         ("addresses", "v4 = [\"127.0.0.0/8\"]", "addresses.v4: `127.0.0.0/8` cannot be used for services"),
         ("addresses", "v4 = [\"all\"]", "addresses.v4: `all` is no network and no address"),

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
+    ServiceKey, Slot,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, Publish};
 
 /// Fails before the data plane inside is reached: what was there before stays.
 pub struct ChaosDataplane<D> {
@@ -72,6 +73,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
         self.inner.set_egress(interfaces)
     }
 
+    fn set_nat_sources(&mut self, sources: &NatSources) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.set_nat_sources(sources)
+    }
+
     fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
         self.write()?;
         self.inner.write_backend(index, entry)
@@ -130,6 +136,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
         self.read()?;
         self.inner.acl(number, address)
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        self.read()?;
+        self.inner.nat_flow(key)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

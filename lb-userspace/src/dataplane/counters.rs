@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lb_common::abi::{BackendStats, ServiceStats, names};
 
 use super::maps::{Map, PerCpu};
+use super::nat::{NatUsage, Places};
 use super::{Counters, DataplaneError};
 
 /// The three maps of counters.
@@ -13,6 +14,7 @@ pub struct KernelCounters {
     pub(super) services: PerCpu<ServiceStats>,
     pub(super) backends: PerCpu<BackendStats>,
     verdicts: PerCpu<u64>,
+    places: Places,
 }
 
 impl KernelCounters {
@@ -23,7 +25,14 @@ impl KernelCounters {
             services: PerCpu::new(open(names::SERVICE_STATS)?)?,
             backends: PerCpu::new(open(names::BACKEND_STATS)?)?,
             verdicts: PerCpu::new(open(names::VERDICTS)?)?,
+            places: Places::new(open(names::NAT_FLOWS)?)?,
         })
+    }
+
+    /// How the places of translated flows are used now. Looks at every place: half a second for ten million.
+    #[must_use]
+    pub fn nat_usage(&self) -> NatUsage {
+        self.places.usage()
     }
 
     /// Sums over the CPUs.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
-    names,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
+    ServiceKey, Slot, names,
 };
 
 use crate::config::XdpMode;
@@ -17,11 +17,12 @@ use super::arena::{Arena, Range};
 use super::attach::Link;
 use super::counters::KernelCounters;
 use super::maps::{Backends, Map, Slots, Table};
+use super::nat::Nat;
 use super::object::{self, LOAD_BALANCER, Object, Sizes};
 use super::pins::{Lock, PinDir};
 use super::protections::Protections;
 use super::services::Services;
-use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, ObservedService, Publish};
 
 /// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
 /// microseconds; this leaves room for a virtual machine that is stopped in the middle of one.
@@ -65,6 +66,7 @@ pub struct KernelDataplane {
     pinned: Table<FlowKey, FlowEntry>,
     egress: Table<u32, u64>,
     protections: Protections,
+    nat: Nat,
     counters: Arc<KernelCounters>,
     arena: Arena,
     /// Ranges of the arena that each service owns: table, and previous owners' table.
@@ -101,6 +103,7 @@ impl KernelDataplane {
             pinned: Table::new(open(names::FLOWS_PINNED)?, "dataplane.max_flows")?,
             egress: Table::new(open(names::EGRESS)?, "")?,
             protections: Protections::open(|name| directory.pin(name))?,
+            nat: Nat::open(|name| directory.pin(name))?,
             counters: Arc::new(KernelCounters::open(|name| directory.pin(name))?),
             arena: Arena::new(slots.capacity(), GRACE),
             slots,
@@ -221,6 +224,7 @@ impl Dataplane for KernelDataplane {
     fn observe(&mut self) -> Result<Observed, DataplaneError> {
         let mut observed = Observed { config: self.config()?, ..Observed::default() };
         observed.egress = self.egress.keys()?.into_iter().collect();
+        observed.nat_sources = self.nat.sources()?;
         for (key, entry) in self.services.all()? {
             let [table, previous] = ranges_of(&entry);
             let own = self.tables.get(&key).is_some_and(|ranges| *ranges == [table, previous]);
@@ -253,6 +257,10 @@ impl Dataplane for KernelDataplane {
             self.egress.remove(interface)?;
         }
         Ok(())
+    }
+
+    fn set_nat_sources(&mut self, sources: &NatSources) -> Result<(), DataplaneError> {
+        self.nat.set_sources(sources)
     }
 
     fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
@@ -347,6 +355,10 @@ impl Dataplane for KernelDataplane {
 
     fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
         self.protections.acl(number, address)
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        self.nat.flow(key)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

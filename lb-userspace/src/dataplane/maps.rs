@@ -37,6 +37,11 @@ impl Map {
         self.info.max_entries
     }
 
+    /// Its elements, mapped into memory; it must be an array made with `BPF_F_MMAPABLE`.
+    pub(super) fn mapped(&self, bytes: usize) -> Result<Mapping, DataplaneError> {
+        Mapping::new(self.fd.as_fd(), bytes).map_err(failed(self.name, "mapping into memory"))
+    }
+
     fn check_index(&self, index: u32) -> Result<(), DataplaneError> {
         if index < self.capacity() {
             return Ok(());
@@ -45,7 +50,7 @@ impl Map {
     }
 
     /// `T` is what the map holds; anything else would let the kernel write past the value.
-    fn check_sizes(&self, key: usize, value: usize) -> Result<(), DataplaneError> {
+    pub(super) fn check_sizes(&self, key: usize, value: usize) -> Result<(), DataplaneError> {
         if self.info.key_size as usize == key && self.info.value_size as usize == value {
             return Ok(());
         }
@@ -66,6 +71,11 @@ impl<K: Plain, V: Plain> Table<K, V> {
     pub(super) fn new(map: Map, setting: &'static str) -> Result<Self, DataplaneError> {
         map.check_sizes(size_of::<K>(), size_of::<V>())?;
         Ok(Self { map, setting, types: PhantomData })
+    }
+
+    /// Entries it has room for.
+    pub(super) const fn capacity(&self) -> u32 {
+        self.map.capacity()
     }
 
     pub(super) fn get(&self, key: &K) -> Result<Option<V>, DataplaneError> {
@@ -242,8 +252,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn new(map: Map) -> Result<Self, DataplaneError> {
         map.check_sizes(4, size_of::<SlotPair>())?;
-        let mapping = Mapping::new(map.fd.as_fd(), map.capacity() as usize * size_of::<SlotPair>())
-            .map_err(failed(map.name, "mapping into memory"))?;
+        let mapping = map.mapped(map.capacity() as usize * size_of::<SlotPair>())?;
         Ok(Self { map, mapping })
     }
 
@@ -300,8 +309,7 @@ const IDENTITY_WORD: usize = std::mem::offset_of!(BackendEntry, identity) / 8;
 impl Backends {
     pub(super) fn new(map: Map) -> Result<Self, DataplaneError> {
         map.check_sizes(4, size_of::<BackendEntry>())?;
-        let mapping = Mapping::new(map.fd.as_fd(), map.capacity() as usize * size_of::<BackendEntry>())
-            .map_err(failed(map.name, "mapping into memory"))?;
+        let mapping = map.mapped(map.capacity() as usize * size_of::<BackendEntry>())?;
         Ok(Self { map, mapping })
     }
 

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry,
+    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
     ServiceKey, Slot, limits, services_map,
 };
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, ObservedService, Publish, reads_protection};
+use super::{
+    Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, ObservedService, Publish, reads_protection,
+};
 
 /// A data plane without a kernel. Tables stand in an arena of ranges, as they do in `SLOTS`.
 #[derive(Default)]
@@ -35,6 +37,10 @@ pub struct Contents {
     pub protection: BTreeMap<u32, ProtectionEntry>,
     /// `ACL`.
     pub acl: BTreeMap<AclKey, u32>,
+    /// `NAT_SOURCES` and `NAT_POOL`.
+    pub nat_sources: NatSources,
+    /// `NAT_INDEX` and `NAT_FLOWS`.
+    pub nat_flows: BTreeMap<FlowKey, NatFlow>,
     /// `BACKENDS`, entries in use.
     pub backends: BTreeMap<u32, BackendEntry>,
     /// Both flow tables.
@@ -124,6 +130,7 @@ impl Dataplane for MemoryDataplane {
             services: services.collect(),
             acls,
             backends: self.contents.backends.clone(),
+            nat_sources: self.contents.nat_sources.clone(),
         })
     }
 
@@ -135,6 +142,12 @@ impl Dataplane for MemoryDataplane {
 
     fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError> {
         self.contents.egress.clone_from(interfaces);
+        self.written();
+        Ok(())
+    }
+
+    fn set_nat_sources(&mut self, sources: &NatSources) -> Result<(), DataplaneError> {
+        self.contents.nat_sources.clone_from(sources);
         self.written();
         Ok(())
     }
@@ -244,6 +257,11 @@ impl Dataplane for MemoryDataplane {
         };
         let found = self.contents.acl.iter().filter(|(key, _)| matches(key)).max_by_key(|(key, _)| key.prefix_len);
         Ok(found.map(|(_, verdict)| *verdict))
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        // Here time stands still: every flow has been seen just now.
+        Ok(self.contents.nat_flows.get(key).map(|flow| (*flow, flow.seen)))
     }
 
     fn attachments(&self) -> Vec<Attachment> {

@@ -51,11 +51,15 @@ pub struct Sizes {
     pub max_acl_prefixes: u32,
     /// Sources whose new connections are counted.
     pub max_sources: u32,
+    /// Places of translated flows.
+    pub max_nat_flows: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        use abi::limits::{MAX_ACL_PREFIXES, MAX_BACKENDS, MAX_FLOWS, MAX_SERVICES, MAX_SLOTS, MAX_SOURCES};
+        use abi::limits::{
+            MAX_ACL_PREFIXES, MAX_BACKENDS, MAX_FLOWS, MAX_NAT_FLOWS, MAX_SERVICES, MAX_SLOTS, MAX_SOURCES,
+        };
         Self {
             max_services: MAX_SERVICES,
             max_backends: MAX_BACKENDS,
@@ -63,6 +67,7 @@ impl Default for Sizes {
             max_flows: MAX_FLOWS,
             max_acl_prefixes: MAX_ACL_PREFIXES,
             max_sources: MAX_SOURCES,
+            max_nat_flows: MAX_NAT_FLOWS,
         }
     }
 }
@@ -70,8 +75,9 @@ impl Default for Sizes {
 impl Sizes {
     /// The maps of the load balancer's object.
     pub(super) fn shapes(self) -> Vec<MapShape> {
-        use abi::limits::{MAX_EGRESS, MAX_NAT_FLOWS, MAX_NAT_SOURCES, MAX_REASONS};
-        let Self { max_services, max_backends, max_slots, max_flows, max_acl_prefixes, max_sources } = self;
+        use abi::limits::{MAX_EGRESS, MAX_NAT_SOURCES, MAX_REASONS};
+        let Self { max_services, max_backends, max_slots, max_flows, max_acl_prefixes, max_sources, max_nat_flows } =
+            self;
         vec![
             MapShape::hash::<abi::ServiceKeyV4, abi::ServiceEntry>(names::SERVICES_V4, max_services, "max_services"),
             MapShape::hash::<abi::ServiceKey, abi::ServiceEntry>(names::SERVICES_V6, max_services, "max_services"),
@@ -80,8 +86,8 @@ impl Sizes {
             MapShape::array::<abi::ConfigEntry>(names::CONFIG, 1, ""),
             MapShape::flows(names::FLOWS_OPENED, max_flows),
             MapShape::flows(names::FLOWS_PINNED, max_flows),
-            MapShape::array::<abi::NatFlow>(names::NAT_FLOWS, MAX_NAT_FLOWS, ""),
-            MapShape::hash::<abi::FlowKey, abi::nat::NatPlace>(names::NAT_INDEX, MAX_NAT_FLOWS, ""),
+            MapShape::array::<abi::NatFlow>(names::NAT_FLOWS, max_nat_flows, "max_nat_flows"),
+            MapShape::hash::<abi::FlowKey, abi::nat::NatPlace>(names::NAT_INDEX, max_nat_flows, "max_nat_flows"),
             MapShape::array::<abi::nat::NatSource>(names::NAT_POOL, MAX_NAT_SOURCES, ""),
             MapShape::hash::<abi::Address, u32>(names::NAT_SOURCES, MAX_NAT_SOURCES, ""),
             MapShape::array::<abi::ProtectionEntry>(names::PROTECTION, max_services, "max_services"),

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
+    ServiceKey, Slot,
 };
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Observed, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, Publish};
 
 /// A panic elsewhere does not stop the data plane: every write leaves the maps as a packet may find them.
 fn lock<D: Dataplane + ?Sized>(shared: &Mutex<D>) -> MutexGuard<'_, D> {
@@ -25,6 +26,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn set_egress(&mut self, interfaces: &BTreeSet<u32>) -> Result<(), DataplaneError> {
         lock(self).set_egress(interfaces)
+    }
+
+    fn set_nat_sources(&mut self, sources: &NatSources) -> Result<(), DataplaneError> {
+        lock(self).set_nat_sources(sources)
     }
 
     fn write_backend(&mut self, index: u32, entry: &BackendEntry) -> Result<(), DataplaneError> {
@@ -73,6 +78,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
         lock(self).acl(number, address)
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        lock(self).nat_flow(key)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

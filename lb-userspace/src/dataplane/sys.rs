@@ -91,6 +91,13 @@ unsafe impl Plain for lb_common::abi::FlowKey {}
 // SAFETY: two u32 make 8 bytes, const-asserted.
 unsafe impl Plain for lb_common::abi::FlowEntry {}
 // SAFETY: eight u64.
+// SAFETY: two u32 make 8 bytes, const-asserted.
+unsafe impl Plain for lb_common::abi::nat::NatPlace {}
+// SAFETY: 16 bytes and two u32 make 24, const-asserted.
+unsafe impl Plain for lb_common::abi::nat::NatSource {}
+// SAFETY: fields without gaps and explicit padding make 128 bytes, const-asserted.
+unsafe impl Plain for lb_common::abi::NatFlow {}
+// SAFETY: four u64.
 unsafe impl Plain for lb_common::abi::ServiceStats {}
 // SAFETY: six u32 and four u64 that stand aligned make 56 bytes, const-asserted.
 unsafe impl Plain for lb_common::abi::ProtectionEntry {}
@@ -337,6 +344,14 @@ impl Drop for Mapping {
         // SAFETY: exactly what `new` mapped; no reference outlives self.
         unsafe { libc::munmap(self.start, self.bytes) };
     }
+}
+
+/// Time of the monotonic clock, which is also the kernel program's, in nanoseconds.
+pub(super) fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.cast_unsigned())
 }
 
 fn page_size() -> usize {

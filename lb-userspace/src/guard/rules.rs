@@ -8,6 +8,7 @@ use crate::model::{Actor, Document, DocumentKey, Kind, Lb, LbId, Pools};
 
 mod addresses;
 mod attachment;
+mod families;
 mod immutable;
 mod in_use;
 mod live;
@@ -35,7 +36,7 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 11] = [
+pub(super) const ALL: [(&str, Rule); 12] = [
     ("scope", scope::check),
     ("live", live::check),
     ("immutable", immutable::check),
@@ -44,6 +45,7 @@ pub(super) const ALL: [(&str, Rule); 11] = [
     ("addresses", addresses::check),
     ("attachment", attachment::check),
     ("ports", ports::check),
+    ("families", families::check),
     ("servers", servers::check),
     ("rates", rates::check),
     ("quotas", quotas::check),
@@ -78,6 +80,7 @@ const fn lb_of(document: &Document) -> Option<LbId> {
         Document::Frontend(frontend) => Some(frontend.lb),
         Document::Backend(backend) => Some(backend.lb),
         Document::Acl(acl) => Some(acl.lb),
+        Document::NatSource(_) => None,
     }
 }
 

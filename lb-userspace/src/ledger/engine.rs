@@ -137,6 +137,7 @@ fn lies_in(change: &Change, lbs: &BTreeSet<LbId>) -> bool {
         Document::Frontend(_) | Document::Backend(_) | Document::Acl(_) => {
             documents.all(|document| belongs_to(document).is_some_and(|lb| lbs.contains(&lb)))
         }
+        Document::NatSource(_) => false,
     }
 }
 
@@ -152,7 +153,7 @@ const fn belongs_to(document: &Document) -> Option<LbId> {
         Document::Frontend(Frontend { lb, .. }) => Some(*lb),
         Document::Backend(backend) => Some(backend.lb),
         Document::Acl(acl) => Some(acl.lb),
-        Document::Ip(_) | Document::Lb(_) => None,
+        Document::Ip(_) | Document::Lb(_) | Document::NatSource(_) => None,
     }
 }
 
@@ -182,6 +183,7 @@ impl<'a> Owners<'a> {
             Document::Frontend(frontend) => self.of_lb(frontend.lb),
             Document::Backend(backend) => self.of_lb(backend.lb),
             Document::Acl(acl) => self.of_lb(acl.lb),
+            Document::NatSource(_) => Some(Owner::EDGE),
         }
     }
 

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{ChainHash, Operation};
 use crate::model::{
     Acl, AclId, Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId,
-    ProjectId,
+    NatSource, NatSourceId, ProjectId,
 };
 
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
@@ -25,6 +25,7 @@ pub struct Snapshot {
     backends: OrdMap<BackendId, Arc<Backend>>,
     acls: OrdMap<AclId, Arc<Acl>>,
     acls_by_frontend: OrdSet<(FrontendId, AclId)>,
+    nat_sources: OrdMap<NatSourceId, Arc<NatSource>>,
     /// Addresses in use; a tombstone's address stays reserved.
     ips_by_address: OrdMap<IpAddr, IpId>,
     ips_by_lb: OrdSet<(LbId, IpId)>,
@@ -122,6 +123,17 @@ impl Snapshot {
     /// Every backend in the order of the ids, also deleted ones.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         self.backends.values()
+    }
+
+    /// Every source address of translated flows in the order of the ids, also retired ones.
+    pub fn nat_sources(&self) -> impl Iterator<Item = &Arc<NatSource>> {
+        self.nat_sources.values()
+    }
+
+    /// Whether the source addresses of translated flows are the very same as in another snapshot.
+    #[must_use]
+    pub fn has_nat_sources_of(&self, other: &Self) -> bool {
+        self.nat_sources.ptr_eq(&other.nat_sources)
     }
 
     /// IPs attached to a load balancer.
@@ -222,6 +234,10 @@ impl Snapshot {
                 self.backend(BackendId::from_uuid(key.id)).map(|backend| Document::Backend(Backend::clone(backend)))
             }
             Kind::Acl => self.acl(AclId::from_uuid(key.id)).map(|acl| Document::Acl(Acl::clone(acl))),
+            Kind::NatSource => self
+                .nat_sources
+                .get(&NatSourceId::from_uuid(key.id))
+                .map(|source| Document::NatSource(NatSource::clone(source))),
         }
     }
 
@@ -233,6 +249,7 @@ impl Snapshot {
             Document::Frontend(frontend) => self.frontend(frontend.id).is_some_and(|current| **current == *frontend),
             Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
             Document::Acl(acl) => self.acl(acl.id).is_some_and(|current| **current == *acl),
+            Document::NatSource(source) => self.nat_sources.get(&source.id).is_some_and(|current| **current == *source),
         }
     }
 
@@ -244,6 +261,7 @@ impl Snapshot {
             Kind::Frontend => self.frontends.contains_key(&FrontendId::from_uuid(key.id)),
             Kind::Backend => self.backends.contains_key(&BackendId::from_uuid(key.id)),
             Kind::Acl => self.acls.contains_key(&AclId::from_uuid(key.id)),
+            Kind::NatSource => self.nat_sources.contains_key(&NatSourceId::from_uuid(key.id)),
         }
     }
 
@@ -325,6 +343,10 @@ impl Snapshot {
                 self.touch(acl.lb);
                 self.acls_by_frontend.insert((acl.frontend, acl.id));
                 self.acls.insert(acl.id, Arc::new(acl.clone()));
+            }
+
+            Document::NatSource(source) => {
+                self.nat_sources.insert(source.id, Arc::new(source.clone()));
             }
         }
     }

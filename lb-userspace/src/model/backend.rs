@@ -153,8 +153,10 @@ pub enum StickySessions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forwarding {
-    /// Encapsulated in IPv4 or IPv6; the server unwraps them and answers the client directly.
+    /// Addresses and ports are translated, both ways: servers need no set-up, and answer to the edge.
     #[default]
+    Nat,
+    /// Encapsulated in IPv4 or IPv6; the server unwraps them and answers the client directly.
     Ipip,
 }
 
@@ -170,7 +172,7 @@ pub enum EmptyPool {
 }
 
 /// Words of the API that are known, but not built.
-const UNAVAILABLE: [&str; 6] = ["http", "leastconn", "first", "cookie", "nat", "gue"];
+const UNAVAILABLE: [&str; 5] = ["http", "leastconn", "first", "cookie", "gue"];
 
 fn choose<T: Copy>(text: &str, what: &str, choices: &[(&str, T)]) -> Result<T, Invalid> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
@@ -209,11 +211,37 @@ impl FromStr for StickySessions {
     }
 }
 
+impl Forwarding {
+    /// Every mode by its name in the API and in files.
+    pub const WORDS: [(&'static str, Self); 2] = [("nat", Self::Nat), ("ipip", Self::Ipip)];
+
+    /// Name in the API, in files and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Ipip => "ipip",
+        }
+    }
+
+    /// Whether packets arrive at the server with its own port: otherwise with the one that the client asked for.
+    #[must_use]
+    pub const fn translates_ports(self) -> bool {
+        matches!(self, Self::Nat)
+    }
+
+    /// Whether a server is reached only by clients of its own IP version.
+    #[must_use]
+    pub const fn keeps_family(self) -> bool {
+        matches!(self, Self::Nat)
+    }
+}
+
 impl FromStr for Forwarding {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        choose(text, "forwarding mode", &[("ipip", Self::Ipip)])
+        choose(text, "forwarding mode", &Self::WORDS)
     }
 }
 

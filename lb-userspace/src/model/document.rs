@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, Backend, Frontend, Ip, Lb, LbId};
+use super::{Acl, Backend, Frontend, Ip, Lb, LbId, NatSource};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -59,6 +59,8 @@ pub enum Kind {
     Backend,
     /// [`Acl`].
     Acl,
+    /// [`NatSource`].
+    NatSource,
 }
 
 /// Kind and id of a document.
@@ -80,6 +82,7 @@ impl Kind {
             Self::Frontend => "frontend",
             Self::Backend => "backend",
             Self::Acl => "acl",
+            Self::NatSource => "nat_source",
         }
     }
 }
@@ -104,6 +107,8 @@ pub enum Document {
     Backend(Backend),
     /// A rule of an access list.
     Acl(Acl),
+    /// A source address of translated flows.
+    NatSource(NatSource),
 }
 
 impl Document {
@@ -116,6 +121,7 @@ impl Document {
             Self::Frontend(frontend) => DocumentKey { kind: Kind::Frontend, id: frontend.id.as_uuid() },
             Self::Backend(backend) => DocumentKey { kind: Kind::Backend, id: backend.id.as_uuid() },
             Self::Acl(acl) => DocumentKey { kind: Kind::Acl, id: acl.id.as_uuid() },
+            Self::NatSource(source) => DocumentKey { kind: Kind::NatSource, id: source.id.as_uuid() },
         }
     }
 
@@ -128,6 +134,7 @@ impl Document {
             Self::Frontend(frontend) => &frontend.times,
             Self::Backend(backend) => &backend.times,
             Self::Acl(acl) => &acl.times,
+            Self::NatSource(source) => &source.times,
         }
     }
 
@@ -140,6 +147,7 @@ impl Document {
             Self::Frontend(frontend) => frontend.name.to_string(),
             Self::Backend(backend) => backend.name.to_string(),
             Self::Acl(acl) => acl.name.to_string(),
+            Self::NatSource(source) => source.address.to_string(),
         }
     }
 
@@ -152,6 +160,7 @@ impl Document {
             Self::Frontend(frontend) => Some(frontend.lb),
             Self::Backend(backend) => Some(backend.lb),
             Self::Acl(acl) => Some(acl.lb),
+            Self::NatSource(_) => None,
         }
     }
 
@@ -164,6 +173,7 @@ impl Document {
             Self::Frontend(frontend) => &mut frontend.times,
             Self::Backend(backend) => &mut backend.times,
             Self::Acl(acl) => &mut acl.times,
+            Self::NatSource(source) => &mut source.times,
         }
     }
 }

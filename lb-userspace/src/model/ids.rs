@@ -70,6 +70,8 @@ id! {
     AclId;
     /// A backend pool.
     BackendId;
+    /// A source address of translated flows.
+    NatSourceId;
     /// An operation in the ledger.
     OperationId;
 }

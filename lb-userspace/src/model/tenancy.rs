@@ -15,6 +15,15 @@ pub struct Owner {
     pub project: ProjectId,
 }
 
+impl Owner {
+    /// The edge itself: what it reserves for its own work belongs to no tenant, and no tenant has these ids (no text
+    /// becomes one).
+    pub const EDGE: Self = Self {
+        organization: OrganizationId::from_uuid(uuid::Uuid::nil()),
+        project: ProjectId::from_uuid(uuid::Uuid::nil()),
+    };
+}
+
 /// Who makes a change: the holder of a token. Recorded in the ledger with every operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {

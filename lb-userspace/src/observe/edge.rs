@@ -13,10 +13,11 @@ use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
 use lb_common::abi::Reason;
+use lb_common::abi::nat::PORTS;
 use lb_common::abi::stats::REFUSALS;
 
 use crate::api::Requests;
-use crate::dataplane::{Counters, DataplaneError};
+use crate::dataplane::{Counters, DataplaneError, NatUsage};
 use crate::health::{HealthView, ProbeCounts};
 use crate::ledger::Snapshot;
 use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
@@ -24,6 +25,9 @@ use crate::reconcile::{Directory, Status};
 
 /// Reads the counters of the maps.
 pub type CounterSource = Arc<dyn Fn() -> Result<Counters, DataplaneError> + Send + Sync>;
+
+/// Counts the translated flows by their phase.
+pub type NatUsageSource = Arc<dyn Fn() -> NatUsage + Send + Sync>;
 
 type Label = (&'static str, String);
 
@@ -45,6 +49,8 @@ pub struct Edge {
     pub requests: Arc<Requests>,
     /// Reads the maps' counters, without the data plane's lock.
     pub counters: CounterSource,
+    /// Counts the translated flows.
+    pub nat_usage: NatUsageSource,
 }
 
 impl fmt::Debug for Edge {
@@ -60,6 +66,7 @@ impl Collector for Edge {
         self.health(&mut page)?;
         self.probes(&mut page)?;
         self.requests(&mut page)?;
+        self.translation(&mut page)?;
         let counters = (self.counters)();
         page.gauge(
             "snowshed_dataplane_readable",
@@ -159,6 +166,22 @@ impl Edge {
             (vec![route, ("method", asked.method.to_owned()), ("status", asked.status.to_string())], count)
         });
         page.counter("snowshed_api_requests", "Requests to the API by route, method and status", counts)
+    }
+
+    fn translation(&self, page: &mut Page<'_>) -> fmt::Result {
+        let usage = (self.nat_usage)();
+        let sources = Arc::clone(&self.tables.borrow()).nat_sources.iter().filter(|source| source.takes_new).count();
+        let usable = usage.places.min(sources as u64 * u64::from(PORTS));
+        page.gauge(
+            "snowshed_nat_places",
+            "Translated flows there are source addresses, ports and room for at once",
+            [(vec![], signed(usable))],
+        )?;
+        page.gauge(
+            "snowshed_nat_flows",
+            "Translated flows by phase; evictions and failures are among the verdicts: nat_evicted, nat_ports_exhausted",
+            usage.flows.into_iter().map(|(phase, count)| (vec![("phase", phase.to_owned())], signed(count))),
+        )
     }
 
     fn traffic(&self, page: &mut Page<'_>, counters: &Counters) -> fmt::Result {

@@ -10,7 +10,7 @@ use lb_common::abi::Reason;
 use tokio::sync::watch;
 
 use super::{Edge, Metrics};
-use crate::dataplane::Counters;
+use crate::dataplane::{Counters, NatUsage};
 use crate::health::{HealthView, ProbeCounts, ServerHealth};
 use crate::model::BackendId;
 use crate::plan::{ServerRef, Unresolved};
@@ -38,6 +38,7 @@ fn metrics() -> Metrics {
         probes: watch::channel(probes).1,
         requests: Arc::default(),
         counters: Arc::new(|| Ok(Counters::default())),
+        nat_usage: Arc::new(|| NatUsage { places: 131_072, flows: [("established", 9)].into() }),
     })
 }
 

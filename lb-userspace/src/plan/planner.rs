@@ -9,11 +9,14 @@ use imbl::OrdMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::access::{self, AccessList};
+use super::nat;
 use super::slots::{self, Candidate};
 use super::{NextHops, Node, PlannedServer, PlannedService, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
-use crate::model::{Acl, Backend, BackendId, Frontend, FrontendId, Generation, Ip, Lb, LbId, StickySessions, Times};
+use crate::model::{
+    Acl, Backend, BackendId, Family, Frontend, FrontendId, Generation, Ip, Lb, LbId, Server, StickySessions, Times,
+};
 
 /// Plans tables, and remembers the last plan: what did not change is not planned again.
 ///
@@ -97,7 +100,10 @@ impl Planner {
         };
         let contributions: Vec<(LbId, Contribution)> =
             stale.into_iter().map(|lb| (lb, self.contribution(&view, lb, last.contributions.get(&lb)))).collect();
-        let tables = last.tables_after(snapshot.generation(), contributions);
+        let mut tables = last.tables_after(snapshot.generation(), contributions);
+        if !last.snapshot.has_nat_sources_of(snapshot) {
+            tables.nat_sources = nat::sources(snapshot);
+        }
         if !is_same(&last.tables, &tables) {
             last.tables = Arc::new(tables);
         }
@@ -133,24 +139,29 @@ impl Planner {
         if addresses.is_empty() {
             return contribution;
         }
-        let mut pools: BTreeMap<BackendId, Pool> = BTreeMap::new();
+        let mut pools: BTreeMap<(BackendId, Option<Family>), Pool> = BTreeMap::new();
         for frontend in view.snapshot.frontends_of(id).filter(|frontend| serves(lb, &frontend.times)) {
             let Some(backend) = view.snapshot.backend(frontend.backend) else { continue };
             if backend.lb != id || !serves(lb, &backend.times) {
                 continue;
             }
-            let pool = pools.entry(backend.id).or_insert_with(|| self.pool(view, backend));
             let access = Access::of(view, frontend, before);
-            let service = Arc::new(pool.service(view, lb, frontend, backend, access.list.clone()));
-            contribution.access.insert(frontend.id, access);
+            let mut services: BTreeMap<Option<Family>, Arc<PlannedService>> = BTreeMap::new();
             for ip in &addresses {
+                // Where a server is reached only from its own IP version, each version has a table of its own.
+                let family = backend.forwarding.keeps_family().then_some(Family::of(ip.address));
+                let service = services.entry(family).or_insert_with(|| {
+                    let pool = pools.entry((backend.id, family)).or_insert_with(|| self.pool(view, backend, family));
+                    Arc::new(pool.service(view, lb, frontend, backend, access.list.clone()))
+                });
                 let address = ServiceAddress {
                     address: ip.address,
                     port: frontend.inbound_port.get(),
                     protocol: backend.protocol,
                 };
-                contribution.services.entry(address).or_insert_with(|| Arc::clone(&service));
+                contribution.services.entry(address).or_insert_with(|| Arc::clone(service));
             }
+            contribution.access.insert(frontend.id, access);
         }
         let used: BTreeSet<ServerRef> =
             contribution.services.values().flat_map(|service| service.servers.iter().copied()).collect();
@@ -159,9 +170,11 @@ impl Planner {
         contribution
     }
 
-    fn pool(&self, view: &View<'_>, backend: &Backend) -> Pool {
+    /// The servers of one IP version, or all.
+    fn pool(&self, view: &View<'_>, backend: &Backend, family: Option<Family>) -> Pool {
+        let fits = |server: &&Server| family.is_none_or(|family| Family::of(server.address) == family);
         let mut servers: Vec<(ServerRef, PlannedServer)> =
-            backend.servers.iter().map(|server| view.server(backend, server)).collect();
+            backend.servers.iter().filter(fits).map(|server| view.server(backend, server)).collect();
         servers.sort_unstable_by_key(|(server, _)| *server);
         servers.dedup_by_key(|(server, _)| *server);
         if servers.len() > slots::MAX_SERVERS {
@@ -192,7 +205,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn server(&self, backend: &Backend, server: &crate::model::Server) -> (ServerRef, PlannedServer) {
+    fn server(&self, backend: &Backend, server: &Server) -> (ServerRef, PlannedServer) {
         let reference = ServerRef { backend: backend.id, address: server.address };
         let next_hop = self.next_hops.get(&server.address).copied();
         let planned = PlannedServer {
@@ -226,6 +239,7 @@ impl Pool {
             lb: lb.id,
             frontend: frontend.id,
             on_empty: backend.on_empty,
+            forwarding: backend.forwarding,
             source_affinity: backend.sticky_sessions == StickySessions::Table,
             quarantined: view.snapshot.is_quarantined(lb),
             access,
@@ -327,6 +341,7 @@ fn is_same(before: &Tables, after: &Tables) -> bool {
     before.generation == after.generation
         && before.services.ptr_eq(&after.services)
         && before.servers.ptr_eq(&after.servers)
+        && before.nat_sources == after.nat_sources
 }
 
 /// Removes what was there and is no more; returns the keys.

@@ -1,4 +1,4 @@
-//! The writes, in an order in which no packet ever meets a table that points at nothing: configuration, egress,
+//! The writes, in an order in which no packet ever meets a table that points at nothing: source addresses of translated flows, configuration, egress,
 //! backends, services published, services removed, backends freed.
 //!
 //! A write that fails does not stop the others; what it was to do stays noted and is tried again.
@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lb_common::abi::{ServiceKey, names, services_map};
+use lb_common::abi::{ConfigEntry, ServiceKey, names, services_map};
 
 use super::moves::Table;
 use super::services::{HeldService, address_of_key, flags_of, protection_of, shown};
-use super::{Reconciler, backends};
-use crate::dataplane::{Dataplane, DataplaneError, Publish};
+use super::{Reconciler, backends, nat};
+use crate::dataplane::{Dataplane, DataplaneError, NatSources, Publish};
 use crate::observe::chain;
 use crate::plan::{PlannedService, ServerRef};
 
@@ -41,9 +41,14 @@ impl Trouble {
 impl<D: Dataplane> Reconciler<D> {
     /// Writes everything that is noted as different.
     pub(super) fn apply(&mut self, now: Timestamp, trouble: &mut Trouble) {
-        self.apply_config(trouble);
+        let sources = nat::maps_of(&self.tables.nat_sources);
+        let grown = self.nat_sources.as_ref().map_or_else(|| sources.clone(), |present| nat::grown(present, &sources));
+        self.apply_nat_sources(grown, trouble);
+        if self.apply_config(nat::with_ranges(self.settings.config, &sources), trouble) {
+            self.apply_nat_sources(sources, trouble);
+        }
         self.want_servers(now, trouble);
-        let egress = self.backends.egress();
+        let egress = self.interfaces_out();
         let grown = self.egress.iter().flatten().chain(&egress).copied().collect();
         self.apply_egress(grown, trouble);
         let are_backends_written = self.write_backends(trouble);
@@ -73,18 +78,35 @@ impl<D: Dataplane> Reconciler<D> {
             trouble.note(|| chain(&error));
         }
         if are_backends_written {
-            self.apply_egress(self.backends.egress(), trouble);
+            self.apply_egress(self.interfaces_out(), trouble);
         }
     }
 
-    fn apply_config(&mut self, trouble: &mut Trouble) {
-        if self.config == Some(self.settings.config) {
+    /// Returns whether the map holds it.
+    fn apply_config(&mut self, config: ConfigEntry, trouble: &mut Trouble) -> bool {
+        if self.config != Some(config) {
+            match self.dataplane.set_config(&config) {
+                Ok(()) => self.config = Some(config),
+                Err(error) => trouble.note(|| chain(&error)),
+            }
+        }
+        self.config == Some(config)
+    }
+
+    fn apply_nat_sources(&mut self, sources: NatSources, trouble: &mut Trouble) {
+        if self.nat_sources.as_ref() == Some(&sources) {
             return;
         }
-        match self.dataplane.set_config(&self.settings.config) {
-            Ok(()) => self.config = Some(self.settings.config),
+        match self.dataplane.set_nat_sources(&sources) {
+            Ok(()) => self.nat_sources = Some(sources),
             Err(error) => trouble.note(|| chain(&error)),
         }
+    }
+
+    /// Interfaces that packets leave through: towards servers, and back to clients of translated flows.
+    fn interfaces_out(&self) -> std::collections::BTreeSet<u32> {
+        let towards_clients = self.status.attachments.iter().map(|attachment| attachment.ifindex);
+        self.backends.egress().into_iter().chain(towards_clients).collect()
     }
 
     fn apply_egress(&mut self, interfaces: std::collections::BTreeSet<u32>, trouble: &mut Trouble) {

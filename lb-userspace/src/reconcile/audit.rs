@@ -34,6 +34,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.left_down = LeftDown::new(observed, &self.snapshot, now);
         self.config = observed.config;
         self.egress = Some(observed.egress.clone());
+        self.nat_sources = Some(observed.nat_sources.clone());
         for (index, entry) in &observed.backends {
             self.backends.adopt(*index, *entry);
         }
@@ -58,6 +59,11 @@ impl<D: Dataplane> Reconciler<D> {
             self.egress = None;
             let found: Vec<String> = observed.egress.iter().map(u32::to_string).collect();
             self.repair(now, names::EGRESS, format!("held [{}]; written again", found.join(", ")));
+        }
+        if self.nat_sources.as_ref().is_some_and(|sources| *sources != observed.nat_sources) {
+            // What is there now is where the way back begins.
+            self.nat_sources = Some(observed.nat_sources.clone());
+            self.repair(now, names::NAT_SOURCES, "or NAT_POOL was altered; written again".to_owned());
         }
         self.compare_backends(observed, now);
         for what in self.access.compare(&observed.acls, now) {

@@ -347,6 +347,7 @@ fn entry(server: ServerRef, planned: &PlannedServer, identity: u64, generation: 
         address: address_of(server.address),
         port: planned.port.to_be_bytes(),
         mode: match planned.forwarding {
+            Forwarding::Nat => mode::NAT,
             Forwarding::Ipip => mode::IPIP,
         },
         generation,

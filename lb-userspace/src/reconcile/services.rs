@@ -10,7 +10,7 @@ use lb_common::abi::{ProtectionEntry, ServiceKey, address_of, ip_of};
 
 use super::moves::Table;
 use crate::dataplane::ObservedService;
-use crate::model::{EmptyPool, Protocol, RateLimits};
+use crate::model::{EmptyPool, Forwarding, Protocol, RateLimits};
 use crate::plan::{PlannedService, ServiceAddress};
 
 /// The key of a service in the maps.
@@ -44,7 +44,8 @@ pub(super) fn flags_of(planned: &PlannedService) -> u32 {
     let quarantine = if planned.quarantined { flags::QUARANTINED } else { 0 };
     let access = if planned.access.is_some() { flags::ACL } else { 0 };
     let limits = if planned.limits.is_limited() { flags::LIMITED } else { 0 };
-    reject | affinity | quarantine | access | limits
+    let translation = if planned.forwarding == Forwarding::Nat { flags::NAT } else { 0 };
+    reject | affinity | quarantine | access | limits | translation
 }
 
 /// Limits of a service, and the number of its access list; 0 for none.

@@ -22,8 +22,7 @@ use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
 use tokio::sync::watch;
 
-/// The token of the agent's only tenant.
-pub const TOKEN: &str = "the-token-of-the-test";
+const TOKEN: &str = "the-token-of-the-test";
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -149,17 +148,6 @@ impl Agent {
         self.start(&self.with_connection(left_out, args), "", false)
     }
 
-    /// Runs a command of words parted by blanks that is not told where the agent is or who asks.
-    pub fn plain(&self, command: &str) -> Ran {
-        let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-        self.start(&args, "", false)
-    }
-
-    /// Path of the agent's socket.
-    pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("snowshed.sock")
-    }
-
     fn with_connection(&self, left_out: &str, args: &[String]) -> Vec<String> {
         let mut all = args.to_vec();
         if left_out != "--socket" {
@@ -189,6 +177,7 @@ frontends:
   - { name: http, inbound_port: 80, backend: web }
 backends:
   - name: web
+    forwarding: ipip
     forward_port: 80
     servers: [{ address: 10.0.0.5, weight: 3 }, { address: 10.0.0.6 }]
     health_check: { interval: 1s, http: { uri: /healthz } }

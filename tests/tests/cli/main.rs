@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that unwraps fails with the value")]
 
 mod apply;
-mod contexts;
 mod harness;
 mod nouns;
 mod ops;

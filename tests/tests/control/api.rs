@@ -174,7 +174,7 @@ impl Ids {
         let lb = api.ok(Method::POST, "/lbs", &json!({"name": "web"})).await;
         let id = text(&lb, "/id").to_owned();
         let backend = json!({
-            "name": "pool", "forward_protocol": "tcp", "forward_port": 80,
+            "name": "pool", "forward_protocol": "tcp", "forward_port": 80, "forwarding": "ipip",
             "servers": [{"address": "10.0.0.1", "weight": 3}, {"address": "10.0.0.2"}],
         });
         let backend = api.ok(Method::POST, &format!("/lbs/{id}/backends"), &backend).await;

@@ -4,6 +4,7 @@
 mod command_line;
 mod failure;
 mod lifecycle;
+mod nat;
 mod neighbours;
 mod playground;
 mod scene;

@@ -41,11 +41,29 @@ impl Scene {
 
     /// As [`Scene::new`], with more sections for agent.toml.
     pub fn with_config(layout: Layout, servers: usize, extra: &str) -> Self {
+        Self::build(layout, servers, extra, true)
+    }
+
+    /// As [`Scene::new`], but nothing is done to the servers: they know no VIP and unwrap nothing. The edge has source
+    /// addresses of both families for translated flows.
+    pub fn with_plain_servers(layout: Layout, servers: usize) -> Self {
+        let net = if layout == Layout::TwoSegments { 78 } else { 77 };
+        let extra = format!("nat_v4 = [\"10.{net}.0.200\"]\nnat_v6 = [\"fd{net}::200\"]\n");
+        Self::build(layout, servers, &extra, false)
+    }
+
+    fn build(layout: Layout, servers: usize, extra: &str, prepared: bool) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         tests::require_root("sudo -E env \"PATH=$PATH\" cargo xtask test --tier e2e").unwrap();
         let mut network = Network::create("e2e", layout, servers).unwrap();
         for server in &mut network.servers {
             server.start_nginx().unwrap();
+            if !prepared {
+                for address in [server.v4(), server.v6()] {
+                    server.start_echo(address).unwrap();
+                }
+                continue;
+            }
             for vip in vips() {
                 server.add_vip(vip).unwrap();
                 server.start_echo(vip).unwrap();
@@ -101,6 +119,7 @@ impl Scene {
             let time = probe_time();
             writeln!(text, "    health_check: {{ port: 80, interval: {time}, timeout: {time}, fall: 2, rise: 2 }}")
                 .unwrap();
+            writeln!(text, "    forwarding: ipip").unwrap();
             if !keys.is_empty() {
                 writeln!(text, "    {keys}").unwrap();
             }

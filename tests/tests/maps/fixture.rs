@@ -78,6 +78,7 @@ pub(crate) const SIZES: Sizes = Sizes {
     max_backends: 1024,
     max_slots: 4 << 20,
     max_flows: 1024,
+    max_nat_flows: 131_072,
     max_acl_prefixes: 200_000,
     max_sources: 1024,
 };

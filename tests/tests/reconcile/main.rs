@@ -7,5 +7,6 @@ mod fixture;
 mod convergence;
 mod explain;
 mod flows;
+mod nat;
 mod planner;
 mod steps;

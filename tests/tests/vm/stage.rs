@@ -65,7 +65,8 @@ pub fn network(layout: Layout) -> Network {
 pub fn balance(edge: &Edge, addresses: &[IpAddr]) {
     let mut text = format!("name: web\nips: [{VIP_V4}, \"{VIP_V6}\"]\n");
     writeln!(text, "frontends:\n  - {{ name: http, inbound_port: {HTTP_PORT}, backend: http }}").unwrap();
-    writeln!(text, "backends:\n  - name: http\n    protocol: tcp\n    forward_port: {HTTP_PORT}").unwrap();
+    writeln!(text, "backends:\n  - name: http\n    protocol: tcp\n    forwarding: ipip\n    forward_port: {HTTP_PORT}")
+        .unwrap();
     writeln!(text, "    health_check: {{ port: 80, interval: 1s, timeout: 1s, fall: 2, rise: 1 }}").unwrap();
     text.push_str("    servers:\n");
     for address in addresses {

@@ -194,7 +194,7 @@ macro_rules! settings {
             /// Not built: absent or empty.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub host: Option<String>,
-            /// Snowshed's own: `ipip`.
+            /// Snowshed's own: `nat` (the default) or `ipip`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forwarding: Option<String>,
             /// Snowshed's own: `reject` or `drop`.

@@ -10,7 +10,7 @@ use crate::api::wire;
 use crate::cli::backend::server_json;
 use crate::cli::lb::object;
 use crate::cli::value::{ServerArg, millis};
-use crate::model::{EmptyPool, Forwarding, HealthCheck, Probe, StickySessions};
+use crate::model::{EmptyPool, HealthCheck, Probe, StickySessions};
 
 /// A new backend.
 pub(super) fn create(wanted: &BackendSpec) -> Step {
@@ -67,7 +67,7 @@ fn settings(wanted: &BackendSpec) -> Map<String, Value> {
         "forward_protocol": wanted.protocol.as_str(),
         "forward_port": wanted.forward_port,
         "sticky_sessions": sticky_word(wanted.sticky_sessions),
-        "forwarding": forwarding_word(wanted.forwarding),
+        "forwarding": wanted.forwarding.as_str(),
         "on_empty": on_empty_word(wanted.on_empty),
     }));
     body.extend(wanted.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
@@ -82,7 +82,7 @@ fn setting_changes(wanted: &BackendSpec, current: &wire::Backend) -> Vec<FieldCh
         change("protocol", current.forward_protocol.as_str(), wanted.protocol.as_str()),
         change("forward_port", &current.forward_port.to_string(), &wanted.forward_port.to_string()),
         change("sticky_sessions", sticky_word(current.sticky_sessions), sticky_word(wanted.sticky_sessions)),
-        change("forwarding", forwarding_word(current.forwarding), forwarding_word(wanted.forwarding)),
+        change("forwarding", current.forwarding.as_str(), wanted.forwarding.as_str()),
         change("on_empty", on_empty_word(current.on_empty), on_empty_word(wanted.on_empty)),
         timeout,
     ]
@@ -190,12 +190,6 @@ const fn sticky_word(sticky: StickySessions) -> &'static str {
     match sticky {
         StickySessions::None => "none",
         StickySessions::Table => "table",
-    }
-}
-
-const fn forwarding_word(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::Ipip => "ipip",
     }
 }
 

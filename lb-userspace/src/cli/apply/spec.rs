@@ -218,8 +218,8 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
         ),
         forwarding: problems.maybe(
             document.forwarding.as_ref(),
-            |text| one_of(text, &[("ipip", Forwarding::Ipip)]),
-            Forwarding::Ipip,
+            |text| one_of(text, &Forwarding::WORDS),
+            Forwarding::default(),
         ),
         on_empty: problems.maybe(
             document.on_empty.as_ref(),
@@ -294,13 +294,17 @@ fn frontend(document: &FrontendDocument, backends: &[BackendSpec], problems: &mu
     match backends.iter().find(|backend| backend.name == document.backend.value) {
         None => problems
             .add(&document.backend, format!("there is no backend `{}` in this load balancer", document.backend.value)),
-        Some(backend) if backend.forward_port != inbound_port => problems.add(
-            &document.inbound_port,
-            format!(
-                "ports are not translated: backend `{}` has forward_port {}, so inbound_port is {} too",
-                backend.name, backend.forward_port, backend.forward_port
+        Some(backend) if !backend.forwarding.translates_ports() && backend.forward_port != inbound_port => problems
+            .add(
+                &document.inbound_port,
+                format!(
+                    "`{}` does not translate ports: backend `{}` has forward_port {}, so inbound_port is {} too",
+                    backend.forwarding.as_str(),
+                    backend.name,
+                    backend.forward_port,
+                    backend.forward_port
+                ),
             ),
-        ),
         Some(_) => {}
     }
     FrontendSpec {

@@ -361,7 +361,11 @@ fn every_mistake_in_a_file_is_named_with_its_position() {
     }
     let edits: &[(&str, &str, &str)] = &[
         ("inbound_port: 80", "inbound_port: 0", "f.yaml:5:33: `0` is not a port: a number from 1 to 65535"),
-        ("inbound_port: 80", "inbound_port: 81", "ports are not translated: backend `web` has forward_port 80"),
+        (
+            "forward_port: 80",
+            "forward_port: 81\n    forwarding: ipip",
+            "`ipip` does not translate ports: backend `web` has forward_port 81",
+        ),
         ("backend: web", "backend: wbe", "there is no backend `wbe` in this load balancer"),
         ("weight: 3", "weight: 0", "weight 0 is outside 1 to 65535; to stop new connections to a server, drain it"),
         ("weight: 3", "weight: x", "`x` is not a weight"),
@@ -384,7 +388,7 @@ fn every_mistake_in_a_file_is_named_with_its_position() {
             "`cookie` is not known here: none or table",
         ),
         ("forward_port: 80", "forward_port: 80\n    on_empty: wait", "`wait` is not known here: reject or drop"),
-        ("forward_port: 80", "forward_port: 80\n    forwarding: nat", "`nat` is not known here: ipip"),
+        ("forward_port: 80", "forward_port: 80\n    forwarding: sit", "`sit` is not known here: nat or ipip"),
         ("forward_port: 80", "forward_port: 80\n    timeout_server: 5", "`5` is not a duration"),
         ("name: http,", "name: http, timeout_client: 1ns,", "`1ns` is not a whole number of milliseconds"),
         (
@@ -410,7 +414,8 @@ fn the_example_is_a_load_balancer_with_two_addresses_and_two_services() {
     let spec = one(include_str!("../../../../examples/web.yaml"));
     assert_eq!(spec.ips.as_ref().map(Vec::len), Some(2));
     let weights: Vec<u32> = spec.backends[0].servers.iter().map(|server| server.weight.get()).collect();
-    assert_eq!(weights, [3, 2, 1]);
+    assert_eq!(weights, [3, 2, 1, 3, 2, 1], "each server by both of its addresses");
+    assert_eq!(spec.backends[0].forwarding, Forwarding::Nat);
     assert!(matches!(spec.backends[0].health_check.probe, Probe::Http { .. }));
     assert_eq!(spec.backends[1].protocol, Protocol::Udp);
     assert_eq!(spec.frontends.len(), 2);

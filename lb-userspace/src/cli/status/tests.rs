@@ -12,7 +12,7 @@ fn report(change: impl FnOnce(&mut serde_json::Value)) -> StatusReport {
         "version": "0.1.0", "zone": "fr-par-1", "ledger_generation": 42, "mass_failure": null,
         "reconcile": {
             "applied_generation": 42, "applied_at": "2026-01-01T00:00:00Z", "services": 1, "backends": 2,
-            "unresolved": {}, "empty_services": [], "repaired": {}, "repairs": [], "last_error": null,
+            "unresolved": {}, "nat_sources": [], "untranslatable": [], "empty_services": [], "repaired": {}, "repairs": [], "last_error": null,
             "attachments": [{"interface": "eth0", "ifindex": 2, "mode": "native"}],
         },
         "services": [{

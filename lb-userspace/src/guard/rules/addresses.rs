@@ -17,6 +17,9 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             || case.changes().any(|other| {
                 other.key() != change.key() && matches!(&other.after, Document::Ip(ip) if ip.address == address)
             });
+        if case.current.nat_sources().any(|source| source.address == address) {
+            wrong(format!("{address} is a source address of this edge's translated flows"));
+        }
         if taken {
             wrong(format!("{address} is reserved already: leave `ip_address` out to get a free one"));
         }

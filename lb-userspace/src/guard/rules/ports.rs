@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Refusal, Sink};
-use crate::model::{Backend, Document, DocumentKey, Forwarding, Frontend, Invalid, Kind, Lb};
+use crate::model::{Backend, Document, DocumentKey, Frontend, Invalid, Kind, Lb};
 
 pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
     for lb in case.live_lbs() {
@@ -34,14 +34,17 @@ fn check_lb(case: &Case<'_>, lb: &Lb, refuse: &mut Sink<'_>) {
 }
 
 fn check_translation(case: &Case<'_>, frontend: &Frontend, backend: &Backend, refuse: &mut Sink<'_>) {
-    let Forwarding::Ipip = backend.forwarding;
-    if frontend.inbound_port == backend.forward_port {
+    if backend.forwarding.translates_ports() || frontend.inbound_port == backend.forward_port {
         return;
     }
     let help = format!(
-        "frontend {} listens on {} and backend {} forwards to {}: `ipip` forwarding does not translate ports, both \
-         must be the same",
-        frontend.name, frontend.inbound_port, backend.name, backend.forward_port
+        "frontend {} listens on {} and backend {} forwards to {}: `{}` forwarding does not translate ports, both \
+         must be the same (`nat` translates)",
+        frontend.name,
+        frontend.inbound_port,
+        backend.name,
+        backend.forward_port,
+        backend.forwarding.as_str()
     );
     if let Some((key, argument)) = changed(case, frontend, backend, "forward_port") {
         refuse(key, Refusal::Argument { argument, invalid: Invalid::constraint(help) });

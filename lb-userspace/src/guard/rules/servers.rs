@@ -21,6 +21,14 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                 )));
             }
         }
+        for server in &backend.servers {
+            if case.after.nat_sources().any(|source| source.address == server.address) {
+                wrong(Invalid::constraint(format!(
+                    "{} is a source address of this edge's translated flows: a server has one of its own",
+                    server.address
+                )));
+            }
+        }
         let check = &backend.health_check;
         if check.timeout > check.interval || check.timeout.is_zero() {
             let invalid = Invalid::constraint("the timeout of a probe is more than 0 and at most its interval");

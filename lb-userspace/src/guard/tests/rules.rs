@@ -21,7 +21,7 @@ fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]
         forward_port: port,
         algorithm: Algorithm::default(),
         sticky_sessions: StickySessions::default(),
-        forwarding: Forwarding::default(),
+        forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::default(),
         servers: servers.iter().map(server).collect(),
         health_check: HealthCheck {
@@ -89,6 +89,7 @@ fn deleted(document: &Document) -> Document {
         Document::Frontend(it) => Document::Frontend(Frontend { times: gone(it.times), ..it }),
         Document::Backend(it) => Document::Backend(Backend { times: gone(it.times), ..it }),
         Document::Acl(it) => Document::Acl(Acl { times: gone(it.times), ..it }),
+        Document::NatSource(it) => Document::NatSource(crate::model::NatSource { times: gone(it.times), ..it }),
     }
 }
 
@@ -241,11 +242,20 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         (slow(1000, 1000), &[]),
         (slow(1000, 1001), &["servers 30: health_check.check_timeout"]),
         (slow(1000, 0), &["servers 30: health_check.check_timeout"]),
+        // families
+        (vec![update(six(Forwarding::Nat))], &["families 30: server_ip"]),
+        (vec![update(six(Forwarding::Ipip))], &[]),
         // quotas
         (vec![update(pool(&[1, 2, 3]))], &[]),
         (vec![update(pool(&[1, 2, 3, 4]))], &["quotas 30: lb_servers 2/3"]),
         (vec![create(Document::Lb(lb(13, 1))), create(Document::Lb(lb(14, 1)))], &["quotas 13: lbs 2/3"]),
     ]
+}
+
+/// The backend with one server, by its IPv6 address.
+fn six(forwarding: Forwarding) -> Document {
+    let server = Server { address: "fd00::1".parse().unwrap(), weight: Weight::ONE, drain: false };
+    Document::Backend(Backend { forwarding, servers: vec![server], ..backend(30, 10, Protocol::Tcp, 80, &[]) })
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn manifest(fabric: &Fabric) -> String {
     let servers: Vec<String> = fabric.servers.iter().map(|server| format!("{{ address: {} }}", server.v4())).collect();
     format!(
         "name: web\nips: [{}, \"{}\"]\nfrontends: [{{ name: http, inbound_port: 80, backend: http }}]\nbackends:\n  \
-         - {{ name: http, protocol: tcp, forward_port: 80, servers: [{}] }}\n",
+         - {{ name: http, protocol: tcp, forwarding: ipip, forward_port: 80, servers: [{}] }}\n",
         VIPS[0],
         VIPS[1],
         servers.join(", ")

@@ -200,7 +200,7 @@ fn backend_cases() -> Vec<Case> {
         ("max_retries", json!(3), "max_retries", "leave it out"),
         ("max_connections", json!(10), "max_connections", "0 is"),
         ("host", json!("x"), "host", "leave it out"),
-        ("forwarding", json!("nat"), "forwarding", "`ipip`"),
+        ("forwarding", json!("sit"), "forwarding", "`nat` or `ipip`"),
         ("on_empty", json!("wait"), "on_empty", "`reject` or `drop`"),
     ]
 }
@@ -430,7 +430,7 @@ async fn what_fits_by_itself_but_not_with_the_rest_is_refused() {
     let frontend = json!({"name": "again", "inbound_port": 80, "backend_id": ids.backend});
     let both = json!({"server_ip": ["10.0.0.1"], "servers": []});
     let probes = json!({"port": 80, "tcp_config": {}, "http_config": {}});
-    let moved = json!({"name": "pool", "forward_protocol": "tcp", "forward_port": 81});
+    let moved = json!({"name": "pool", "forward_protocol": "tcp", "forward_port": 81, "forwarding": "ipip"});
     for (method, path, body, argument, help) in [
         (Method::POST, "/lbs/{lb}/frontends", frontend, "inbound_port", "a port and protocol has one frontend"),
         (Method::PUT, "/backends/{backend}/servers", both, "servers", "not both"),
