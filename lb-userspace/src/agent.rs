@@ -19,11 +19,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::{LastUsed, TokenKey};
 use crate::config::{Config, HashKey, SecretError};
 use crate::dataplane::{DataplaneError, KernelConfig, KernelDataplane, Sizes};
 use crate::guard::Limits;
 use crate::ledger::{Ledger, LedgerError, SqliteLedger, backup};
-use crate::model::{Owner, Pools};
+use crate::model::Pools;
 use crate::observe::{self, Metrics};
 use crate::plan::{Node, Planner, Tables, wanted_addresses};
 use crate::reconcile::{Reconciler, Settings, Sources};
@@ -35,6 +36,7 @@ mod descriptors;
 mod explain;
 mod nat_sources;
 mod notify;
+mod tenancy;
 
 use adopt::Adopted;
 use nat_sources::NatSourceError;
@@ -84,6 +86,14 @@ pub enum AgentError {
     /// A secret could not be read.
     #[error("a secret of the configuration cannot be used")]
     Secret(#[from] SecretError),
+    /// A token of the configuration does not hold together.
+    #[error("the token `{name}` of the configuration {what}")]
+    Token {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
     /// A directory could not be made.
     #[error("the directory {path} cannot be made: make it, or change the configuration")]
     Directory {
@@ -119,6 +129,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let sqlite = open_ledger(&config.ledger.path)?;
     let ledger: Arc<dyn Ledger> = Arc::<SqliteLedger>::clone(&sqlite);
     nat_sources::reserve(&*ledger, &config.nat_sources(), config.max_nat_sources(), Timestamp::now())?;
+    let token_key = tenancy::prepare(config, &*ledger)?;
     let mut kernel = KernelDataplane::open(kernel_config(config))?;
     let adopted = Adopted::read(&mut kernel, &ledger.snapshot())?;
     log::info!(
@@ -185,6 +196,8 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
     let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;
+    let last_used = Arc::new(LastUsed::beside(&config.ledger.path));
+    components.spawn(tenancy::save_uses(Arc::clone(&last_used)));
     let parts = Parts {
         ledger: Arc::clone(&ledger),
         status: api_status,
@@ -192,8 +205,10 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         requests,
         metrics,
         events: Arc::clone(&events),
+        token_key,
+        last_used: Arc::clone(&last_used),
     };
-    let context = context(config, parts, &health, &dataplane)?;
+    let context = context(config, parts, &health, &dataplane);
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
     notify::ready();
     log::info!("ready: generation {}, API on {}", ledger.snapshot().generation(), config.api.socket.display());
@@ -213,6 +228,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     if serving.await.is_err() {
         log::error!("the API broke off while it was drained");
     }
+    tenancy::save(&last_used);
     result
 }
 
@@ -282,26 +298,16 @@ struct Parts {
     requests: Arc<api::Requests>,
     metrics: Arc<Metrics>,
     events: Arc<observe::Events>,
+    token_key: TokenKey,
+    last_used: Arc<LastUsed>,
 }
 
-fn context(
-    config: &Config,
-    parts: Parts,
-    health: &health::Health,
-    dataplane: &Shared,
-) -> Result<api::Context, AgentError> {
-    let Parts { ledger, status, tables, requests, metrics, events } = parts;
-    let mut tokens = Vec::new();
-    for token in &config.api.tokens {
-        if let (Some(organization), Some(project)) = (token.organization, token.project) {
-            let owner = Owner { organization, project };
-            tokens.push(api::Token::from_sha256(&token.name, token.digest()?, owner));
-        }
-    }
+fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &Shared) -> api::Context {
+    let Parts { ledger, status, tables, requests, metrics, events, token_key, last_used } = parts;
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
-    Ok(api::Context {
+    api::Context {
         ledger,
         status,
         tables,
@@ -319,11 +325,12 @@ fn context(
         },
         pools: Pools::new(v4.chain(v6)),
         zone: config.api.zone.clone(),
-        tokens: api::Tokens::new(tokens),
+        token_key,
+        last_used,
         clock: Arc::new(Timestamp::now),
         metrics: Arc::new(move || metrics.render()),
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
-    })
+    }
 }
 
 /// Addresses the first plan will need a way to.

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::authority::{LastUsed, TokenKey};
 use crate::guard::Limits;
 use crate::health::HealthView;
 use crate::ledger::Ledger;
@@ -19,7 +20,7 @@ use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
 
 mod admin;
-pub mod auth;
+mod auth;
 mod body;
 mod change;
 mod etag;
@@ -34,7 +35,6 @@ pub mod serve;
 mod view;
 pub mod wire;
 
-pub use auth::{Token, Tokens};
 pub use problem::ApiError;
 pub use requests::Requests;
 pub use router::router;
@@ -57,8 +57,10 @@ pub struct Context {
     pub pools: Pools,
     /// The `{zone}` of the paths.
     pub zone: String,
-    /// Who may use it.
-    pub tokens: Tokens,
+    /// Makes the digests of the tokens' secrets.
+    pub token_key: TokenKey,
+    /// When tokens were used.
+    pub last_used: Arc<LastUsed>,
     /// The clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// What happens on this edge.

@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod acl;
 pub mod agent;
+pub mod api_token;
 pub mod apply;
 pub mod backend;
 pub mod backend_attach;
@@ -30,6 +31,7 @@ pub mod recovery;
 pub mod server;
 pub mod session;
 pub mod status;
+pub mod tenant;
 pub mod terminal;
 pub mod token;
 pub mod value;
@@ -184,6 +186,12 @@ enum Object {
     Server(server::ServerCommand),
     #[command(subcommand)]
     Ops(ops::OpsCommand),
+    #[command(subcommand)]
+    Org(tenant::OrgCommand),
+    #[command(subcommand)]
+    Project(tenant::ProjectCommand),
+    #[command(subcommand)]
+    Token(api_token::TokenCommand),
 }
 
 /// What a bug report needs: the version, what it was built from and for, and the layout of the maps it works with.
@@ -348,6 +356,9 @@ impl Object {
             Self::Backend(command) => command.run(session).await,
             Self::Server(command) => command.run(session).await,
             Self::Ops(command) => command.run(session).await,
+            Self::Org(command) => command.run(session).await,
+            Self::Project(command) => command.run(session).await,
+            Self::Token(command) => command.run(session).await,
         }
     }
 }

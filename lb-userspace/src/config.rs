@@ -14,7 +14,7 @@ use lb_common::abi::nat::PORTS;
 
 use crate::ledger::backup::Backups;
 use crate::model::pools::successor;
-use crate::model::{Family, OrganizationId, Pools, ProjectId};
+use crate::model::{Family, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 
 mod check;
 mod print;
@@ -79,11 +79,11 @@ section! {
         /// Addresses the API listens on beside the socket. Loopback only; [] for none.
         listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 7480))],
             rule::list(rule::loopback(), 16);
-        /// Who may use the API: one [[api.tokens]] each, at least one.
+        /// Tokens the ledger gets when it does not know them yet; more are made with `snowshed token create`.
         tokens: Vec<Token> = Vec::new(), rule::list(rule::table(), 4096);
     }
 
-    /// A token: it sees and changes one project. Its secret is given by file or by digest, never in this file.
+    /// A first token. Its secret is given by file or by digest, never in this file. Revoked, it stays revoked.
     Token {
         /// Name in the ledger and the logs.
         name: String = String::new(), rule::text(check::token_name).example("\"ops\"");
@@ -91,9 +91,11 @@ section! {
         secret_file: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/ops.token\"");
         /// Or the secret's SHA-256, 64 hexadecimal digits: printf %s "$SECRET" | sha256sum
         secret_sha256: Option<[u8; 32]> = None, rule::optional(rule::hex());
-        /// Organization of the project.
+        /// `operator`, `trust-safety`, `org-admin`, `project-editor` or `viewer`.
+        role: Role = Role::ProjectEditor, rule::one_of(ROLES).example("\"project-editor\"");
+        /// The organization it is for; none for `operator` and `trust-safety`.
         organization: Option<OrganizationId> = None, rule::id();
-        /// The project.
+        /// The project it is for; none for `org-admin`, `operator` and `trust-safety`.
         project: Option<ProjectId> = None, rule::id();
     }
 
@@ -351,8 +353,38 @@ impl Config {
         Backups::new(directory.unwrap_or_else(|| self.ledger.path.with_file_name("backups")))
     }
 }
+/// The words of `role`.
+const ROLES: &[(&str, Role)] = &[
+    (Role::Operator.as_str(), Role::Operator),
+    (Role::TrustSafety.as_str(), Role::TrustSafety),
+    (Role::OrgAdmin.as_str(), Role::OrgAdmin),
+    (Role::ProjectEditor.as_str(), Role::ProjectEditor),
+    (Role::Viewer.as_str(), Role::Viewer),
+];
 
 impl Token {
+    /// How far it reaches: what it names.
+    ///
+    /// # Errors
+    /// When a project stands without its organization, or the role needs another reach; with what is wrong.
+    pub fn reach(&self) -> Result<Reach, String> {
+        let reach = match (self.organization, self.project) {
+            (Some(organization), Some(project)) => Reach::Project { owner: Owner { organization, project } },
+            (Some(organization), None) => Reach::Organization { organization },
+            (None, None) => Reach::Fleet,
+            (None, Some(_)) => return Err("has a project without its organization".to_owned()),
+        };
+        if self.role.fits(&reach) {
+            return Ok(reach);
+        }
+        let needs = match self.role {
+            Role::Operator | Role::TrustSafety => "neither `organization` nor `project`",
+            Role::OrgAdmin => "an `organization` and no `project`",
+            Role::ProjectEditor | Role::Viewer => "`organization` and `project`",
+        };
+        Err(format!("needs {needs} for the role {}", self.role.as_str()))
+    }
+
     /// SHA-256 of the secret.
     ///
     /// # Errors

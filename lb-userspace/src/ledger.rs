@@ -16,14 +16,17 @@ pub mod difference;
 mod engine;
 mod files;
 pub mod memory;
+mod scope;
 pub mod snapshot;
 pub mod sqlite;
+pub mod tenants;
 
 pub use engine::MAX_CHANGES;
-pub(crate) use engine::check_scope;
 pub use memory::MemoryLedger;
+pub(crate) use scope::check_scope;
 pub use snapshot::Snapshot;
 pub use sqlite::SqliteLedger;
+pub use tenants::Tenants;
 
 /// SHA-256 over an operation and the hash before it; what makes the log a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +71,7 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attempt {
-    /// The client's key (`Idempotency-Key`), unique in its project for [`Snapshot::ATTEMPTS_ARE_KEPT`].
+    /// The client's key (`Idempotency-Key`), unique for its token for [`Snapshot::ATTEMPTS_ARE_KEPT`].
     pub key: String,
     /// Digest of the request.
     pub request: String,

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod answering;
 pub mod api;
+pub mod authority;
 pub mod cli;
 pub mod config;
 pub mod dataplane;

@@ -13,22 +13,26 @@ pub mod ids;
 pub mod ip;
 pub mod lb;
 pub mod nat_source;
+pub mod organization;
 pub mod pools;
 pub mod tenancy;
 pub mod text;
+pub mod token;
 
 pub use acl::{Acl, AclAction};
 pub use backend::{Algorithm, Backend, EmptyPool, Forwarding, Protocol, Server, StickySessions, Weight};
 pub use document::{Document, DocumentKey, Kind, Times};
 pub use frontend::{Frontend, RateLimits};
 pub use health_check::{HealthCheck, Probe};
-pub use ids::{AclId, BackendId, FrontendId, IpId, LbId, NatSourceId, OperationId, OrganizationId, ProjectId};
+pub use ids::{AclId, BackendId, FrontendId, IpId, LbId, NatSourceId, OperationId, OrganizationId, ProjectId, TokenId};
 pub use ip::Ip;
 pub use lb::{Lb, LbType, Quarantine};
 pub use nat_source::NatSource;
+pub use organization::{Organization, Project};
 pub use pools::{Family, Pools};
-pub use tenancy::{Actor, LbSet, Owner, Scope};
+pub use tenancy::{Act, Actor, LbSet, Owner, Reach, Role, Scope};
 pub use text::{Invalid, Name, Tags};
+pub use token::{Digest, Token};
 
 /// Number of an operation in the ledger; generation 0 is the empty ledger. Only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

@@ -307,7 +307,7 @@ fn seed(path: &Path, load_balancers: usize) -> Vec<(BackendId, Ipv4Addr)> {
         }
         let proposal = Proposal {
             expected: ledger.snapshot().generation(),
-            actor: Actor { name: "bench".to_owned(), owner },
+            actor: Actor::editor("bench", owner),
             scope: Scope::Project { project: owner.project },
             verb: "bench.seed".to_owned(),
             reason: "filling the ledger".to_owned(),

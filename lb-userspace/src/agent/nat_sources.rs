@@ -42,7 +42,7 @@ pub(super) fn reserve(
     }
     let operation = ledger.append(Proposal {
         expected: snapshot.generation(),
-        actor: Actor { name: "agent".to_owned(), owner: Owner::EDGE },
+        actor: Actor::agent("agent"),
         scope: Scope::Project { project: Owner::EDGE.project },
         verb: "nat_source.reserve".to_owned(),
         reason: "the configuration names these source addresses of translated flows".to_owned(),
@@ -184,7 +184,7 @@ mod tests {
         reserve_at(&ledger, &["10.0.0.2"], 2).unwrap();
         assert_eq!(ledger.snapshot().generation().0, 1);
         let operation = &ledger.operations(crate::model::Generation(0), 1).unwrap()[0];
-        assert_eq!((operation.actor.name.as_str(), operation.actor.owner), ("agent", Owner::EDGE));
+        assert_eq!(operation.actor, Actor::agent("agent"));
     }
 
     #[test]

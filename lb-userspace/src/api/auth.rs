@@ -4,72 +4,14 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 
 use super::wire::{Problem, ProblemKind};
 use super::{ApiError, Context};
-use crate::model::{Actor, Owner};
-
-/// Somebody who may use the API. Of the secret only the SHA-256 is kept.
-#[derive(Clone)]
-pub struct Token {
-    name: String,
-    digest: [u8; 32],
-    owner: Owner,
-}
-
-impl Token {
-    /// A token with a secret.
-    #[must_use]
-    pub fn from_secret(name: impl Into<String>, secret: &str, owner: Owner) -> Self {
-        Self { name: name.into(), digest: Sha256::digest(secret).into(), owner }
-    }
-
-    /// A token of which only the SHA-256 of the secret is known.
-    #[must_use]
-    pub fn from_sha256(name: impl Into<String>, digest: [u8; 32], owner: Owner) -> Self {
-        Self { name: name.into(), digest, owner }
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token").field("name", &self.name).field("owner", &self.owner).finish_non_exhaustive()
-    }
-}
-
-/// Every token.
-#[derive(Clone, Debug, Default)]
-pub struct Tokens(std::sync::Arc<[Token]>);
-
-impl Tokens {
-    /// These tokens.
-    #[must_use]
-    pub fn new(tokens: impl IntoIterator<Item = Token>) -> Self {
-        Self(tokens.into_iter().collect())
-    }
-
-    /// The actor a secret belongs to. Takes the same time wherever a digest differs and whichever token it is.
-    fn actor(&self, secret: &str) -> Option<Actor> {
-        let digest: [u8; 32] = Sha256::digest(secret).into();
-        let mut found = None;
-        for token in self.0.iter() {
-            if is_same(&token.digest, &digest) {
-                found = Some(token);
-            }
-        }
-        found.map(|token| Actor { name: token.name.clone(), owner: token.owner })
-    }
-}
-
-fn is_same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b));
-    std::hint::black_box(difference) == 0
-}
+use crate::model::Actor;
 
 /// Lets a request through with its [`Actor`] as extension.
 pub(super) async fn authenticate(State(context): State<Context>, mut request: Request, next: Next) -> Response {
-    match actor(&context.tokens, request.headers()) {
+    match actor(&context, request.headers()) {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
@@ -78,9 +20,22 @@ pub(super) async fn authenticate(State(context): State<Context>, mut request: Re
     }
 }
 
-fn actor(tokens: &Tokens, headers: &HeaderMap) -> Result<Actor, ApiError> {
-    let secret = secret(headers)?;
-    tokens.actor(secret).ok_or_else(|| denied("not_found", "the token is not known to this agent"))
+/// Whoever holds the secret's token. The ledger is asked each time: a revocation holds from the next request on.
+fn actor(context: &Context, headers: &HeaderMap) -> Result<Actor, ApiError> {
+    // Looked up by a digest that nobody without the key can aim at: how long that takes says nothing of a secret.
+    let digest = context.token_key.digest(secret(headers)?);
+    let snapshot = context.ledger.snapshot();
+    let unknown = || denied("not_found", "the token is not known, or was revoked");
+    let token = snapshot.tenants().token_with(&digest).ok_or_else(unknown)?;
+    let now = (context.clock)();
+    if !token.times.is_live() || !snapshot.tenants().is_live_reach(&token.reach) {
+        return Err(unknown());
+    }
+    if !token.is_valid(now) {
+        return Err(denied("expired", "the token has expired"));
+    }
+    context.last_used.note(token.id, now);
+    Ok(Actor { token: Some(token.id), name: token.name.to_string(), role: token.role, reach: token.reach })
 }
 
 fn secret(headers: &HeaderMap) -> Result<&str, ApiError> {
@@ -104,8 +59,8 @@ fn denied(reason: &str, message: &str) -> ApiError {
     ApiError::new(Problem {
         kind: ProblemKind::DeniedAuthentication,
         message: message.to_owned(),
-        help_message: "send a token of [[api.tokens]] in agent.toml as `X-Auth-Token: TOKEN` or \
-                       `Authorization: Bearer TOKEN`"
+        help_message: "send a token as `X-Auth-Token: TOKEN` or `Authorization: Bearer TOKEN`; `snowshed token \
+                       create` makes one"
             .to_owned(),
         method: Some("api_key".to_owned()),
         reason: Some(reason.to_owned()),

@@ -2,16 +2,18 @@
 
 use super::idempotency::{Answer, Caller};
 use super::{ApiError, Context};
+use crate::authority::Write;
 use crate::guard::{self, Proposed};
 use crate::ledger::{Change, LedgerError, Proposal, Snapshot};
-use crate::model::{Actor, Document, Generation, Scope};
+use crate::model::{Actor, Document, Generation};
 
 /// How often a change is proposed anew because the ledger moved.
 const MAX_TRIES: usize = 16;
 
 /// What a handler wants to change, made from one snapshot.
 pub(super) struct Draft {
-    pub(super) scope: Scope,
+    /// The right to make them.
+    pub(super) authority: Write,
     /// Changes without an effect are left out.
     pub(super) changes: Vec<Change>,
 }
@@ -30,15 +32,15 @@ pub(super) fn commit<A: Answer>(
     for _ in 0..MAX_TRIES {
         let current = context.ledger.snapshot();
         let at = (context.clock)();
-        if caller.key().is_some_and(|key| current.attempt(actor.owner.project, key, at).is_some()) {
+        if caller.is_known(&current, at) {
             return Err(ApiError::unavailable("a request with the same Idempotency-Key was carried out meanwhile"));
         }
-        let Draft { scope, mut changes } = draft(&current)?;
+        let Draft { authority, mut changes } = draft(&current)?;
         changes.retain(|change| change.before.as_ref() != Some(&change.after));
         if changes.is_empty() {
             return show(&current);
         }
-        let proposed = Proposed { scope, changes, is_recovery: false };
+        let proposed = Proposed { scope: authority.into_scope(), changes, is_recovery: false };
         let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
         if !report.is_allowed() {
             return Err(report.into());
@@ -65,11 +67,6 @@ pub(super) fn commit<A: Answer>(
         }
     }
     Err(ApiError::unavailable("others changed the ledger at the same time, again and again"))
-}
-
-/// Whether an operation's scope lies in what the actor may touch.
-pub(super) fn is_own_scope(actor: &Actor, scope: &Scope) -> bool {
-    scope.project() == actor.owner.project
 }
 
 /// Runs what reads or writes the ledger off the async threads: an append waits for the disk.

@@ -9,9 +9,11 @@ use serde::Deserialize;
 use super::body::wrong;
 use super::parse;
 use super::{ApiError, Context};
+use crate::authority::{Sight, Write};
 use crate::ledger::Snapshot;
 use crate::model::{
-    Acl, AclId, Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId, Scope,
+    Acl, AclId, Act, Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId,
+    ProjectId, Scope,
 };
 
 pub(super) mod absent;
@@ -49,40 +51,34 @@ impl Id {
         &self.id
     }
 
-    fn parse<T: std::str::FromStr<Err = Invalid>>(&self, argument: &str) -> Result<T, ApiError> {
+    pub(super) fn parse<T: std::str::FromStr<Err = Invalid>>(&self, argument: &str) -> Result<T, ApiError> {
         parse::id(&self.id).map_err(|invalid| ApiError::argument(argument, &invalid))
     }
 }
 
-/// A load balancer of the actor's project, also a deleted one.
+/// A load balancer that the actor sees, also a deleted one.
 fn find_lb(snapshot: &Snapshot, actor: &Actor, id: LbId) -> Result<Arc<Lb>, ApiError> {
-    let found = snapshot.lb(id).filter(|lb| lb.owner == actor.owner);
-    found.cloned().ok_or_else(|| missing(Kind::Lb, id.as_uuid()))
+    Sight::new(snapshot, actor).lb(id).cloned().ok_or_else(|| missing(Kind::Lb, id.as_uuid()))
 }
 
 fn find_ip(snapshot: &Snapshot, actor: &Actor, id: IpId) -> Result<Arc<Ip>, ApiError> {
-    let found = snapshot.ip(id).filter(|ip| ip.owner == actor.owner && ip.times.is_live());
+    let found = Sight::new(snapshot, actor).ip(id).filter(|ip| ip.times.is_live());
     found.cloned().ok_or_else(|| missing(Kind::Ip, id.as_uuid()))
 }
 
 fn find_frontend(snapshot: &Snapshot, actor: &Actor, id: FrontendId) -> Result<Arc<Frontend>, ApiError> {
-    let found =
-        snapshot.frontend(id).filter(|frontend| frontend.times.is_live() && is_own(snapshot, actor, frontend.lb));
+    let found = Sight::new(snapshot, actor).frontend(id).filter(|frontend| frontend.times.is_live());
     found.cloned().ok_or_else(|| missing(Kind::Frontend, id.as_uuid()))
 }
 
 fn find_backend(snapshot: &Snapshot, actor: &Actor, id: BackendId) -> Result<Arc<Backend>, ApiError> {
-    let found = snapshot.backend(id).filter(|backend| backend.times.is_live() && is_own(snapshot, actor, backend.lb));
+    let found = Sight::new(snapshot, actor).backend(id).filter(|backend| backend.times.is_live());
     found.cloned().ok_or_else(|| missing(Kind::Backend, id.as_uuid()))
 }
 
 fn find_acl(snapshot: &Snapshot, actor: &Actor, id: AclId) -> Result<Arc<Acl>, ApiError> {
-    let found = snapshot.acl(id).filter(|acl| acl.times.is_live() && is_own(snapshot, actor, acl.lb));
+    let found = Sight::new(snapshot, actor).acl(id).filter(|acl| acl.times.is_live());
     found.cloned().ok_or_else(|| missing(Kind::Acl, id.as_uuid()))
-}
-
-fn is_own(snapshot: &Snapshot, actor: &Actor, lb: LbId) -> bool {
-    snapshot.lb(lb).is_some_and(|lb| lb.owner == actor.owner)
 }
 
 fn missing(kind: Kind, id: uuid::Uuid) -> ApiError {
@@ -93,12 +89,17 @@ const fn key(kind: Kind, id: uuid::Uuid) -> DocumentKey {
     DocumentKey { kind, id }
 }
 
-const fn in_lb(actor: &Actor, lb: LbId) -> Scope {
-    Scope::Lb { lb, project: actor.owner.project }
+/// The right to edit a load balancer.
+fn in_lb(current: &Snapshot, actor: &Actor, lb: LbId) -> Result<Write, ApiError> {
+    let project = find_lb(current, actor, lb)?.owner.project;
+    let write = Write::authorize(current, actor, Act::Edit, Scope::Lb { lb, project });
+    write.map_err(|denied| ApiError::denied(denied, key(Kind::Lb, lb.as_uuid())))
 }
 
-const fn in_project(actor: &Actor) -> Scope {
-    Scope::Project { project: actor.owner.project }
+/// The right to edit what a project owns.
+fn in_project(current: &Snapshot, actor: &Actor, project: ProjectId) -> Result<Write, ApiError> {
+    let write = Write::authorize(current, actor, Act::Edit, Scope::Project { project });
+    write.map_err(|denied| ApiError::denied(denied, key(Kind::Project, project.as_uuid())))
 }
 
 fn now(context: &Context) -> jiff::Timestamp {

@@ -12,13 +12,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::change::run;
 use super::etag::{HasEtag, Versioned};
 use super::{ApiError, Context, body};
-use crate::ledger::{Attempt, Kept};
+use crate::ledger::{Attempt, Kept, Snapshot};
 use crate::model::{Actor, Generation, Invalid};
 
 const KEY: &str = "Idempotency-Key";
@@ -52,9 +53,10 @@ impl Caller {
         Ok(Some(Attempt { key, request, answer }))
     }
 
-    /// The key.
-    pub(super) fn key(&self) -> Option<&str> {
-        self.asked.as_ref().map(|asked| asked.key.as_str())
+    /// Whether a request with the same key was carried out.
+    pub(super) fn is_known(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        let asked = self.asked.as_ref().zip(self.actor.token);
+        asked.is_some_and(|(asked, token)| snapshot.attempt(token, &asked.key, now).is_some())
     }
 }
 
@@ -128,7 +130,7 @@ async fn look_up(context: &Context, request: Request) -> Result<Found, ApiError>
         return Err(ApiError::internal("the request was not authenticated"));
     };
     let snapshot = context.ledger.snapshot();
-    let at = snapshot.attempt(actor.owner.project, &asked.key, (context.clock)());
+    let at = actor.token.and_then(|token| snapshot.attempt(token, &asked.key, (context.clock)()));
     let mut request = Request::from_parts(parts, axum::body::Body::from(bytes));
     let Some(generation) = at else {
         request.extensions_mut().insert(asked);

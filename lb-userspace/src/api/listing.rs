@@ -10,6 +10,8 @@ use super::ApiError;
 use super::body::{unknown, wrong};
 use super::parse::{Arguments, id};
 use super::wire::Detail;
+use crate::authority::Sight;
+use crate::ledger::Snapshot;
 use crate::model::{Actor, Invalid, OrganizationId, ProjectId, Tags};
 
 /// Entries on a page when the query does not say.
@@ -84,8 +86,8 @@ pub(super) struct Listing {
     order: Order,
     page: usize,
     page_size: usize,
-    /// The filters by owner name another one than the token's: nothing is shown.
-    is_elsewhere: bool,
+    organization: Option<OrganizationId>,
+    project: Option<ProjectId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,12 +117,7 @@ pub(super) trait Listed {
 
 impl Listing {
     /// Reads what every list has; `own` are the keys this one has besides.
-    pub(super) fn read(
-        pairs: Pairs,
-        actor: &Actor,
-        own: &[&str],
-        arguments: &mut Arguments,
-    ) -> Result<(Self, Pairs), ApiError> {
+    pub(super) fn read(pairs: Pairs, own: &[&str], arguments: &mut Arguments) -> Result<(Self, Pairs), ApiError> {
         let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
         let pairs = pairs.known(&known)?;
         let name = pairs.one(arguments, "name").map(str::to_lowercase);
@@ -134,17 +131,18 @@ impl Listing {
         let organization = pairs
             .one(arguments, "organization_id")
             .and_then(|text| arguments.take("organization_id", id::<OrganizationId>(text)));
-        let is_elsewhere = project.is_some_and(|project| project != actor.owner.project)
-            || organization.is_some_and(|organization| organization != actor.owner.organization);
-        let listing = Self { name, order: order.unwrap_or(Order::CreatedAt), page, page_size, is_elsewhere };
+        let order = order.unwrap_or(Order::CreatedAt);
+        let listing = Self { name, order, page, page_size, organization, project };
         Ok((listing, pairs))
+    }
+
+    /// What the actor sees within the filters by owner; nothing, when they name what it does not see.
+    pub(super) fn sight<'a>(&self, snapshot: &'a Snapshot, actor: &Actor) -> Option<Sight<'a>> {
+        Sight::new(snapshot, actor).narrowed(self.organization, self.project)
     }
 
     /// One page of what the token may see, and how much there is on all pages.
     pub(super) fn page<T: Listed>(&self, items: impl Iterator<Item = T>) -> (Vec<T>, u64) {
-        if self.is_elsewhere {
-            return (Vec::new(), 0);
-        }
         let mut items: Vec<T> = items
             .filter(|item| self.name.as_ref().is_none_or(|part| item.name().to_lowercase().contains(part)))
             .collect();

@@ -11,7 +11,9 @@ use axum::http::request::Parts;
 use super::ApiError;
 use super::problem::detail;
 use super::wire::{Detail, Millis};
-use crate::model::{Actor, Invalid, OrganizationId, ProjectId};
+use crate::authority;
+use crate::ledger::Snapshot;
+use crate::model::{Actor, Invalid, OrganizationId, Owner, ProjectId};
 
 /// How much of an object a request describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,25 +102,44 @@ impl Arguments {
         }
     }
 
-    /// The project and organization of a creation: absent, or the token's own.
-    pub(super) fn owner(&mut self, actor: &Actor, project: Option<&str>, organization: Option<&str>) {
-        let (own_project, own_organization) = (actor.owner.project, actor.owner.organization);
-        if let Some(project) = project
-            && self.take("project_id", id::<ProjectId>(project)).is_some_and(|project| project != own_project)
-        {
-            let help = format!("the token is for project {own_project}: leave `project_id` out or give that one");
-            self.wrong("project_id", &Invalid::constraint(help));
+    /// The owner of what is created: the project that is named, or the token's only one.
+    pub(super) fn owner(
+        &mut self,
+        current: &Snapshot,
+        actor: &Actor,
+        project: Option<&str>,
+        organization: Option<&str>,
+    ) -> Option<Owner> {
+        let named = match project {
+            Some(text) => Some(self.take("project_id", id::<ProjectId>(text))?),
+            None => None,
+        };
+        let owner = match authority::project_of(current, actor, named) {
+            Ok(Some(owner)) => owner,
+            Ok(None) => {
+                let help = "a token of an organization or of the fleet has no project of its own: name one";
+                self.wrong("project_id", &Invalid::required(help));
+                return None;
+            }
+            Err(_) => {
+                let own = actor.project().map(|own| format!(": leave `project_id` out or give {}", own.project));
+                let help = format!("there is no such project for this token{}", own.unwrap_or_default());
+                self.wrong("project_id", &Invalid::constraint(help));
+                return None;
+            }
+        };
+        if let Some(text) = organization {
+            let organization = self.take("organization_id", id::<OrganizationId>(text))?;
+            if organization != owner.organization {
+                let help = format!(
+                    "the project is of organization {}: leave `organization_id` out or give that one",
+                    owner.organization
+                );
+                self.wrong("organization_id", &Invalid::constraint(help));
+                return None;
+            }
         }
-        if let Some(organization) = organization
-            && self
-                .take("organization_id", id::<OrganizationId>(organization))
-                .is_some_and(|organization| organization != own_organization)
-        {
-            let help = format!(
-                "the token is for organization {own_organization}: leave `organization_id` out or give that one"
-            );
-            self.wrong("organization_id", &Invalid::constraint(help));
-        }
+        Some(owner)
     }
 
     /// Ends the reading: an error if anything was wrong.

@@ -4,10 +4,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::wire::{Detail, Problem, ProblemKind};
+use crate::authority::Denied;
 use crate::guard::{Refusal, Report};
 use crate::ledger::LedgerError;
 use crate::model::text::InvalidReason;
-use crate::model::{DocumentKey, Invalid};
+use crate::model::{Act, DocumentKey, Invalid, Role};
 
 /// A request that is answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,25 @@ impl ApiError {
         })
     }
 
+    /// Not seen, which is not found; or seen, and not for this token's role.
+    pub(super) fn denied(denied: Denied, key: DocumentKey) -> Self {
+        let Denied::Role { role, act } = denied else { return Self::not_found(key) };
+        let action = match act {
+            Act::Read => "read",
+            Act::Edit | Act::Administer => "write",
+            Act::Contain => "contain",
+        };
+        let (resource, action) = (Some(key.kind.as_str().to_owned()), Some(action.to_owned()));
+        let roles: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(act)).map(Role::as_str).collect();
+        Self::new(Problem {
+            kind: ProblemKind::PermissionsDenied,
+            message: format!("a token of the role {} may not do that", role.as_str()),
+            help_message: format!("nothing was changed: use a token of the role {}", roles.join(" or ")),
+            details: vec![Detail { resource, action, ..Detail::default() }],
+            ..Problem::default()
+        })
+    }
+
     fn deleted(key: DocumentKey) -> Self {
         Self::new(Problem {
             kind: ProblemKind::TransientState,
@@ -103,7 +123,8 @@ impl ApiError {
         })
     }
 
-    fn in_use(key: DocumentKey, help: String) -> Self {
+    /// Something uses it, or is in it.
+    pub(super) fn in_use(key: DocumentKey, help: String) -> Self {
         Self::new(Problem {
             kind: ProblemKind::PreconditionFailed,
             message: format!("{key} is in use"),

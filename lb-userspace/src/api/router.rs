@@ -30,6 +30,7 @@ pub fn router(context: Context) -> Router {
         .route("/snowshed/v1/events", get(admin::events::get))
         .route("/snowshed/v1/undo", post(admin::recovery::undo))
         .route("/snowshed/v1/restore", post(admin::recovery::restore))
+        .merge(tenancy())
         .layer(from_fn_with_state(context.clone(), idempotency::replay))
         .layer(from_fn_with_state(context.clone(), zone))
         .layer(from_fn_with_state(context.clone(), auth::authenticate));
@@ -73,6 +74,21 @@ fn zoned() -> Router<Context> {
         .merge(absent::routes())
 }
 
+/// Organizations, projects and tokens.
+fn tenancy() -> Router<Context> {
+    use admin::{organizations, projects, tokens};
+    Router::new()
+        .route("/snowshed/v1/organizations", get(organizations::list).post(organizations::create))
+        .route(
+            "/snowshed/v1/organizations/{id}",
+            get(organizations::get).patch(organizations::rename).delete(organizations::delete),
+        )
+        .route("/snowshed/v1/projects", get(projects::list).post(projects::create))
+        .route("/snowshed/v1/projects/{id}", get(projects::get).patch(projects::rename).delete(projects::delete))
+        .route("/snowshed/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/snowshed/v1/tokens/{id}", get(tokens::get).delete(tokens::revoke))
+}
+
 /// Refuses other zones than the configured one.
 async fn zone(State(context): State<Context>, request: Request, next: Next) -> Response {
     let asked = request.extensions().get::<axum::extract::OriginalUri>().map_or(request.uri(), |uri| &uri.0);
@@ -103,8 +119,8 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, /snowshed/v1/explain, /snowshed/v1/operations, \
-         /snowshed/v1/events, /snowshed/v1/undo, /snowshed/v1/restore, /healthz and /metrics"
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, operations, events, undo, restore, organizations, projects \
+         and tokens, /healthz and /metrics"
             .to_owned(),
     )
 }

@@ -17,6 +17,7 @@ pub mod problem;
 pub mod recovery;
 pub mod stats;
 pub mod status;
+pub mod tenancy;
 
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
@@ -30,6 +31,7 @@ pub use operation::{ChangedDocument, EventList, Operation, OperationList};
 pub use problem::{Detail, Problem, ProblemKind};
 pub use recovery::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest};
 pub use status::{ServerStatus, ServiceStatus, StatusReport};
+pub use tenancy::{CreateProject, CreateToken, Organization, OrganizationList, Project, ProjectList, Token, TokenList};
 
 /// A field that may be absent, `null` or a value: absent keeps, `null` clears.
 pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>

@@ -140,12 +140,20 @@ impl Client {
     /// # Errors
     /// When the agent cannot be asked or refuses, or the list does not end.
     pub async fn list(&self, path: &str, key: &str, filters: &[(&str, String)]) -> Result<Vec<Value>, Failure> {
+        self.own_list(&self.zoned(path), key, filters).await
+    }
+
+    /// The same of a path that lies in no zone.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn own_list(&self, path: &str, key: &str, filters: &[(&str, String)]) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
         for page in 1..=MAX_PAGES {
             let mut query = filters.to_vec();
             query.push(("page", page.to_string()));
             query.push(("page_size", PAGE_SIZE.to_string()));
-            let mut answer = self.call(Method::GET, &self.zoned(path), &query, None, None).await?;
+            let mut answer = self.call(Method::GET, path, &query, None, None).await?;
             let total = answer.get("total_count").and_then(Value::as_u64).unwrap_or(0);
             let Some(Value::Array(items)) = answer.get_mut(key).map(Value::take) else {
                 return Err(Failure::error(format!("the agent's answer has no list `{key}`")));

@@ -126,7 +126,7 @@ fn show(terminal: &mut Terminal, format: Format, answer: &Value) -> Result<(), F
         format!("operation {} {} by {} at {}", operation.generation, operation.verb, operation.actor, operation.at);
     let heading = terminal.paint(Paint::Bold, &heading);
     terminal.line(heading)?;
-    terminal.line(format!("id {}  project {}", operation.id, operation.project_id))?;
+    terminal.line(format!("id {}  role {}", operation.id, operation.role.as_str()))?;
     if !operation.reason.is_empty() {
         terminal.line(format!("reason {}", operation.reason))?;
     }

@@ -18,9 +18,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
 
 fn tokens(config: &Config, problems: &mut Vec<Problem>) {
     let tokens = &config.api.tokens;
-    if tokens.is_empty() {
-        problems.push(Problem::of("api.tokens", "without a token nobody can use the API: add an [[api.tokens]]"));
-    }
     let mut names = BTreeSet::new();
     for (at, token) in tokens.iter().enumerate() {
         let key = format!("api.tokens[{at}]");
@@ -36,10 +33,8 @@ fn tokens(config: &Config, problems: &mut Vec<Problem>) {
             }
             _ => {}
         }
-        for (name, absent) in [("organization", token.organization.is_none()), ("project", token.project.is_none())] {
-            if absent {
-                problems.push(Problem::of(format!("{key}.{name}"), "is needed: a UUID"));
-            }
+        if let Err(what) = token.reach() {
+            problems.push(Problem::of(&key, what));
         }
     }
 }

@@ -95,13 +95,26 @@ pub fn hash_key(path: &Path) -> Result<HashKey, SecretError> {
 /// # Errors
 /// As [`hash_key`], and when the file cannot be written.
 pub fn hash_key_or_new(path: &Path) -> Result<HashKey, SecretError> {
+    key_or_new(path, "hash key").map(HashKey)
+}
+
+/// A key of `N` bytes in a file, in hexadecimal; when there is no such file, one is drawn and written, readable by its
+/// owner only.
+///
+/// # Errors
+/// [`SecretError`] when the file cannot be read or written, is readable by everybody, or holds something else.
+pub fn key_or_new<const N: usize>(path: &Path, what: &'static str) -> Result<[u8; N], SecretError> {
     let write_error = |source| SecretError::Write { path: path.to_owned(), source };
     match std::fs::exists(path) {
-        Ok(true) => return hash_key(path),
+        Ok(true) => {
+            let expected = "a key of the expected number of hexadecimal digits";
+            return parse_hex(read(path)?.trim()).ok_or(SecretError::Content { path: path.to_owned(), expected });
+        }
         Ok(false) => {}
         Err(source) => return Err(SecretError::Read { path: path.to_owned(), source }),
     }
-    let key = HashKey(rand::random());
+    let mut key = [0; N];
+    rand::fill(&mut key);
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory).map_err(write_error)?;
     // Written beside and linked into place: a crash leaves either no key or a whole one, and never replaces one.
@@ -114,13 +127,13 @@ pub fn hash_key_or_new(path: &Path) -> Result<HashKey, SecretError> {
         .open(&draft)
         .map_err(write_error)?;
     let written = file
-        .write_all(format!("{}\n", to_hex(&key.0)).as_bytes())
+        .write_all(format!("{}\n", to_hex(&key)).as_bytes())
         .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::hard_link(&draft, path))
         .and_then(|()| std::fs::File::open(directory)?.sync_all());
     std::fs::remove_file(&draft).map_err(write_error)?;
     written.map_err(write_error)?;
-    log::info!("drew a new hash key into {}; a fleet needs the same key on every edge", path.display());
+    log::info!("drew a new {what} into {}; a fleet needs the same on every edge", path.display());
     Ok(key)
 }
 

@@ -46,7 +46,7 @@ fn ip(number: u128, of: u128, address: [u8; 4], lb: Option<u128>) -> Ip {
 }
 
 fn judged(current: &Snapshot, scope: Scope, changes: Vec<Change>) -> Report {
-    let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
+    let actor = Actor::editor("tester", owner(1));
     let pools = Pools::new(["192.0.2.0/24".parse().unwrap()]);
     judge(current, &Proposed { scope, changes, is_recovery: false }, &actor, &Limits::default(), &pools)
 }

@@ -8,10 +8,10 @@ use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ChainHash, Operation};
+use super::{ChainHash, Operation, Tenants};
 use crate::model::{
     Acl, AclId, Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId,
-    NatSource, NatSourceId, ProjectId,
+    NatSource, NatSourceId, OrganizationId, ProjectId, TokenId,
 };
 
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
@@ -37,10 +37,11 @@ pub struct Snapshot {
     touched: OrdMap<LbId, Generation>,
     /// Live and deleted documents of each project.
     by_project: OrdMap<ProjectId, Owned>,
-    /// Operations that keep an answer, by the key of their request.
-    attempts: OrdMap<(ProjectId, String), (Timestamp, Generation)>,
+    tenants: Tenants,
+    /// Operations that keep an answer, by the token and the key of their request.
+    attempts: OrdMap<(TokenId, String), (Timestamp, Generation)>,
     /// The same by age.
-    attempts_by_age: OrdSet<(Timestamp, ProjectId, String)>,
+    attempts_by_age: OrdSet<(Timestamp, TokenId, String)>,
 }
 
 /// What a project owns, tombstones included.
@@ -64,6 +65,12 @@ impl Snapshot {
     #[must_use]
     pub fn head(&self) -> ChainHash {
         self.head.unwrap_or(ChainHash::GENESIS)
+    }
+
+    /// Organizations, projects and tokens.
+    #[must_use]
+    pub const fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// An IP, also a deleted one.
@@ -199,14 +206,14 @@ impl Snapshot {
 
     /// The operation that carried out the request with this key, if its answer is still kept at `now`.
     #[must_use]
-    pub fn attempt(&self, project: ProjectId, key: &str, now: Timestamp) -> Option<Generation> {
-        let (at, generation) = self.attempts.get(&(project, key.to_owned()))?;
+    pub fn attempt(&self, token: TokenId, key: &str, now: Timestamp) -> Option<Generation> {
+        let (at, generation) = self.attempts.get(&(token, key.to_owned()))?;
         (now.duration_since(*at) < Self::ATTEMPTS_ARE_KEPT).then_some(*generation)
     }
 
     /// Keeps the key of an operation's request, and forgets those that are too old.
     pub(super) fn remember(&mut self, operation: &Operation) {
-        let Some(attempt) = &operation.attempt else { return };
+        let (Some(attempt), Some(token)) = (&operation.attempt, operation.actor.token) else { return };
         while let Some(oldest) = self.attempts_by_age.get_min().cloned() {
             if operation.at.duration_since(oldest.0) < Self::ATTEMPTS_ARE_KEPT {
                 break;
@@ -214,11 +221,11 @@ impl Snapshot {
             self.attempts_by_age.remove(&oldest);
             self.attempts.remove(&(oldest.1, oldest.2));
         }
-        let (at, project) = (operation.at, operation.actor.owner.project);
-        if let Some((before, _)) = self.attempts.insert((project, attempt.key.clone()), (at, operation.generation)) {
-            self.attempts_by_age.remove(&(before, project, attempt.key.clone()));
+        let at = operation.at;
+        if let Some((before, _)) = self.attempts.insert((token, attempt.key.clone()), (at, operation.generation)) {
+            self.attempts_by_age.remove(&(before, token, attempt.key.clone()));
         }
-        self.attempts_by_age.insert((at, project, attempt.key.clone()));
+        self.attempts_by_age.insert((at, token, attempt.key.clone()));
     }
 
     /// A document of any kind, also a deleted one.
@@ -238,6 +245,17 @@ impl Snapshot {
                 .nat_sources
                 .get(&NatSourceId::from_uuid(key.id))
                 .map(|source| Document::NatSource(NatSource::clone(source))),
+            Kind::Organization => {
+                let organization = self.tenants.organization(OrganizationId::from_uuid(key.id))?;
+                Some(Document::Organization((**organization).clone()))
+            }
+            Kind::Project => {
+                let project = self.tenants.project(ProjectId::from_uuid(key.id))?;
+                Some(Document::Project((**project).clone()))
+            }
+            Kind::Token => {
+                self.tenants.token(TokenId::from_uuid(key.id)).map(|token| Document::Token((**token).clone()))
+            }
         }
     }
 
@@ -250,6 +268,9 @@ impl Snapshot {
             Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
             Document::Acl(acl) => self.acl(acl.id).is_some_and(|current| **current == *acl),
             Document::NatSource(source) => self.nat_sources.get(&source.id).is_some_and(|current| **current == *source),
+            Document::Organization(_) | Document::Project(_) | Document::Token(_) => {
+                self.document(document.key()).as_ref() == Some(document)
+            }
         }
     }
 
@@ -262,6 +283,7 @@ impl Snapshot {
             Kind::Backend => self.backends.contains_key(&BackendId::from_uuid(key.id)),
             Kind::Acl => self.acls.contains_key(&AclId::from_uuid(key.id)),
             Kind::NatSource => self.nat_sources.contains_key(&NatSourceId::from_uuid(key.id)),
+            Kind::Organization | Kind::Project | Kind::Token => self.document(key).is_some(),
         }
     }
 
@@ -348,6 +370,7 @@ impl Snapshot {
             Document::NatSource(source) => {
                 self.nat_sources.insert(source.id, Arc::new(source.clone()));
             }
+            Document::Organization(_) | Document::Project(_) | Document::Token(_) => self.tenants.put(document),
         }
     }
 

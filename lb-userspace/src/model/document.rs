@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, Backend, Frontend, Ip, Lb, LbId, NatSource};
+use super::{Acl, Backend, Frontend, Ip, Lb, LbId, NatSource, Organization, Project, Token};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -61,6 +61,12 @@ pub enum Kind {
     Acl,
     /// [`NatSource`].
     NatSource,
+    /// [`Organization`].
+    Organization,
+    /// [`Project`].
+    Project,
+    /// [`Token`].
+    Token,
 }
 
 /// Kind and id of a document.
@@ -83,6 +89,9 @@ impl Kind {
             Self::Backend => "backend",
             Self::Acl => "acl",
             Self::NatSource => "nat_source",
+            Self::Organization => "organization",
+            Self::Project => "project",
+            Self::Token => "token",
         }
     }
 }
@@ -109,6 +118,12 @@ pub enum Document {
     Acl(Acl),
     /// A source address of translated flows.
     NatSource(NatSource),
+    /// An organization.
+    Organization(Organization),
+    /// A project.
+    Project(Project),
+    /// A token.
+    Token(Token),
 }
 
 impl Document {
@@ -122,6 +137,9 @@ impl Document {
             Self::Backend(backend) => DocumentKey { kind: Kind::Backend, id: backend.id.as_uuid() },
             Self::Acl(acl) => DocumentKey { kind: Kind::Acl, id: acl.id.as_uuid() },
             Self::NatSource(source) => DocumentKey { kind: Kind::NatSource, id: source.id.as_uuid() },
+            Self::Organization(organization) => DocumentKey { kind: Kind::Organization, id: organization.id.as_uuid() },
+            Self::Project(project) => DocumentKey { kind: Kind::Project, id: project.owner.project.as_uuid() },
+            Self::Token(token) => DocumentKey { kind: Kind::Token, id: token.id.as_uuid() },
         }
     }
 
@@ -135,32 +153,9 @@ impl Document {
             Self::Backend(backend) => &backend.times,
             Self::Acl(acl) => &acl.times,
             Self::NatSource(source) => &source.times,
-        }
-    }
-
-    /// What people call it: its name, or of an IP its address.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Self::Ip(ip) => ip.address.to_string(),
-            Self::Lb(lb) => lb.name.to_string(),
-            Self::Frontend(frontend) => frontend.name.to_string(),
-            Self::Backend(backend) => backend.name.to_string(),
-            Self::Acl(acl) => acl.name.to_string(),
-            Self::NatSource(source) => source.address.to_string(),
-        }
-    }
-
-    /// The load balancer that it is, belongs to, or is attached to.
-    #[must_use]
-    pub const fn lb(&self) -> Option<LbId> {
-        match self {
-            Self::Ip(ip) => ip.lb,
-            Self::Lb(lb) => Some(lb.id),
-            Self::Frontend(frontend) => Some(frontend.lb),
-            Self::Backend(backend) => Some(backend.lb),
-            Self::Acl(acl) => Some(acl.lb),
-            Self::NatSource(_) => None,
+            Self::Organization(organization) => &organization.times,
+            Self::Project(project) => &project.times,
+            Self::Token(token) => &token.times,
         }
     }
 
@@ -174,6 +169,38 @@ impl Document {
             Self::Backend(backend) => &mut backend.times,
             Self::Acl(acl) => &mut acl.times,
             Self::NatSource(source) => &mut source.times,
+            Self::Organization(organization) => &mut organization.times,
+            Self::Project(project) => &mut project.times,
+            Self::Token(token) => &mut token.times,
+        }
+    }
+
+    /// What people call it: its name, or of an IP its address.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Ip(ip) => ip.address.to_string(),
+            Self::Lb(lb) => lb.name.to_string(),
+            Self::Frontend(frontend) => frontend.name.to_string(),
+            Self::Backend(backend) => backend.name.to_string(),
+            Self::Acl(acl) => acl.name.to_string(),
+            Self::NatSource(source) => source.address.to_string(),
+            Self::Organization(organization) => organization.name.to_string(),
+            Self::Project(project) => project.name.to_string(),
+            Self::Token(token) => token.name.to_string(),
+        }
+    }
+
+    /// The load balancer that it is, belongs to, or is attached to.
+    #[must_use]
+    pub const fn lb(&self) -> Option<LbId> {
+        match self {
+            Self::Ip(ip) => ip.lb,
+            Self::Lb(lb) => Some(lb.id),
+            Self::Frontend(frontend) => Some(frontend.lb),
+            Self::Backend(backend) => Some(backend.lb),
+            Self::Acl(acl) => Some(acl.lb),
+            Self::NatSource(_) | Self::Organization(_) | Self::Project(_) | Self::Token(_) => None,
         }
     }
 }

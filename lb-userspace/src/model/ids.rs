@@ -74,4 +74,6 @@ id! {
     NatSourceId;
     /// An operation in the ledger.
     OperationId;
+    /// A token.
+    TokenId;
 }

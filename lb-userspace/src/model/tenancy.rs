@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LbId, OrganizationId, ProjectId};
+use super::{Invalid, LbId, OrganizationId, ProjectId, TokenId};
 
 /// Owner of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,13 +24,160 @@ impl Owner {
     };
 }
 
-/// Who makes a change: the holder of a token. Recorded in the ledger with every operation.
+/// Who makes a change. Recorded in the ledger with every operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Actor {
-    /// Name of the token, as the configuration gives it.
+    /// The token; `None` when the agent acts by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
+    /// Name of the token.
     pub name: String,
-    /// What the token may see and change.
-    pub owner: Owner,
+    /// What the token may do.
+    pub role: Role,
+    /// What the token may see, and where it may do that.
+    pub reach: Reach,
+}
+
+impl Actor {
+    /// The agent itself, doing what nobody asked for in a request.
+    #[must_use]
+    pub fn agent(name: impl Into<String>) -> Self {
+        Self { token: None, name: name.into(), role: Role::Operator, reach: Reach::Fleet }
+    }
+
+    /// Somebody who edits one project.
+    #[must_use]
+    pub fn editor(name: impl Into<String>, owner: Owner) -> Self {
+        Self { token: None, name: name.into(), role: Role::ProjectEditor, reach: Reach::Project { owner } }
+    }
+
+    /// The project of an actor that has exactly one.
+    #[must_use]
+    pub const fn project(&self) -> Option<Owner> {
+        match self.reach {
+            Reach::Project { owner } => Some(owner),
+            Reach::Organization { .. } | Reach::Fleet => None,
+        }
+    }
+}
+
+/// A part of the fleet: where a document lies, or how far a token sees. It is no [`Scope`]: what sees everything still
+/// names what it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Reach {
+    /// One project.
+    Project {
+        /// The project.
+        owner: Owner,
+    },
+    /// An organization and its projects.
+    Organization {
+        /// The organization.
+        organization: OrganizationId,
+    },
+    /// Every organization.
+    Fleet,
+}
+
+impl Reach {
+    /// Whether another part lies within this one.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fleet, _) => true,
+            (Self::Organization { organization }, Self::Organization { organization: other }) => organization == other,
+            (Self::Organization { organization }, Self::Project { owner }) => *organization == owner.organization,
+            (Self::Project { owner }, Self::Project { owner: other }) => owner == other,
+            _ => false,
+        }
+    }
+
+    /// Whether what a project owns lies within.
+    #[must_use]
+    pub fn covers_owner(&self, owner: Owner) -> bool {
+        self.covers(&Self::Project { owner })
+    }
+}
+
+/// What a token's holder may do, from the most to the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs the edges: everything, everywhere.
+    Operator,
+    /// Sees everything, and contains abuse; edits nothing.
+    TrustSafety,
+    /// Everything in one organization, its projects and tokens too.
+    OrgAdmin,
+    /// Edits the load balancers and addresses of a project.
+    ProjectEditor,
+    /// Sees, and changes nothing.
+    Viewer,
+}
+
+/// Kinds of deed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Looking.
+    Read,
+    /// Making, changing and deleting load balancers, addresses and what belongs to them.
+    Edit,
+    /// Making and deleting projects and tokens; organizations too for whoever reaches the fleet.
+    Administer,
+    /// Containing abuse: quarantine, removal.
+    Contain,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] = [Self::Operator, Self::TrustSafety, Self::OrgAdmin, Self::ProjectEditor, Self::Viewer];
+
+    /// Whether it may do something, where it reaches.
+    #[must_use]
+    pub const fn may(self, act: Act) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::TrustSafety => matches!(act, Act::Read | Act::Contain),
+            Self::OrgAdmin => matches!(act, Act::Read | Act::Edit | Act::Administer),
+            Self::ProjectEditor => matches!(act, Act::Read | Act::Edit),
+            Self::Viewer => matches!(act, Act::Read),
+        }
+    }
+
+    /// Whether a token of this role may have a reach.
+    #[must_use]
+    pub const fn fits(self, reach: &Reach) -> bool {
+        match self {
+            Self::Operator | Self::TrustSafety => matches!(reach, Reach::Fleet),
+            Self::OrgAdmin => matches!(reach, Reach::Organization { .. }),
+            Self::ProjectEditor => matches!(reach, Reach::Project { .. }),
+            Self::Viewer => true,
+        }
+    }
+
+    /// The API's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::TrustSafety => "trust-safety",
+            Self::OrgAdmin => "org-admin",
+            Self::ProjectEditor => "project-editor",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            Invalid::constraint(format!("`{text}` is no role: {} are", Self::ALL.map(Self::as_str).join(", ")))
+        })
+    }
 }
 
 /// What a change may touch. There is no "everything": absent, empty and wildcard scopes cannot be built.
@@ -61,14 +208,25 @@ pub enum Scope {
         /// The project.
         project: ProjectId,
     },
+    /// One organization: itself, its projects and what they own.
+    Organization {
+        /// The organization.
+        organization: OrganizationId,
+    },
+    /// One token.
+    Token {
+        /// The token.
+        token: TokenId,
+    },
 }
 
 impl Scope {
-    /// The project the scope lies in.
+    /// The project that it lies in, if it lies in one.
     #[must_use]
-    pub const fn project(&self) -> ProjectId {
+    pub const fn project(&self) -> Option<ProjectId> {
         match self {
-            Self::Lb { project, .. } | Self::Lbs { project, .. } | Self::Project { project } => *project,
+            Self::Lb { project, .. } | Self::Lbs { project, .. } | Self::Project { project } => Some(*project),
+            Self::Organization { .. } | Self::Token { .. } => None,
         }
     }
 }

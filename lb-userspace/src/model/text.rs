@@ -55,6 +55,12 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A name for what nobody named: its id.
+    #[must_use]
+    pub fn from_id(id: uuid::Uuid) -> Self {
+        Self(id.to_string())
+    }
 }
 
 impl TryFrom<String> for Name {

@@ -84,6 +84,8 @@ pub fn documents_in(snapshot: &Snapshot, scope: &Scope) -> BTreeMap<DocumentKey,
             }
             documents.extend(snapshot.ips_in(*project).map(|ip| Document::Ip(ip.as_ref().clone())));
         }
+        // Tenants and tokens are not restored: what was revoked stays revoked.
+        Scope::Organization { .. } | Scope::Token { .. } => {}
     }
     documents.into_iter().map(|document| (document.key(), document)).collect()
 }
@@ -108,9 +110,9 @@ fn moved_away(current: &Document, then: Option<&Document>, scope: &Scope) -> Opt
     let is_in = |holder| match scope {
         Scope::Lb { lb, .. } => *lb == holder,
         Scope::Lbs { lbs, .. } => lbs.contains(holder),
-        Scope::Project { .. } => true,
+        Scope::Project { .. } | Scope::Organization { .. } | Scope::Token { .. } => true,
     };
-    if matches!(scope, Scope::Project { .. }) {
+    if !matches!(scope, Scope::Lb { .. } | Scope::Lbs { .. }) {
         return None;
     }
     match (ip.lb, then) {

@@ -24,7 +24,7 @@ fn a_dry_run_shows_the_difference_and_changes_nothing() {
     let agent = Agent::empty(Reconciler::Works);
     let dry = agent.type_in("apply -f - --dry-run", WEB);
     assert!(dry.exit == Exit::Differs && dry.out.contains("+ lb web: create"), "{dry:?}");
-    assert_eq!(agent.generation(), 0);
+    assert_eq!(agent.changes(), 0);
     assert_eq!(agent.type_in("apply -f -", WEB).exit, Exit::Ok);
     assert_eq!(agent.type_in("apply -f - --dry-run", WEB).exit, Exit::Ok);
     let before = agent.generation();
@@ -84,7 +84,7 @@ fn nothing_is_sent_when_anything_in_any_file_is_wrong() {
         let ran = agent.type_in("apply -f -", empty);
         assert!(ran.exit == Exit::Usage && ran.err.contains("there is no load balancer in it"), "{empty:?}: {ran:?}");
     }
-    assert_eq!(agent.generation(), 0);
+    assert_eq!(agent.changes(), 0);
 }
 
 #[test]

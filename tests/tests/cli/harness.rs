@@ -8,14 +8,15 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use lb_userspace::api::{Context, Explain, ExplainError, Token, Tokens, router};
+use lb_userspace::api::{Context, Explain, ExplainError, router};
+use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::cli::failure::Exit;
 use lb_userspace::cli::terminal::{Buffer, Terminal};
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::Ledger;
 use lb_userspace::ledger::memory::MemoryLedger;
-use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
+use lb_userspace::model::{Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::events::Watched;
 use lb_userspace::observe::{self, Events};
 use lb_userspace::plan::ServiceAddress;
@@ -42,6 +43,8 @@ impl Ran {
 /// An agent without a data plane.
 pub struct Agent {
     ledger: Arc<MemoryLedger>,
+    /// Operations that made the tenant and its token.
+    tenancy: u64,
     directory: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
@@ -82,6 +85,15 @@ impl Agent {
             let _published = (health_seen, edge);
             observe::events::watch(watched, followed, Timestamp::now).await
         });
+        let token_key = TokenKey::new([7; 32]);
+        let token = Bootstrap {
+            name: Name::try_from("test".to_owned()).unwrap(),
+            role: Role::ProjectEditor,
+            reach: Reach::Project { owner },
+            digest: token_key.digest(TOKEN),
+        };
+        bootstrap(&*ledger, &[token], Timestamp::now()).unwrap();
+        let tenancy = ledger.snapshot().generation().0;
         let context = Context {
             ledger: ledger.clone(),
             status: status_seen,
@@ -92,7 +104,8 @@ impl Agent {
             limits: Limits { lbs_per_project: 4, ..Limits::default() },
             pools: Pools::new(["192.0.2.0/24", "2001:db8::/120"].map(|network| network.parse().unwrap())),
             zone: "fr-par-1".to_owned(),
-            tokens: Tokens::new([Token::from_secret("test", TOKEN, owner)]),
+            token_key,
+            last_used: Arc::default(),
             clock: Arc::new(Timestamp::now),
             metrics: Arc::new(String::new),
             explain: Arc::new(NoMaps),
@@ -103,7 +116,7 @@ impl Agent {
             tokio::net::UnixListener::bind(socket).unwrap()
         };
         runtime.spawn(async move { axum::serve(listener, router(context)).await });
-        Self { ledger, directory, _runtime: runtime }
+        Self { ledger, tenancy, directory, _runtime: runtime }
     }
 
     /// An agent with the load balancer of [`WEB`].
@@ -114,9 +127,14 @@ impl Agent {
         agent
     }
 
-    /// Number of changes that were made.
+    /// Number of the last operation.
     pub fn generation(&self) -> u64 {
         self.ledger.snapshot().generation().0
+    }
+
+    /// Operations since the tenant and its token were made.
+    pub fn changes(&self) -> u64 {
+        self.generation() - self.tenancy
     }
 
     /// Path of a file beside the socket, with this content.

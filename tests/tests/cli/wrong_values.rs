@@ -52,6 +52,20 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("server list", &["--lb", "web", "--backend", "web"]),
     ("server update", &["--lb", "web", "--backend", "web", "<address>", "10.0.0.5", "--weight", "2"]),
     ("server remove", &["--lb", "web", "--backend", "web", "<addresses>", "10.0.0.5", "--yes", ""]),
+    ("org create", &["--name", "new"]),
+    ("org get", &["<id>", ID]),
+    ("org list", &[]),
+    ("org rename", &["<id>", ID, "--name", "other"]),
+    ("org delete", &["<id>", ID]),
+    ("project create", &["--name", "new"]),
+    ("project get", &["<id>", ID]),
+    ("project list", &[]),
+    ("project rename", &["<id>", ID, "--name", "other"]),
+    ("project delete", &["<id>", ID]),
+    ("token create", &["--name", "new", "--role", "viewer"]),
+    ("token get", &["<id>", ID]),
+    ("token list", &[]),
+    ("token revoke", &["<id>", ID]),
     ("apply", &["--file", EXAMPLE]),
     ("status", &[]),
     ("ops list", &[]),
@@ -145,6 +159,10 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--pin-dir", "/nonexistent/pins", Exit::NotFound, "nothing is pinned in /nonexistent/pins"),
     ("--watch", "0s", Exit::Usage, "1ms or more"),
     ("--config", "/nonexistent/agent.toml", Exit::Error, ""),
+    ("--organization", "mine", Exit::Usage, "a UUID such as"),
+    ("--role", "root", Exit::Usage, "operator, trust-safety, org-admin, project-editor, viewer are"),
+    ("--expires-at", "tomorrow", Exit::Usage, "is no time, such as 2027-01-01T00:00:00Z"),
+    ("<id>", "mine", Exit::Usage, "a UUID such as"),
     ("<lb>", "no-such", Exit::NotFound, "there is no lb named `no-such`"),
     ("<lbs>", "no-such", Exit::NotFound, "there is no lb named `no-such`"),
     ("<ip>", "192.0.2.99", Exit::NotFound, "there is no IP 192.0.2.99"),
@@ -159,12 +177,15 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("<service>", "192.0.2.1:80/http", Exit::Usage, "tcp or udp"),
     ("backup verify --name", "../x", Exit::Usage, "is no name of a backup"),
     ("backup restore --name", "*", Exit::Usage, "is no name of a backup"),
-    ("<operation>", "last", Exit::Usage, "names no operation: its number or its id is expected"),
+    ("undo <operation>", "last", Exit::Usage, "names no operation: its number or its id is expected"),
     ("--at", "yesterday", Exit::Usage, "neither a time such as 2026-04-07T16:30:00Z nor the number"),
     ("--scope", "*", Exit::Usage, "is no scope: lb:ID or project:ID is expected"),
     ("--reason", " ", Exit::Usage, "a reason has at least one character"),
     ("<shell>", "ksh", Exit::Usage, "possible values"),
 ];
+
+/// An id that nothing has.
+const ID: &str = "33333333-3333-4333-8333-333333333333";
 
 /// A file that is right.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/web.yaml");

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use futures_util::future::BoxFuture;
-use lb_userspace::api::{self, Context, Explain, ExplainError, Requests, Token, Tokens};
+use lb_userspace::api::{self, Context, Explain, ExplainError, Requests};
+use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
-use lb_userspace::model::{OrganizationId, Owner, Pools, ProjectId};
+use lb_userspace::model::{Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::Events;
 use lb_userspace::plan::{ServiceAddress, Tables};
 use lb_userspace::reconcile::Status;
@@ -34,6 +36,7 @@ mod recovery;
 mod sockets;
 mod stats;
 mod status;
+mod tenancy;
 mod versions;
 
 const ZONE: &str = "fr-par-1";
@@ -45,6 +48,26 @@ fn owner(number: u128) -> Owner {
     }
 }
 
+const TOKEN_KEY: TokenKey = TokenKey::new([7; 32]);
+
+/// Operations that [`tenants`] takes: organization, project and token of each of two, and one token.
+const TENANTS: u64 = 7;
+
+/// Two tenants with a token each, `secret-one` and `secret-two`, and an operator's, `secret-operator`.
+fn tenants(ledger: &dyn Ledger) {
+    let project = |number| Reach::Project { owner: owner(number) };
+    let tokens = [
+        ("one", "secret-one", Role::ProjectEditor, project(1)),
+        ("two", "secret-two", Role::ProjectEditor, project(2)),
+        ("operator", "secret-operator", Role::Operator, Reach::Fleet),
+    ];
+    let tokens = tokens.map(|(name, secret, role, reach)| {
+        let name = Name::try_from(name.to_owned()).unwrap();
+        Bootstrap { name, role, reach, digest: TOKEN_KEY.digest(secret) }
+    });
+    bootstrap(ledger, &tokens, jiff::Timestamp::UNIX_EPOCH).unwrap();
+}
+
 /// An API over a ledger, and what stands behind it.
 struct Api {
     ledger: Arc<dyn Ledger>,
@@ -54,6 +77,8 @@ struct Api {
     health: watch::Sender<Arc<HealthView>>,
     requests: Arc<Requests>,
     events: Arc<Events>,
+    /// The clock, seconds since 1970.
+    seconds: Arc<AtomicI64>,
 }
 
 /// Explains that it was asked.
@@ -85,11 +110,14 @@ impl Api {
     }
 
     fn with(ledger: Arc<dyn Ledger>, limits: Limits) -> Self {
+        tenants(&*ledger);
         let status = watch::Sender::new(Status::default());
         let tables = watch::Sender::default();
         let health = watch::Sender::new(Arc::new(HealthView::default()));
         let requests: Arc<Requests> = Arc::default();
         let events: Arc<Events> = Arc::default();
+        let seconds: Arc<AtomicI64> = Arc::default();
+        let now = Arc::clone(&seconds);
         let context = Context {
             ledger: Arc::clone(&ledger),
             status: status.subscribe(),
@@ -100,15 +128,13 @@ impl Api {
             limits,
             pools: Pools::new(["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().unwrap())),
             zone: ZONE.to_owned(),
-            tokens: Tokens::new([
-                Token::from_secret("one", "secret-one", owner(1)),
-                Token::from_secret("two", "secret-two", owner(2)),
-            ]),
-            clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
+            token_key: TOKEN_KEY,
+            last_used: Arc::default(),
+            clock: Arc::new(move || jiff::Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap()),
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
             explain: Arc::new(Echo),
         };
-        Self { ledger, router: api::router(context), status, tables, health, requests, events }
+        Self { ledger, router: api::router(context), status, tables, health, requests, events, seconds }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {

@@ -43,7 +43,7 @@ fn proposal(current: &Snapshot, changes: Vec<Change>) -> Proposal {
     let owner = owner(1);
     Proposal {
         expected: current.generation(),
-        actor: Actor { name: "tester".to_owned(), owner },
+        actor: Actor::editor("tester", owner),
         scope: Scope::Project { project: owner.project },
         verb: "lb.create".to_owned(),
         reason: String::new(),

@@ -19,7 +19,7 @@ fn append(ledger: &dyn Ledger, verb: &str, changes: Vec<Change>) -> Operation {
     let current = ledger.snapshot();
     let proposal = Proposal {
         expected: current.generation(),
-        actor: Actor { name: "tester".to_owned(), owner },
+        actor: Actor::editor("tester", owner),
         scope: Scope::Project { project: owner.project },
         verb: verb.to_owned(),
         reason: String::new(),

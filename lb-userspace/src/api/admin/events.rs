@@ -11,12 +11,15 @@ use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::stream::{self, Stream};
+use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch::Receiver;
 
 use crate::api::listing::Pairs;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
+use crate::authority::Sight;
+use crate::ledger::{Ledger, Snapshot};
 use crate::model::{Actor, Invalid, LbId};
 use crate::observe::Events;
 use crate::observe::events::{Event, Position};
@@ -50,6 +53,7 @@ pub(in crate::api) async fn get(
             position: from.unwrap_or_else(|| events.now()),
             newest: events.follow(),
             events: Arc::clone(events),
+            ledger: Arc::clone(&context.ledger),
             wanted,
             waiting: Vec::new(),
             _permit: permit,
@@ -57,7 +61,9 @@ pub(in crate::api) async fn get(
         return Ok(Sse::new(reader.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     let page = events.after(&from.unwrap_or_else(|| events.oldest()), usize::MAX);
-    let shown = page.events.iter().filter(|event| wanted.takes(event)).map(|event| Event::clone(event)).collect();
+    let snapshot = context.ledger.snapshot();
+    let shown =
+        page.events.iter().filter(|event| wanted.takes(&snapshot, event)).map(|event| Event::clone(event)).collect();
     let last_event_id = page.position.to_string();
     Ok(Json(wire::EventList { events: shown, missed: page.missed, last_event_id }).into_response())
 }
@@ -85,9 +91,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// A token sees its project's events and those of the edge itself.
-    fn takes(&self, event: &Event) -> bool {
-        event.project_id.is_none_or(|project| project == self.actor.owner.project)
+    /// A token sees the events of where it reaches and those of the edge itself.
+    fn takes(&self, snapshot: &Snapshot, event: &Event) -> bool {
+        event.project_id.is_none_or(|project| Sight::new(snapshot, &self.actor).sees_project(project))
             && self.lb.is_none_or(|lb| event.lb_id == Some(lb))
             && self.kind.as_ref().is_none_or(|kind| event.kind == *kind || event.kind.starts_with(&format!("{kind}.")))
     }
@@ -96,6 +102,7 @@ impl Wanted {
 /// One stream: it holds a position in the list and at most [`BATCH`] events.
 struct Reader {
     events: Arc<Events>,
+    ledger: Arc<dyn Ledger>,
     newest: Receiver<u64>,
     position: Position,
     wanted: Wanted,
@@ -109,14 +116,18 @@ impl Reader {
         stream::unfold(self, |mut reader| async move { reader.next().await.map(|sent| (Ok(sent), reader)) })
     }
 
-    /// The next event; nothing when the agent stops.
+    /// The next event; nothing when the agent stops or the token does not hold any more.
     async fn next(&mut self) -> Option<Sent> {
         loop {
             if let Some(sent) = self.waiting.pop() {
                 return Some(sent);
             }
             self.newest.mark_unchanged();
-            if self.read() {
+            let snapshot = self.ledger.snapshot();
+            if !snapshot.tenants().holds(&self.wanted.actor, Timestamp::now()) {
+                return None;
+            }
+            if self.read(&snapshot) {
                 continue;
             }
             tokio::select! {
@@ -127,9 +138,9 @@ impl Reader {
     }
 
     /// Reads on; whether there was anything.
-    fn read(&mut self) -> bool {
+    fn read(&mut self, snapshot: &Snapshot) -> bool {
         let page = self.events.after(&self.position, BATCH);
-        let wanted = page.events.iter().rev().filter(|event| self.wanted.takes(event));
+        let wanted = page.events.iter().rev().filter(|event| self.wanted.takes(snapshot, event));
         self.waiting.extend(wanted.map(|event| sent(event)));
         if page.missed {
             let message = "events are missing here: they are kept no more, or were of an earlier run of the agent; \

@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 use crate::api::listing::Pairs;
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context, ExplainError};
+use crate::authority::Sight;
 use crate::model::{Actor, Invalid, Protocol};
 use crate::plan::ServiceAddress;
 
@@ -38,7 +39,7 @@ pub(in crate::api) async fn get(
             "`snowshed status` lists the services".to_owned(),
         )
     };
-    if snapshot.ip_with_address(address).is_none_or(|ip| ip.owner != actor.owner) {
+    if Sight::new(&snapshot, &actor).ip_with_address(address).is_none() {
         return Err(nothing());
     }
     let service = ServiceAddress { address, port: service.port(), protocol };

@@ -8,8 +8,9 @@ use crate::api::handlers::Id;
 use crate::api::listing::Pairs;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
+use crate::authority::Sight;
 use crate::ledger::difference::{action, differences};
-use crate::ledger::{Change, Ledger, Operation};
+use crate::ledger::{Change, Ledger, Operation, Snapshot};
 use crate::model::{Actor, Generation, Invalid, LbId, OperationId};
 
 /// Operations on a page when the query does not say, and at most.
@@ -38,8 +39,9 @@ pub(in crate::api) async fn list(
     let by = pairs.one(&mut arguments, "actor").map(str::to_owned);
     let ((before, size), lb) = arguments.build(before.zip(size).zip(lb))?;
     run(&context, move |context| {
+        let snapshot = context.ledger.snapshot();
         let wanted = |operation: &Operation| {
-            is_visible(&actor, operation)
+            is_visible(&snapshot, &actor, operation)
                 && lb.is_none_or(|lb| operation.changes.iter().any(|change| touches(change, lb)))
                 && verb.as_ref().is_none_or(|verb| operation.verb == *verb)
                 && by.as_ref().is_none_or(|by| operation.actor.name == *by)
@@ -78,7 +80,8 @@ pub(in crate::api) async fn get(
     pairs.known(&[])?;
     let named = Named::parse(path.text()).map_err(|invalid| ApiError::argument("operation_id", &invalid))?;
     run(&context, move |context| {
-        let found = find(&*context.ledger, named)?.filter(|operation| is_visible(&actor, operation));
+        let snapshot = context.ledger.snapshot();
+        let found = find(&*context.ledger, named)?.filter(|operation| is_visible(&snapshot, &actor, operation));
         let missing = || {
             ApiError::nothing_there(
                 "there is no such operation of the token's project".to_owned(),
@@ -145,9 +148,9 @@ impl Backwards<'_> {
     }
 }
 
-/// A token sees what was done in its project, whoever did it.
-fn is_visible(actor: &Actor, operation: &Operation) -> bool {
-    operation.scope.project() == actor.owner.project
+/// A token sees what was done where it reaches, whoever did it.
+fn is_visible(snapshot: &Snapshot, actor: &Actor, operation: &Operation) -> bool {
+    Sight::new(snapshot, actor).sees(&operation.scope)
 }
 
 fn touches(change: &Change, lb: LbId) -> bool {
@@ -175,8 +178,8 @@ fn show(operation: &Operation, with_fields: bool) -> Result<wire::Operation, Api
         id: operation.id,
         at: operation.at,
         actor: operation.actor.name.clone(),
-        organization_id: operation.actor.owner.organization,
-        project_id: operation.actor.owner.project,
+        token_id: operation.actor.token,
+        role: operation.actor.role,
         verb: operation.verb.clone(),
         reason: operation.reason.clone(),
         scope: operation.scope.clone(),

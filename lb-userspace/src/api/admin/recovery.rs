@@ -7,14 +7,15 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use crate::api::body::Body;
-use crate::api::change::{is_own_scope, run};
+use crate::api::change::run;
 use crate::api::idempotency::Caller;
 use crate::api::parse::{Arguments, id};
 use crate::api::wire::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest};
 use crate::api::{ApiError, Context};
+use crate::authority::{Sight, Write};
 use crate::guard::{self, Proposed};
 use crate::ledger::{LedgerError, Operation, Proposal, Snapshot};
-use crate::model::{Actor, Generation, Invalid, LbId, OperationId, Scope};
+use crate::model::{Act, Actor, Generation, Invalid, LbId, OperationId, ProjectId, Scope};
 use crate::recovery::{Reversal, Touches, restore, undo};
 
 /// Operations read at a time while one is looked for.
@@ -37,7 +38,7 @@ pub(in crate::api) async fn undo(
         let recovery = Recovery { verb: "undo", plan: request.plan, reason: request.reason };
         recovery.run(context, &actor, |current, now| {
             let (operation, since) = find(context, wanted)?;
-            let operation = operation.filter(|operation| is_own_scope(&actor, &operation.scope));
+            let operation = operation.filter(|operation| is_undone(current, &actor, &operation.scope));
             let operation = operation.ok_or_else(|| no_operation(wanted))?;
             let reversal = undo::undo(&operation, current, &since, now);
             Ok((operation.scope.clone(), reversal, format!("undo of operation {}", operation.generation)))
@@ -55,7 +56,7 @@ pub(in crate::api) async fn restore(
         let mut arguments = Arguments::default();
         let help = "a time such as 2026-04-07T16:30:00Z, or the number of an operation";
         let at = arguments.needed("at", request.at, help, when);
-        let scope = arguments.needed("scope", request.scope, SCOPE, |text: String| scope(&actor, &text));
+        let scope = arguments.needed("scope", request.scope, SCOPE, |text: String| Named::parse(&text));
         let (at, scope) = arguments.build(at.zip(scope))?;
         let recovery = Recovery { verb: "restore", plan: request.plan, reason: request.reason };
         recovery.run(context, &actor, |current, now| {
@@ -67,19 +68,18 @@ pub(in crate::api) async fn restore(
                 At::Generation(generation) => restore::at_generation(&*context.ledger, generation)?,
                 At::Time(time) => restore::at_time(&*context.ledger, time)?,
             };
-            if let Scope::Lb { lb, .. } = scope
-                && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
-            {
-                return Err(ApiError::argument(
-                    "scope",
-                    &Invalid::constraint(format!("there is no load balancer {lb}")),
-                ));
-            }
+            let scope = scope.scope(current, &actor)?;
             let reversal = restore::restore(&past, current, &scope, now);
-            Ok((scope.clone(), reversal, format!("restore to operation {}", past.generation())))
+            Ok((scope, reversal, format!("restore to operation {}", past.generation())))
         })
     })
     .await
+}
+
+/// Whether an operation is one that the actor may take back: one of a project. What was done to tenants and tokens stays
+/// done: a revoked token never comes back.
+fn is_undone(current: &Snapshot, actor: &Actor, scope: &Scope) -> bool {
+    scope.project().is_some() && Sight::new(current, actor).sees(scope)
 }
 
 /// What a recovery is asked to do.
@@ -106,7 +106,14 @@ impl Recovery {
             if reversal.changes.is_empty() {
                 return Ok(Json(shown));
             }
-            let proposed = Proposed { scope, changes: reversal.changes, is_recovery: true };
+            let authority = Write::authorize(&current, actor, Act::Edit, scope).map_err(|denied| {
+                let key = reversal.changes.first().map(crate::ledger::Change::key);
+                key.map_or_else(
+                    || ApiError::internal("a recovery without a change"),
+                    |key| ApiError::denied(denied, key),
+                )
+            })?;
+            let proposed = Proposed { scope: authority.into_scope(), changes: reversal.changes, is_recovery: true };
             let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
             if !report.is_allowed() {
                 return Err(report.into());
@@ -260,16 +267,36 @@ fn when(text: String) -> Result<At, Invalid> {
     })
 }
 
-const SCOPE: &str = "what to restore: `lb:ID`, or `project:ID` with the token's own project";
+const SCOPE: &str = "what to restore: `lb:ID`, or `project:ID`";
 
-fn scope(actor: &Actor, text: &str) -> Result<Scope, Invalid> {
-    let invalid = || Invalid::format(format!("`{text}` is no scope; {SCOPE}"));
-    let (kind, named) = text.split_once(':').ok_or_else(invalid)?;
-    let project = actor.owner.project;
-    match kind {
-        "lb" => Ok(Scope::Lb { lb: id(named)?, project }),
-        "project" if id::<crate::model::ProjectId>(named)? == project => Ok(Scope::Project { project }),
-        "project" => Err(Invalid::constraint(format!("the token is for project {project}: give that one"))),
-        _ => Err(invalid()),
+/// A scope as a request names it.
+#[derive(Clone, Copy, Debug)]
+enum Named {
+    Lb(LbId),
+    Project(ProjectId),
+}
+
+impl Named {
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let invalid = || Invalid::format(format!("`{text}` is no scope; {SCOPE}"));
+        match text.split_once(':').ok_or_else(invalid)? {
+            ("lb", named) => id(named).map(Self::Lb),
+            ("project", named) => id(named).map(Self::Project),
+            _ => Err(invalid()),
+        }
+    }
+
+    /// The scope, if the actor sees it.
+    fn scope(self, current: &Snapshot, actor: &Actor) -> Result<Scope, ApiError> {
+        let sight = Sight::new(current, actor);
+        let missing = |what| ApiError::argument("scope", &Invalid::constraint(what));
+        match self {
+            Self::Lb(lb) => match sight.lb(lb) {
+                Some(found) => Ok(Scope::Lb { lb, project: found.owner.project }),
+                None => Err(missing(format!("there is no load balancer {lb}"))),
+            },
+            Self::Project(project) if sight.project(project).is_some() => Ok(Scope::Project { project }),
+            Self::Project(project) => Err(missing(format!("there is no project {project} for this token"))),
+        }
     }
 }

@@ -10,6 +10,7 @@ use axum::{Extension, Json};
 use crate::api::change::run;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::api::{ApiError, Context};
+use crate::authority::Sight;
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{Actor, Backend, Frontend, Lb, Server};
@@ -49,7 +50,7 @@ struct Edge<'a> {
 
 fn services(snapshot: &Snapshot, edge: &Edge<'_>, actor: &Actor) -> Vec<ServiceStatus> {
     let mut services = Vec::new();
-    for lb in snapshot.lbs_in(actor.owner.project).filter(|lb| lb.times.is_live()) {
+    for lb in Sight::new(snapshot, actor).lbs().filter(|lb| lb.times.is_live()) {
         let addresses: Vec<_> = snapshot.ips_of(lb.id).filter(|ip| ip.times.is_live()).map(|ip| ip.address).collect();
         for frontend in snapshot.frontends_of(lb.id).filter(|frontend| frontend.times.is_live()) {
             let Some(backend) = snapshot.backend(frontend.backend) else { continue };

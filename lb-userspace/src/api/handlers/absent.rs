@@ -85,7 +85,7 @@ impl Absent {
             move |State(context): State<Context>, Extension(actor): Extension<Actor>, named: Named, pairs: Pairs| async move {
                 named.find(&context, &actor, of)?;
                 let mut arguments = Arguments::default();
-                Listing::read(pairs, &actor, filters, &mut arguments)?;
+                Listing::read(pairs, filters, &mut arguments)?;
                 arguments.finish()?;
                 Ok::<_, ApiError>(self.none())
             },

@@ -45,7 +45,10 @@ pub(in crate::api) async fn create(
             |current| {
                 let frontend = find_frontend(current, &actor, frontend)?;
                 let acl = Acl { id, lb: frontend.lb, frontend: frontend.id, times, ..rule.clone() };
-                Ok(Draft { scope: in_lb(&actor, frontend.lb), changes: vec![created(Document::Acl(acl))] })
+                Ok(Draft {
+                    authority: in_lb(current, &actor, frontend.lb)?,
+                    changes: vec![created(Document::Acl(acl))],
+                })
             },
             |after| show(context, after, &actor, id),
         )
@@ -69,7 +72,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::AclList>, ApiError> {
     let frontend = path.parse("frontend_id")?;
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &actor, &[], &mut arguments)?;
+    let (listing, _) = Listing::read(pairs, &[], &mut arguments)?;
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_frontend(&snapshot, &actor, frontend)?;
@@ -97,7 +100,7 @@ pub(in crate::api) async fn set(
             |current| {
                 let frontend = find_frontend(current, &actor, frontend)?;
                 let changes = replaced(current, &frontend, &rules, now);
-                Ok(Draft { scope: in_lb(&actor, frontend.lb), changes })
+                Ok(Draft { authority: in_lb(current, &actor, frontend.lb)?, changes })
             },
             |after| {
                 find_frontend(after, &actor, frontend)?;
@@ -135,7 +138,7 @@ pub(in crate::api) async fn update(
                 let before = find_acl(current, &actor, id)?;
                 if_match.check(key(Kind::Acl, id.as_uuid()), &*before)?;
                 let change = changed(&before, rule.over(&before), now);
-                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+                Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
             },
             |after| show(context, after, &actor, id),
         )
@@ -161,7 +164,7 @@ pub(in crate::api) async fn delete(
                 let before = find_acl(current, &actor, id)?;
                 if_match.check(key(Kind::Acl, id.as_uuid()), &*before)?;
                 let change = deleted(Document::Acl(Acl::clone(&before)), now);
-                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+                Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )

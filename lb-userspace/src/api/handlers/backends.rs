@@ -44,7 +44,7 @@ pub(in crate::api) async fn create(
             |current| {
                 find_lb(current, &actor, lb)?;
                 let changes = vec![created(Document::Backend(backend.clone()))];
-                Ok(Draft { scope: in_lb(&actor, lb), changes })
+                Ok(Draft { authority: in_lb(current, &actor, lb)?, changes })
             },
             |after| show(context, after, &actor, backend.id),
         )
@@ -68,7 +68,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::BackendList>, ApiError> {
     let lb = path.parse("lb_id")?;
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &actor, &[], &mut arguments)?;
+    let (listing, _) = Listing::read(pairs, &[], &mut arguments)?;
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, &actor, lb)?;
@@ -137,7 +137,7 @@ pub(in crate::api) async fn delete(
                 let before = find_backend(current, &actor, backend_id)?;
                 if_match.check(key(Kind::Backend, backend_id.as_uuid()), &*before)?;
                 let change = deleted(Document::Backend(Backend::clone(&before)), now);
-                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+                Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )
@@ -167,7 +167,7 @@ pub(super) fn change<A: Answer>(
             let times = if wanted == *before { before.times } else { before.times.updated(now) };
             let after = Document::Backend(Backend { times, ..wanted });
             let change = updated(Document::Backend(Backend::clone(&before)), after);
-            Ok(Draft { scope: in_lb(actor, before.lb), changes: vec![change] })
+            Ok(Draft { authority: in_lb(current, actor, before.lb)?, changes: vec![change] })
         },
         |after| show(context, after, actor, id).map(|Versioned(backend)| shown(backend)),
     )

@@ -69,7 +69,7 @@ pub(in crate::api) async fn create(
             |current| {
                 find_lb(current, &actor, lb)?;
                 let changes = vec![created(Document::Frontend(frontend.clone()))];
-                Ok(Draft { scope: in_lb(&actor, lb), changes })
+                Ok(Draft { authority: in_lb(current, &actor, lb)?, changes })
             },
             |after| show(context, after, &actor, frontend.id),
         )
@@ -93,7 +93,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::FrontendList>, ApiError> {
     let lb = path.parse("lb_id")?;
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &actor, &[], &mut arguments)?;
+    let (listing, _) = Listing::read(pairs, &[], &mut arguments)?;
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, &actor, lb)?;
@@ -135,7 +135,7 @@ pub(in crate::api) async fn update(
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
                 let after = Document::Frontend(Frontend { times, ..wanted });
                 let change = updated(Document::Frontend(Frontend::clone(&before)), after);
-                Ok(Draft { scope: in_lb(&actor, before.lb), changes: vec![change] })
+                Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
             },
             |after| show(context, after, &actor, frontend_id),
         )
@@ -163,7 +163,7 @@ pub(in crate::api) async fn delete(
                 let rules = current.acls_of(frontend_id).filter(|acl| acl.times.is_live());
                 let mut changes: Vec<_> = rules.map(|acl| deleted(Document::Acl(Acl::clone(acl)), now)).collect();
                 changes.push(deleted(Document::Frontend(Frontend::clone(&before)), now));
-                Ok(Draft { scope: in_lb(&actor, before.lb), changes })
+                Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )

@@ -19,6 +19,7 @@ use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
+use crate::authority::Sight;
 use crate::ledger::Snapshot;
 use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, LbId, Tags, Times, address};
 
@@ -30,12 +31,13 @@ pub(in crate::api) async fn create(
     run(&context, move |context| {
         let wire::CreateIp { project_id, organization_id, is_ipv6, ip_address, reverse, tags } = request;
         let mut arguments = Arguments::default();
-        arguments.owner(&actor, project_id.as_deref(), organization_id.as_deref());
+        let owner =
+            arguments.owner(&context.ledger.snapshot(), &actor, project_id.as_deref(), organization_id.as_deref());
         let address = arguments.or("ip_address", ip_address, None, |text: String| address::parse(&text).map(Some));
         let family = family(&mut arguments, is_ipv6, address.flatten());
         let reverse = arguments.or("reverse", reverse, String::new(), Ip::parse_reverse);
         let tags = arguments.or("tags", tags, Tags::default(), Tags::try_from);
-        let ((address, reverse), tags) = arguments.build(address.zip(reverse).zip(tags))?;
+        let (((address, reverse), tags), owner) = arguments.build(address.zip(reverse).zip(tags).zip(owner))?;
         let (ip_id, now) = (IpId::new(), now(context));
         commit(
             context,
@@ -48,14 +50,17 @@ pub(in crate::api) async fn create(
                 };
                 let ip = Ip {
                     id: ip_id,
-                    owner: actor.owner,
+                    owner,
                     address,
                     lb: None,
                     reverse: reverse.clone(),
                     tags: tags.clone(),
                     times: Times::created(now),
                 };
-                Ok(Draft { scope: in_project(&actor), changes: vec![created(Document::Ip(ip))] })
+                Ok(Draft {
+                    authority: in_project(current, &actor, owner.project)?,
+                    changes: vec![created(Document::Ip(ip))],
+                })
             },
             |after| show(context, after, &actor, ip_id),
         )
@@ -93,7 +98,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::IpList>, ApiError> {
     let mut arguments = Arguments::default();
     let own = ["project_id", "organization_id", "tags", "ip_address", "ip_type"];
-    let (listing, pairs) = Listing::read(pairs, &actor, &own, &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &own, &mut arguments)?;
     let wanted = pairs.one(&mut arguments, "ip_address");
     let wanted = arguments.or("ip_address", wanted, None, |text| address::parse(text).map(Some));
     let family = pairs.one(&mut arguments, "ip_type");
@@ -101,7 +106,7 @@ pub(in crate::api) async fn list(
     let (wanted, family) = arguments.build(wanted.zip(family))?;
     let tags: Vec<&str> = pairs.all("tags").collect();
     let snapshot = context.ledger.snapshot();
-    let ips = snapshot.ips_in(actor.owner.project).filter(|ip| {
+    let ips = listing.sight(&snapshot, &actor).into_iter().flat_map(Sight::ips).filter(|ip| {
         ip.times.is_live()
             && wanted.is_none_or(|address| ip.address == address)
             && family.is_none_or(|family| Family::of(ip.address) == family)
@@ -145,7 +150,7 @@ pub(in crate::api) async fn update(
                 let before = find_ip(current, &actor, ip_id)?;
                 if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
                 if let Some(Some(lb)) = lb
-                    && current.lb(lb).is_none_or(|lb| lb.owner != actor.owner)
+                    && Sight::new(current, &actor).lb(lb).is_none_or(|lb| lb.owner != before.owner)
                 {
                     let help = format!("there is no load balancer {lb} in the project of this token");
                     return Err(ApiError::argument("lb_id", &Invalid::constraint(help)));
@@ -158,7 +163,7 @@ pub(in crate::api) async fn update(
                 };
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
                 let change = updated(Document::Ip(Ip::clone(&before)), Document::Ip(Ip { times, ..wanted }));
-                Ok(Draft { scope: in_project(&actor), changes: vec![change] })
+                Ok(Draft { authority: in_project(current, &actor, before.owner.project)?, changes: vec![change] })
             },
             |after| show(context, after, &actor, ip_id),
         )
@@ -190,7 +195,7 @@ pub(in crate::api) async fn delete(
                 if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
                 // Attached ones are refused by the guard, with what to do.
                 let change = deleted(Document::Ip(Ip::clone(&before)), now);
-                Ok(Draft { scope: in_project(&actor), changes: vec![change] })
+                Ok(Draft { authority: in_project(current, &actor, before.owner.project)?, changes: vec![change] })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )

@@ -15,9 +15,10 @@ pub(in crate::api) async fn list(
     pairs: Pairs,
 ) -> Result<Json<LbTypeList>, ApiError> {
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &actor, &["project_id", "organization_id"], &mut arguments)?;
+    let (listing, _) = Listing::read(pairs, &["project_id", "organization_id"], &mut arguments)?;
     arguments.finish()?;
-    let (page, total_count) = listing.page(LbType::ALL.into_iter());
+    let sees = listing.sight(&context.ledger.snapshot(), &actor).is_some();
+    let (page, total_count) = listing.page(LbType::ALL.into_iter().filter(|_| sees));
     let info = |kind: LbType| LbTypeInfo {
         name: kind.as_str().to_owned(),
         stock_status: "available".to_owned(),

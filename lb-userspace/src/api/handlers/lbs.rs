@@ -18,6 +18,7 @@ use crate::api::parse::{Arguments, Description, id};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
+use crate::authority::Sight;
 use crate::ledger::{Change, Snapshot};
 use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, Lb, LbId, LbType, Name, Owner, Tags, Times};
 
@@ -27,7 +28,7 @@ pub(in crate::api) async fn create(
     Body(request): Body<wire::CreateLb>,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
     run(&context, move |context| {
-        let (lb, addresses) = parse(&actor, request, now(context))?;
+        let (lb, addresses) = parse(&context.ledger.snapshot(), &actor, request, now(context))?;
         commit(
             context,
             &actor,
@@ -35,7 +36,7 @@ pub(in crate::api) async fn create(
             |current| {
                 let mut changes = vec![created(Document::Lb(lb.clone()))];
                 changes.extend(addresses.changes(context, current, &lb)?);
-                Ok(Draft { scope: in_project(&actor), changes })
+                Ok(Draft { authority: in_project(current, &actor, lb.owner.project)?, changes })
             },
             |after| show(context, after, &actor, lb.id),
         )
@@ -58,7 +59,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::LbList>, ApiError> {
     let mut arguments = Arguments::default();
     let own = ["project_id", "organization_id", "tags", "lb_ids", "deleted"];
-    let (listing, pairs) = Listing::read(pairs, &actor, &own, &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &own, &mut arguments)?;
     let ids: Option<Vec<LbId>> = pairs.all("lb_ids").map(|text| arguments.take("lb_ids", id(text))).collect();
     let with_deleted = pairs.flag(&mut arguments, "deleted");
     let ids = arguments.build(ids)?;
@@ -76,7 +77,8 @@ fn run_list(
 ) -> Result<Json<wire::LbList>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let view = View::new(context, &snapshot);
-    let (page, total_count) = listing.page(snapshot.lbs_in(actor.owner.project).filter(|lb| filter(lb)));
+    let seen = listing.sight(&snapshot, actor).into_iter().flat_map(Sight::lbs);
+    let (page, total_count) = listing.page(seen.filter(|lb| filter(lb)));
     Ok(Json(wire::LbList { lbs: page.into_iter().map(|lb| view.lb(lb)).collect(), total_count }))
 }
 
@@ -115,7 +117,7 @@ pub(in crate::api) async fn update(
                 };
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
                 let change = updated(Document::Lb(Lb::clone(&before)), Document::Lb(Lb { times, ..wanted }));
-                Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change] })
+                Ok(Draft { authority: in_lb(current, &actor, lb_id)?, changes: vec![change] })
             },
             |after| show(context, after, &actor, lb_id),
         )
@@ -152,7 +154,7 @@ pub(in crate::api) async fn delete(
                     let released = current.ips_of(lb_id).filter(|ip| release_ip && ip.times.is_live());
                     changes.extend(released.map(|ip| deleted(Document::Ip(Ip::clone(ip)), now)));
                 }
-                Ok(Draft { scope: in_lb(&actor, lb_id), changes })
+                Ok(Draft { authority: in_lb(current, &actor, lb_id)?, changes })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )
@@ -232,7 +234,12 @@ impl Addresses {
     }
 }
 
-fn parse(actor: &Actor, request: wire::CreateLb, now: jiff::Timestamp) -> Result<(Lb, Addresses), ApiError> {
+fn parse(
+    current: &Snapshot,
+    actor: &Actor,
+    request: wire::CreateLb,
+    now: jiff::Timestamp,
+) -> Result<(Lb, Addresses), ApiError> {
     let wire::CreateLb {
         project_id,
         organization_id,
@@ -247,30 +254,31 @@ fn parse(actor: &Actor, request: wire::CreateLb, now: jiff::Timestamp) -> Result
         ssl_compatibility_level: ssl,
     } = request;
     let mut arguments = Arguments::default();
-    arguments.owner(actor, project_id.as_deref(), organization_id.as_deref());
+    let owner = arguments.owner(current, actor, project_id.as_deref(), organization_id.as_deref());
     let name = arguments.needed("name", name, "1 to 255 characters", Name::try_from);
     let description = arguments.or("description", description, String::new(), Lb::parse_description);
     let tags = arguments.or("tags", tags, Tags::default(), Tags::try_from);
     let kind = arguments.or("type", kind, LbType::default(), |text| text.parse());
     ssl_compatibility_level(&mut arguments, ssl);
     let existing = existing(&mut arguments, ip_id, ip_ids);
-    let addresses = existing.map(|existing| Addresses {
+    let addresses = existing.zip(owner).map(|(existing, owner)| Addresses {
         assign_v4: assign_flexible_ip.unwrap_or(existing.is_empty()),
         assign_v6: assign_flexible_ipv6.unwrap_or(false),
         existing,
-        owner: actor.owner,
+        owner,
         new: [IpId::new(), IpId::new()],
     });
-    let lb = name.zip(description).zip(tags).zip(kind).map(|(((name, description), tags), kind)| Lb {
-        id: LbId::new(),
-        owner: actor.owner,
-        name,
-        description,
-        tags,
-        kind,
-        quarantine: None,
-        times: Times::created(now),
-    });
+    let lb =
+        name.zip(description).zip(tags).zip(kind).zip(owner).map(|((((name, description), tags), kind), owner)| Lb {
+            id: LbId::new(),
+            owner,
+            name,
+            description,
+            tags,
+            kind,
+            quarantine: None,
+            times: Times::created(now),
+        });
     arguments.build(lb.zip(addresses))
 }
 

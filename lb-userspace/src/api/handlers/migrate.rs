@@ -37,7 +37,7 @@ pub(in crate::api) async fn migrate(
                 let times = if before.kind == kind { before.times } else { before.times.updated(now) };
                 let after = Document::Lb(Lb { kind, times, ..Lb::clone(&before) });
                 let change = updated(Document::Lb(Lb::clone(&before)), after);
-                Ok(Draft { scope: in_lb(&actor, lb_id), changes: vec![change] })
+                Ok(Draft { authority: in_lb(current, &actor, lb_id)?, changes: vec![change] })
             },
             |after| show(context, after, &actor, lb_id),
         )

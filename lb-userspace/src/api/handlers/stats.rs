@@ -21,7 +21,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<BackendStatsList>, ApiError> {
     let lb: LbId = path.parse("lb_id")?;
     let mut arguments = Arguments::default();
-    let (listing, pairs) = Listing::read(pairs, &actor, &["backend_id"], &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &["backend_id"], &mut arguments)?;
     let backend = only(&pairs, &mut arguments);
     let backend = arguments.build(backend)?;
     let (page, total_count) = listing.page(stats(&context, &actor, lb, backend)?.into_iter());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ledger::difference::{Action, Difference};
-use crate::model::{OperationId, OrganizationId, ProjectId, Scope};
+use crate::model::{OperationId, Role, Scope, TokenId};
 use crate::observe::events::Event;
 
 /// An operation: who changed what, when and why.
@@ -19,10 +19,10 @@ pub struct Operation {
     pub at: Timestamp,
     /// Name of the token that made it.
     pub actor: String,
-    /// Organization of the token.
-    pub organization_id: OrganizationId,
-    /// Project of the token.
-    pub project_id: ProjectId,
+    /// The token; null when the agent acted by itself.
+    pub token_id: Option<TokenId>,
+    /// What the token may do.
+    pub role: Role,
     /// Verb and noun.
     pub verb: String,
     /// Why, in the actor's words.

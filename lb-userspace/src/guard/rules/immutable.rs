@@ -23,6 +23,13 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                 ("frontend_id", (before.lb, before.frontend) != (after.lb, after.frontend)),
                 ("acl_id", before.id != after.id),
             ],
+            (Document::Organization(_), Document::Organization(_)) => continue,
+            (Document::Project(before), Document::Project(after)) => {
+                [("organization_id", before.owner != after.owner), ("project_id", false)]
+            }
+            (Document::Token(before), Document::Token(after)) => {
+                [("role", before.role != after.role), ("project_id", before.reach != after.reach)]
+            }
             _ => [("id", true), ("id", false)],
         };
         for (argument, _) in changed.iter().filter(|(_, changed)| *changed) {

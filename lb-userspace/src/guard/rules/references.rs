@@ -10,7 +10,11 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             refuse(key, Refusal::Argument { argument, invalid: Invalid::constraint(help) });
         };
         match document {
-            Document::Lb(_) | Document::NatSource(_) => {}
+            Document::Lb(_)
+            | Document::NatSource(_)
+            | Document::Organization(_)
+            | Document::Project(_)
+            | Document::Token(_) => {}
             Document::Ip(ip) => {
                 if let Some(lb) = ip.lb
                     && !exists(case, lb, Some(ip.owner))

@@ -82,15 +82,10 @@ fn acl(number: u128, frontend: u128, subnets: u8) -> Acl {
 }
 
 fn deleted(document: &Document) -> Document {
-    let gone = |times: Times| times.deleted(Timestamp::UNIX_EPOCH);
-    match document.clone() {
-        Document::Ip(ip) => Document::Ip(Ip { times: gone(ip.times), ..ip }),
-        Document::Lb(lb) => Document::Lb(Lb { times: gone(lb.times), ..lb }),
-        Document::Frontend(it) => Document::Frontend(Frontend { times: gone(it.times), ..it }),
-        Document::Backend(it) => Document::Backend(Backend { times: gone(it.times), ..it }),
-        Document::Acl(it) => Document::Acl(Acl { times: gone(it.times), ..it }),
-        Document::NatSource(it) => Document::NatSource(crate::model::NatSource { times: gone(it.times), ..it }),
-    }
+    let mut after = document.clone();
+    let times = after.times_mut();
+    *times = times.deleted(Timestamp::UNIX_EPOCH);
+    after
 }
 
 /// A change of what stands in the world under the same key.
@@ -121,7 +116,7 @@ fn limited(port: u16, backend: u128, connections_per_source: u32, packets: u32) 
 }
 
 fn report(changes: Vec<Change>) -> Report {
-    let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
+    let actor = Actor::editor("tester", owner(1));
     let pools = Pools::new(["192.0.2.0/24".parse().unwrap()]);
     judge(&snapshot(&world()), &Proposed { scope: in_project(1), changes, is_recovery: false }, &actor, &LIMITS, &pools)
 }
@@ -310,7 +305,7 @@ proptest! {
         let current = snapshot(&[Document::Lb(lb(10, 1)), pool(before)]);
         let change = Change { before: Some(pool(before)), after: pool(after) };
         let limits = Limits { servers_per_backend: quota, ..LIMITS };
-        let actor = Actor { name: "tester".to_owned(), owner: owner(1) };
+        let actor = Actor::editor("tester", owner(1));
         let proposed = Proposed { scope: in_project(1), changes: vec![change], is_recovery: false };
         let report = judge(&current, &proposed, &actor, &limits, &Pools::new([]));
         prop_assert_eq!(report.is_allowed(), after <= quota || after <= before, "{:?}", report);

@@ -10,7 +10,7 @@ use tokio::sync::watch::Receiver;
 use super::{Events, News};
 use crate::health::{HealthView, ServerHealth};
 use crate::ledger::{Ledger, Operation, Snapshot};
-use crate::model::Generation;
+use crate::model::{Generation, ProjectId};
 use crate::observe::chain;
 use crate::plan::ServerRef;
 use crate::reconcile::Status;
@@ -94,7 +94,10 @@ async fn operations(ledger: &Arc<dyn Ledger>, mut told: Generation, events: &Eve
         };
         for operation in &operations {
             told = operation.generation;
-            events.publish(operation.at, of_operation(operation));
+            // What happens to tenants and tokens is nobody's in particular: the audit shows it to those who may see it.
+            if let Some(project) = operation.scope.project() {
+                events.publish(operation.at, of_operation(operation, project));
+            }
         }
         if operations.len() < OPERATIONS {
             return told;
@@ -102,13 +105,13 @@ async fn operations(ledger: &Arc<dyn Ledger>, mut told: Generation, events: &Eve
     }
 }
 
-fn of_operation(operation: &Operation) -> News {
+fn of_operation(operation: &Operation, project: ProjectId) -> News {
     let lb = operation.changes.iter().find_map(|change| change.after.lb());
     let documents = operation.changes.len();
     let verb = &operation.verb;
     News {
         kind: "operation",
-        project: Some(operation.scope.project()),
+        project: Some(project),
         lb,
         message: format!(
             "operation {} by {}: {verb}, {documents} documents",

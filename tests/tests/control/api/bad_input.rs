@@ -22,7 +22,7 @@ fn long() -> Value {
 fn project_cases() -> Vec<Case> {
     vec![
         ("project_id", json!("no-uuid"), "project_id", "UUID"),
-        ("project_id", json!("11111111-1111-4111-8111-111111111111"), "project_id", "the token is for project"),
+        ("project_id", json!("11111111-1111-4111-8111-111111111111"), "project_id", "no such project for this token"),
         ("project_id", json!("*"), "project_id", "UUID"),
         ("project_id", json!(""), "project_id", "UUID"),
         ("organization_id", json!("no-uuid"), "organization_id", "UUID"),
@@ -30,7 +30,7 @@ fn project_cases() -> Vec<Case> {
             "organization_id",
             json!("11111111-1111-4111-8111-111111111111"),
             "organization_id",
-            "the token is for organization",
+            "the project is of organization",
         ),
     ]
 }

@@ -225,10 +225,10 @@ async fn every_request_with_a_body_that_the_router_takes_is_listed() {
     let ids = Ids::create(&api).await;
     let listed: BTreeSet<&str> = requests().into_iter().map(|(request, _)| request).collect();
     let mut untested = Vec::new();
-    for route in routes() {
-        let path = ids.path(&route);
-        let is_zoned = !["/snowshed", "/healthz", "/metrics"].iter().any(|own| route.starts_with(own));
-        let uri = if is_zoned { format!("/lb/v1/zones/{ZONE}{path}") } else { path };
+    // Snowshed's own have tables beside their tests: each has a case in the coverage test.
+    let is_zoned = |route: &String| !["/snowshed", "/healthz", "/metrics"].iter().any(|own| route.starts_with(own));
+    for route in routes().into_iter().filter(is_zoned) {
+        let uri = format!("/lb/v1/zones/{ZONE}{}", ids.path(&route));
         let request = Request::builder().method("TRACE").uri(&uri).header("X-Auth-Token", "secret-one");
         let response = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let allowed = response.headers().get("Allow").unwrap_or_else(|| panic!("{uri} is no route")).to_str().unwrap();

@@ -7,7 +7,7 @@ use lb_userspace::ledger::MemoryLedger;
 use lb_userspace::model::Generation;
 use serde_json::json;
 
-use super::{Api, Ids, text};
+use super::{Api, Ids, TENANTS, text};
 
 #[tokio::test]
 async fn a_created_load_balancer_has_an_address_of_the_pool_and_is_ready_once_applied() {
@@ -16,8 +16,8 @@ async fn a_created_load_balancer_has_an_address_of_the_pool_and_is_ready_once_ap
     let id = text(&lb, "/id").to_owned();
     assert_eq!((text(&lb, "/ip/0/ip_address"), text(&lb, "/ip/1/ip_address")), ("192.0.2.1", "2001:db8::1"));
     assert_eq!((text(&lb, "/status"), text(&lb, "/type"), text(&lb, "/zone")), ("pending", "LB-S", super::ZONE));
-    assert_eq!(lb["generation"], json!(1));
-    api.status.send_modify(|status| status.applied_generation = 1);
+    assert_eq!(lb["generation"], json!(TENANTS + 1));
+    api.status.send_modify(|status| status.applied_generation = TENANTS + 1);
     let lb = api.get(&format!("/lbs/{id}")).await;
     assert_eq!((text(&lb, "/status"), text(&lb, "/instances/0/status")), ("ready", "ready"));
     serde_json::from_value::<wire::Lb>(lb).unwrap();
@@ -163,7 +163,7 @@ async fn releasing_the_addresses_with_the_load_balancer_deletes_them_together() 
     let api = Api::new();
     let ids = Ids::create(&api).await;
     api.delete(&ids.path("/lbs/{lb}?release_ip=true")).await;
-    assert_eq!(api.ledger.snapshot().generation(), Generation(4), "one operation");
+    assert_eq!(api.ledger.snapshot().generation(), Generation(TENANTS + 4), "one operation");
     let (status, _) = api.call(Method::GET, &ids.path("/ips/{ip}"), None).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(text(&api.get(&ids.path("/lbs/{lb}")).await, "/ip/0/ip_address"), "192.0.2.1");

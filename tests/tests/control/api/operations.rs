@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Api, Ids, text};
+use super::{Api, Ids, TENANTS, text};
 
 fn generations(page: &Value) -> Vec<u64> {
     page["operations"].as_array().unwrap().iter().map(|operation| operation["generation"].as_u64().unwrap()).collect()
@@ -15,7 +15,7 @@ async fn an_operation_shows_every_field_it_changed_and_nothing_else() {
     let ids = Ids::create(&api).await;
     let servers = json!({"servers": [{"address": "10.0.0.1", "weight": 5}, {"address": "10.0.0.9"}]});
     api.ok(Method::PUT, &ids.path("/backends/{backend}/servers"), &servers).await;
-    let operation = api.get("/snowshed/v1/operations/4").await;
+    let operation = api.get(&format!("/snowshed/v1/operations/{}", TENANTS + 4)).await;
     assert_eq!((text(&operation, "/actor"), text(&operation, "/verb")), ("one", "server.set"));
     let [document] = operation["changes"].as_array().unwrap().as_slice() else { panic!("{operation}") };
     assert_eq!((text(document, "/name"), text(document, "/action")), ("pool", "updated"));
@@ -40,7 +40,10 @@ async fn an_operation_shows_every_field_it_changed_and_nothing_else() {
     assert_eq!(by_id, operation);
 
     api.delete(&ids.path("/frontends/{frontend}")).await;
-    assert_eq!(text(&api.get("/snowshed/v1/operations/5").await, "/changes/0/action"), "deleted");
+    assert_eq!(
+        text(&api.get(&format!("/snowshed/v1/operations/{}", TENANTS + 5)).await, "/changes/0/action"),
+        "deleted"
+    );
 }
 
 #[tokio::test]
@@ -51,7 +54,7 @@ async fn pages_go_back_from_the_newest_to_the_first_without_a_gap() {
         api.ok(Method::PATCH, &ids.path("/lbs/{lb}"), &json!({"description": number.to_string()})).await;
     }
     let newest = api.get("/snowshed/v1/operations?page_size=5").await;
-    assert_eq!(generations(&newest), [12, 11, 10, 9, 8]);
+    assert_eq!(generations(&newest), [12, 11, 10, 9, 8].map(|number| TENANTS + number));
     let mut all = generations(&newest);
     let mut next = newest["next_before"].as_u64();
     while let Some(before) = next {
@@ -59,9 +62,9 @@ async fn pages_go_back_from_the_newest_to_the_first_without_a_gap() {
         all.extend(generations(&page));
         next = page["next_before"].as_u64();
     }
-    assert_eq!(all, (1..=12).rev().collect::<Vec<_>>());
+    assert_eq!(all, (TENANTS + 1..=TENANTS + 12).rev().chain([3]).collect::<Vec<_>>(), "the first made the token");
     let filtered = api.get("/snowshed/v1/operations?verb=frontend.create").await;
-    assert_eq!((generations(&filtered), &filtered["next_before"]), (vec![3], &Value::Null));
+    assert_eq!((generations(&filtered), &filtered["next_before"]), (vec![TENANTS + 3], &Value::Null));
     assert_eq!(generations(&api.get(&ids.path("/snowshed/v1/operations?lb_id={lb}&actor=one")).await).len(), 12);
     assert!(generations(&api.get(&ids.path("/snowshed/v1/operations?actor=nobody")).await).is_empty());
 }
@@ -71,8 +74,9 @@ async fn a_tenant_sees_its_own_operations_only_and_learns_nothing_of_others() {
     let api = Api::new();
     Ids::create(&api).await;
     let (status, own) = api.call_as("secret-two", Method::GET, "/snowshed/v1/operations", None).await;
-    assert_eq!((status, generations(&own)), (StatusCode::OK, vec![]));
-    let (of_other, answer) = api.call_as("secret-two", Method::GET, "/snowshed/v1/operations/1", None).await;
+    assert_eq!((status, generations(&own)), (StatusCode::OK, vec![6]), "its token's making");
+    let (of_other, answer) =
+        api.call_as("secret-two", Method::GET, &format!("/snowshed/v1/operations/{}", TENANTS + 1), None).await;
     let (of_none, same) = api.call_as("secret-two", Method::GET, "/snowshed/v1/operations/99", None).await;
     assert_eq!((of_other, of_none), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
     assert_eq!(answer, same, "another tenant's operation and none are told apart");

@@ -41,7 +41,10 @@ async fn an_undo_is_planned_then_made_as_one_operation_and_the_load_balancer_is_
     assert_eq!(after["etag"], before["etag"], "the same, byte for byte");
     let last = api.ledger.operations(lb_userspace::model::Generation(deletion), 9).unwrap();
     assert_eq!(last.len(), 1);
-    assert_eq!((last[0].verb.as_str(), last[0].reason.as_str()), ("undo", "undo of operation 4: a mistake"));
+    assert_eq!(
+        (last[0].verb.as_str(), last[0].reason.as_str()),
+        ("undo", format!("undo of operation {}: a mistake", super::TENANTS + 4).as_str())
+    );
 
     let head = api.head();
     let (status, again) = ask(&api, UNDO, agreed).await;
@@ -107,7 +110,7 @@ async fn a_wrong_operation_moment_or_scope_is_refused_and_changes_nothing() {
     }
     let (status, _) = ask(&api, UNDO, json!({"operation": "77"})).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let body = json!({"operation": "1"});
+    let body = json!({"operation": (super::TENANTS + 1).to_string()});
     let (status, _) = api.call_as("secret-two", Method::POST, UNDO, Some(&body)).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "another project's operation looks like a missing one");
     assert_eq!(api.head(), head);

@@ -18,7 +18,10 @@ async fn the_status_shows_each_server_with_its_share_and_why_it_has_none() {
     let server = |last| ServerRef { backend: ids.backend.parse().unwrap(), address: [10, 0, 0, last].into() };
     let report = || async { serde_json::from_value::<StatusReport>(api.get("/snowshed/v1/status").await).unwrap() };
     let first = report().await;
-    assert_eq!((first.ledger_generation, first.reconcile.applied_generation, first.zone.as_str()), (3, 0, super::ZONE));
+    assert_eq!(
+        (first.ledger_generation, first.reconcile.applied_generation, first.zone.as_str()),
+        (super::TENANTS + 3, 0, super::ZONE)
+    );
     assert_eq!(shares(&first), [0.0, 0.0], "nothing is steered yet");
     let down = ServerHealth {
         up: false,

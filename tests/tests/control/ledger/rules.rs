@@ -83,7 +83,7 @@ fn what_breaks_a_rule_of_the_log_is_refused_and_nothing_changes() {
             ("does not belong to the actor's project", base(vec![create(other)])),
             ("does not belong", base(vec![update(&first, Lb { owner: owner(2), ..first.clone() })])),
             (
-                "another project than the actor's",
+                "lies outside the operation's scope",
                 Proposal {
                     scope: Scope::Project { project: owner(2).project },
                     ..base(vec![create(lb("x", owner(1)))])

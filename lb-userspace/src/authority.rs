@@ -1,0 +1,149 @@
+//! Who may see and change what. Handlers read through a [`Sight`] and change with a [`Write`]; both exist only after a
+//! check, so that no handler can name a project, or anything in it, that was not authorized.
+//!
+//! Something that an actor may not see is answered exactly like something that is not there.
+
+use crate::ledger::Snapshot;
+use crate::model::{Act, Actor, OrganizationId, Owner, ProjectId, Reach, Role, Scope};
+
+pub mod bootstrap;
+pub mod key;
+pub mod last_used;
+pub mod sight;
+
+pub use bootstrap::{Bootstrap, bootstrap};
+pub use key::{Secret, TokenKey};
+pub use last_used::LastUsed;
+pub use sight::Sight;
+
+/// Why an actor may not do something. Variants are facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There is no such thing, or it lies where the actor does not see: the two are one.
+    #[error("there is nothing of that id that this token may see")]
+    Unseen,
+    /// The actor sees it, and its role does not do that.
+    #[error("a token of the role {} does not do that", .role.as_str())]
+    Role {
+        /// The role.
+        role: Role,
+        /// What it would have done.
+        act: Act,
+    },
+}
+
+/// The right of one actor to change what lies in one scope. Only [`Write::authorize`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    scope: Scope,
+}
+
+impl Write {
+    /// Checks that a scope is there, that the actor sees it, and that its role acts like this there.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn authorize(current: &Snapshot, actor: &Actor, act: Act, scope: Scope) -> Result<Self, Denied> {
+        let place = place(current, &scope).ok_or(Denied::Unseen)?;
+        if !actor.reach.covers(&place) {
+            return Err(Denied::Unseen);
+        }
+        may(actor, act)?;
+        Ok(Self { scope })
+    }
+
+    /// The right to make an organization; its id is new.
+    ///
+    /// # Errors
+    /// [`Denied::Role`] for everybody who does not administer the fleet.
+    pub fn new_organization(actor: &Actor, organization: OrganizationId) -> Result<Self, Denied> {
+        may(actor, Act::Administer)?;
+        match actor.reach {
+            Reach::Fleet => Ok(Self { scope: Scope::Organization { organization } }),
+            _ => Err(Denied::Role { role: actor.role, act: Act::Administer }),
+        }
+    }
+
+    /// The right to make a token for a role and a reach: neither is more than the actor's own.
+    ///
+    /// # Errors
+    /// [`Denied::Unseen`] when the reach is not there or not all the actor's; [`Denied::Role`] otherwise.
+    pub fn new_token(
+        current: &Snapshot,
+        actor: &Actor,
+        token: crate::model::TokenId,
+        role: Role,
+        reach: &Reach,
+    ) -> Result<Self, Denied> {
+        may(actor, Act::Administer)?;
+        if !actor.reach.covers(reach) || !current.tenants().is_live_reach(reach) {
+            return Err(Denied::Unseen);
+        }
+        if role < actor.role {
+            return Err(Denied::Role { role: actor.role, act: Act::Administer });
+        }
+        Ok(Self { scope: Scope::Token { token } })
+    }
+
+    /// What may be changed.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What may be changed.
+    #[must_use]
+    pub fn into_scope(self) -> Scope {
+        self.scope
+    }
+}
+
+/// Whether an actor's role acts like this at all.
+///
+/// # Errors
+/// [`Denied::Role`].
+pub fn may(actor: &Actor, act: Act) -> Result<(), Denied> {
+    if actor.role.may(act) { Ok(()) } else { Err(Denied::Role { role: actor.role, act }) }
+}
+
+/// The project that a creation names, or the only one that its actor has.
+///
+/// # Errors
+/// `Ok(None)` when none is named and the actor has several; [`Denied::Unseen`] when the named one is not there.
+pub fn project_of(current: &Snapshot, actor: &Actor, named: Option<ProjectId>) -> Result<Option<Owner>, Denied> {
+    let Some(named) = named else { return Ok(actor.project()) };
+    let project = current.tenants().project(named).filter(|project| current.tenants().is_live(project.owner));
+    project
+        .map(|project| project.owner)
+        .filter(|owner| actor.reach.covers_owner(*owner))
+        .map(Some)
+        .ok_or(Denied::Unseen)
+}
+
+/// Where a scope lies; nowhere, when it is not there.
+fn place(current: &Snapshot, scope: &Scope) -> Option<Reach> {
+    let tenants = current.tenants();
+    match *scope {
+        Scope::Lb { lb, project } => {
+            let owner = current.lb(lb)?.owner;
+            (owner.project == project).then_some(Reach::Project { owner })
+        }
+        Scope::Lbs { ref lbs, project } => {
+            let owner = lbs.iter().next().and_then(|lb| current.lb(lb))?.owner;
+            let are_all = lbs.iter().all(|lb| current.lb(lb).is_some_and(|lb| lb.owner == owner));
+            (are_all && owner.project == project).then_some(Reach::Project { owner })
+        }
+        Scope::Project { project } => {
+            let owner = tenants.project(project)?.owner;
+            tenants.is_live(owner).then_some(Reach::Project { owner })
+        }
+        Scope::Organization { organization } => {
+            let reach = Reach::Organization { organization };
+            tenants.is_live_reach(&reach).then_some(reach)
+        }
+        Scope::Token { token } => tenants.token(token).map(|token| token.reach),
+    }
+}
+
+#[cfg(test)]
+mod tests;
