@@ -16,8 +16,10 @@ use lb_common::abi::address_of;
 
 use super::score;
 
-/// Table lengths in use: primes just below powers of two.
-pub const LENGTHS: [u32; 10] = [251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071];
+/// Table lengths in use: powers of two, not Maglev's primes. A slot of a shorter table is then exactly some slots of a
+/// longer one, so that a pool may outgrow its table again and again while flows are tracked, and each flow is still
+/// found on the server it began on. A walk needs no prime: an odd stride visits every slot, too.
+pub const LENGTHS: [u32; 10] = [256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
 
 /// Most servers in one table: positions are `u16`.
 pub const MAX_SERVERS: usize = 1 << 16;
@@ -142,7 +144,7 @@ struct Walk {
 impl Walk {
     fn new(key: u64, length: u32, turns_left: u32, step: u64) -> Self {
         let at = score::below(score::mix(key ^ 1), length);
-        let skip = score::below(score::mix(key ^ 2), length - 1) + 1;
+        let skip = 2 * score::below(score::mix(key ^ 2), length / 2) + 1;
         Self { at, skip, turns_left, step }
     }
 

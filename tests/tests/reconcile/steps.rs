@@ -106,7 +106,7 @@ fn a_drained_server_keeps_its_flows_through_the_window_and_its_exceptions_after_
     world.put_service(1, &[(1, 1, true), (2, 1, false), (3, 1, false)]);
     world.settle(&mut agent);
     let moving = flagged(&dataplane, 1, Slot::MOVING);
-    assert!((165..=175).contains(&moving), "a third of 509 slots is moving, not {moving}");
+    assert!((165..=175).contains(&moving), "a third of 512 slots is moving, not {moving}");
     let drained = identity(reference(1, 1), 80);
     let entry = *contents(&dataplane).backends.values().find(|entry| entry.identity == drained).unwrap();
     assert!(entry.state & state::UP != 0);
