@@ -28,6 +28,17 @@ impl Tally {
         }
         Some(tally)
     }
+
+    /// The test in `test a_name ... ok`: what is known of a program that was ended before its result line.
+    #[must_use]
+    pub fn of_test(line: &str) -> Option<Self> {
+        let line = line.strip_prefix("test ")?;
+        match line.rsplit_once(" ... ")?.1 {
+            "ok" => Some(Self { passed: 1, failed: 0 }),
+            "FAILED" => Some(Self { passed: 0, failed: 1 }),
+            _ => None,
+        }
+    }
 }
 
 impl std::ops::AddAssign for Tally {
@@ -48,5 +59,13 @@ mod tests {
         let bad = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.2s";
         assert_eq!(Tally::of_line(bad), Some(Tally { passed: 5, failed: 3 }));
         assert_eq!(Tally::of_line("test a_name ... ok"), None);
+    }
+
+    #[test]
+    fn a_test_line_is_counted_by_its_last_word() {
+        assert_eq!(Tally::of_test("test a::name ... ok"), Some(Tally { passed: 1, failed: 0 }));
+        assert_eq!(Tally::of_test("test a::name ... FAILED"), Some(Tally { passed: 0, failed: 1 }));
+        assert_eq!(Tally::of_test("test result: ok. 12 passed; 0 failed"), None);
+        assert_eq!(Tally::of_test("test a::name ... "), None);
     }
 }

@@ -34,6 +34,8 @@ pub struct Job {
     pub targets: Vec<Target>,
     /// Only tests whose name contains this.
     pub filter: Option<String>,
+    /// Seconds after the init's start at which what still runs is ended, and no other target is begun.
+    pub seconds: Option<u64>,
     /// Environment of the tests.
     pub environment: BTreeMap<String, String>,
     /// What is done after the modules are loaded.
@@ -70,6 +72,8 @@ pub struct Verdict {
     pub kernel: String,
     /// Counts by target, in the order in which they ran.
     pub targets: Vec<(String, Tally)>,
+    /// Tests that the job's seconds did not suffice for, by target; targets without any are absent.
+    pub unrun: BTreeMap<String, u64>,
     /// What the verifier said of each program.
     pub programs: Vec<Program>,
     /// What was measured, in words.

@@ -34,7 +34,7 @@ pub enum Need {
 
 /// Packages of the virtual machines; the servers and clients that run in them are the playground's.
 const VM_PACKAGES: &[&str] =
-    &["qemu-system-x86", "busybox-static", "debian-archive-keyring", "ipvsadm", "kmod", "xz-utils"];
+    &["qemu-system-x86", "busybox-static", "debian-archive-keyring", "ipvsadm", "kmod", "xz-utils", "binutils"];
 
 /// Packages of the playground: what runs in it, and what looks into it.
 const PLAYGROUND_PACKAGES: &[&str] = &["nginx", "wrk", "ethtool", "iproute2", "curl", "bpftool", "procps"];

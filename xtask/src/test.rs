@@ -13,7 +13,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tests::tally::Tally;
@@ -28,6 +28,10 @@ pub struct Args {
     /// Only these tiers (may be given several times).
     #[arg(long = "tier", value_enum)]
     tiers: Vec<Tier>,
+    /// Wall-clock minutes for all of it, as a CI has them: adds the vm tier, which gets what the others leave. Tests it
+    /// does not get to are named; it is a failure when a kernel did not even run the dataplane target.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
+    minutes: Option<u64>,
     /// Only tests whose name contains this.
     filter: Option<String>,
 }
@@ -67,7 +71,9 @@ pub const EBPF_DIR_VARIABLE: &str = "SNOWSHED_EBPF_DIR";
 /// # Errors
 /// When anything failed; the summary line stands above.
 pub fn run(args: &Args) -> Result<()> {
-    let tiers = if args.tiers.is_empty() { all_tiers() } else { args.tiers.clone() };
+    let started = Instant::now();
+    let until = args.minutes.map(|minutes| started + Duration::from_secs(60 * minutes));
+    let tiers = if args.tiers.is_empty() { all_tiers(until.is_some()) } else { args.tiers.clone() };
     if tiers.iter().any(is_of_running_kernel) {
         run::require_root("The dataplane and e2e tiers on the running kernel", "test").map_err(|error| {
             error.context("nothing was run; without root they run in virtual machines: cargo xtask test --tier vm")
@@ -82,13 +88,19 @@ pub fn run(args: &Args) -> Result<()> {
     }
     every_target_has_a_tier()?;
 
-    let started = Instant::now();
     let mut tally = Tally::default();
+    let (mut times, mut unrun) = (Vec::new(), Vec::new());
     for tier in tiers {
         println!("\n== {tier:?}");
-        run_tier(tier, args.filter.as_deref(), &mut tally)?;
+        let began = Instant::now();
+        unrun.extend(run_tier(tier, args.filter.as_deref(), until, &mut tally)?);
+        times.push(format!("{tier:?} {} s", began.elapsed().as_secs()));
     }
-    println!("\n(in {} s)\n{} passed, {} failed", started.elapsed().as_secs(), tally.passed, tally.failed);
+    println!("\n(in {} s: {})", started.elapsed().as_secs(), times.join(", "));
+    for line in &unrun {
+        println!("NOT RUN, the time was over: {line}: cargo xtask vm runs them");
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
         bail!("{} failed", tally.failed);
     }
@@ -99,10 +111,12 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Root's tiers are those of the running kernel; the same ones in virtual machines take several times as long and run
-/// when they are asked for, or when there is no root and hence no other way.
-fn all_tiers() -> Vec<Tier> {
+/// when they are asked for (`--minutes`, `--tier vm`), or when there is no root and hence no other way.
+fn all_tiers(with_machines: bool) -> Vec<Tier> {
     let mut tiers = TIERS.to_vec();
-    if run::is_root() {
+    if run::is_root() && with_machines {
+        println!("on the running kernel, then on the oldest and the newest of the matrix in virtual machines");
+    } else if run::is_root() {
         println!("on the running kernel only; other kernels: cargo xtask test --tier vm, or cargo xtask vm");
         tiers.retain(|tier| *tier != Tier::Vm);
     } else {
@@ -116,7 +130,8 @@ const fn is_of_running_kernel(tier: &Tier) -> bool {
     matches!(tier, Tier::Dataplane | Tier::E2e)
 }
 
-fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+/// Runs a tier; what the time did not suffice for.
+fn run_tier(tier: Tier, filter: Option<&str>, until: Option<Instant>, tally: &mut Tally) -> Result<Vec<String>> {
     match tier {
         Tier::Lint if filter.is_some() => println!("(no test has a name here)"),
         Tier::Lint => lint(tally),
@@ -133,7 +148,7 @@ fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
             if let Err(error) = run::checked(&mut build) {
                 println!("build-ebpf ... FAILED: {error:#}");
                 tally.failed += 1;
-                return Ok(());
+                return Ok(Vec::new());
             }
             tally.passed += 1;
             let mut command = cargo_test(&targets(DATAPLANE_TARGETS), filter, &serial);
@@ -147,11 +162,14 @@ fn run_tier(tier: Tier, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
         }
         Tier::Vm => {
             let (kernels, targets) = (vm::oldest_and_newest(), kernel_targets());
-            let suite = vm::Suite { kernels: &kernels, update: false, accelerator: None, targets: &targets, filter };
-            *tally += suite.run()?;
+            let accelerator = None;
+            let suite = vm::Suite { kernels: &kernels, update: false, accelerator, targets: &targets, filter, until };
+            let summary = suite.run()?;
+            *tally += summary.tally;
+            return Ok(summary.unrun);
         }
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 fn lint(tally: &mut Tally) {

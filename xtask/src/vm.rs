@@ -67,11 +67,12 @@ pub fn run(args: &Args) -> Result<()> {
         accelerator: *accelerator,
         targets: &wanted,
         filter: filter.as_deref(),
+        until: None,
     };
     if *shell {
         return suite.shell();
     }
-    let tally = suite.run()?;
+    let tally = suite.run()?.tally;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
         bail!("{} failed", tally.failed);
@@ -81,6 +82,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     Ok(())
 }
+
+/// What a machine gets of its time for all but the tests: the writing of the initramfs, the boot, the modules, the end.
+const OVERHEAD: Duration = Duration::from_secs(60);
 
 /// Names of the oldest and the newest kernel of the matrix.
 pub fn oldest_and_newest() -> Vec<String> {
@@ -99,26 +103,45 @@ pub struct Suite<'a> {
     pub targets: &'a [&'a str],
     /// Only tests whose name contains this.
     pub filter: Option<&'a str>,
+    /// When all must be over, if there is such a time: the kernels share what is left until then, and the tests that
+    /// it does not suffice for stand in the summary. Without one of [`LEAST`] whole, that is a failure.
+    pub until: Option<Instant>,
+}
+
+/// Target that every kernel must have run whole, however short the time was: the boot, each program past the verifier,
+/// and each packet's way through it.
+const LEAST: &str = "dataplane";
+
+/// What came of a suite.
+#[derive(Debug)]
+pub struct Summary {
+    pub tally: Tally,
+    /// What the time did not suffice for, a line for each kernel and target.
+    pub unrun: Vec<String>,
 }
 
 impl Suite<'_> {
-    /// Runs the targets on every kernel and prints the table. A machine that gave no verdict counts as one failure.
+    /// Runs the targets on every kernel and prints the table. A machine that gave no verdict counts as one failure, and
+    /// so does each kernel for which the time did not even suffice for [`LEAST`].
     ///
     /// # Errors
     /// When a kernel cannot be had or the programs not be compiled.
-    pub fn run(&self) -> Result<Tally> {
+    pub fn run(&self) -> Result<Summary> {
         setup::ensure(&[Need::Playground, Need::Vm])?;
         let kernels = self.find_kernels()?;
         let programs = guest::build(self.targets)?;
         let accelerator = self.accelerator(&kernels, &programs)?;
-        let order = Order { targets: self.targets, filter: self.filter, task: Task::Test };
         let mut reports = Vec::new();
-        for kernel in &kernels {
-            println!("\n== Linux {} ({accelerator:?})", kernel.version);
+        for (done, kernel) in kernels.iter().enumerate() {
             let started = Instant::now();
+            let share = self.until.map(|until| share(until.saturating_duration_since(started), kernels.len() - done));
+            let time = share.map(|share| share.saturating_sub(OVERHEAD));
+            let limit = share.unwrap_or(LIMIT);
+            println!("\n== Linux {} ({accelerator:?}, at most {} s)", kernel.version, limit.as_secs());
             let logs = logs(kernel);
+            let order = Order { targets: self.targets, filter: self.filter, time, task: Task::Test };
             let initramfs = initramfs(kernel, &programs, &order)?;
-            let machine = Machine { accelerator, limit: LIMIT, show: true, ..machine(kernel, &initramfs, &logs) };
+            let machine = Machine { accelerator, limit, show: true, ..machine(kernel, &initramfs, &logs) };
             let outcome = machine.run();
             if let Err(error) = &outcome {
                 println!("{error:#}");
@@ -126,7 +149,7 @@ impl Suite<'_> {
             reports.push(Report { kernel: kernel.version.clone(), outcome, seconds: started.elapsed().as_secs() });
         }
         println!("\n{}", report::tables(&reports));
-        Ok(report::tally(&reports))
+        Ok(Summary { tally: report::tally(&reports, LEAST), unrun: report::unrun(&reports) })
     }
 
     fn shell(&self) -> Result<()> {
@@ -135,7 +158,7 @@ impl Suite<'_> {
         let kernel = kernels.last().context("no kernel was named")?;
         let programs = guest::build(&[])?;
         let accelerator = self.accelerator(&kernels, &programs)?;
-        let order = Order { targets: &[], filter: None, task: Task::Shell };
+        let order = Order { targets: &[], filter: None, time: None, task: Task::Shell };
         let initramfs = initramfs(kernel, &programs, &order)?;
         let logs = logs(kernel);
         println!("Linux {} boots ({accelerator:?}); its console is in {}", kernel.version, logs.display());
@@ -152,7 +175,7 @@ impl Suite<'_> {
             return Ok(accelerator);
         }
         let kernel = kernels.last().context("no kernel was named")?;
-        let order = Order { targets: &[], filter: None, task: Task::Probe };
+        let order = Order { targets: &[], filter: None, time: None, task: Task::Probe };
         let initramfs = initramfs(kernel, programs, &order)?;
         let logs = run::root().join("target/vm/probe");
         match machine::kvm_boots(&kernel.image, &initramfs, &logs) {
@@ -165,6 +188,12 @@ impl Suite<'_> {
             }
         }
     }
+}
+
+/// A kernel's part of the time that is left for it and the ones behind it. The minimum of each is worth a wait.
+fn share(left: Duration, kernels: usize) -> Duration {
+    let kernels = u32::try_from(kernels).unwrap_or(u32::MAX).max(1);
+    (left / kernels).max(2 * OVERHEAD)
 }
 
 fn logs(kernel: &Kernel) -> PathBuf {

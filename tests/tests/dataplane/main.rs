@@ -1,7 +1,7 @@
 //! The real objects through `BPF_PROG_TEST_RUN`: packets in, verdicts and bytes out.
 //!
 //! `SNOWSHED_EBPF_DIR` names another directory of objects: that is how a fresh build is held to the same tests.
-#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
 mod edge;
 mod forwarding;
@@ -12,3 +12,4 @@ mod packets;
 mod protection;
 mod random;
 mod unwrapping;
+mod verifier;

@@ -8,4 +8,3 @@ mod ipvs;
 mod site;
 mod stage;
 mod tunnels;
-mod verifier;

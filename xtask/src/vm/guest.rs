@@ -1,12 +1,14 @@
 //! What the machine carries: the init, the tests, the product, its objects, and the tools the tests use.
 //!
-//! Our own programs are linked statically; the distribution's tools come with the libraries that `ldd` names.
+//! Our own programs are those of the other tiers, without their debug information: nothing is compiled twice. They and
+//! the distribution's tools come with the libraries that `ldd` names.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tests::vm::{self, Job, Target, Task};
@@ -20,7 +22,6 @@ use crate::run;
 const TOOLS: [&str; 8] = ["bash", "bpftool", "curl", "ethtool", "ip", "ipvsadm", "nginx", "tc"];
 /// Directory of the eBPF objects in the guest.
 const OBJECTS: &str = "/objects";
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Share of their size at which long tests run: an emulated processor is 10 to 30 times slower.
 const SCALE: &str = "0.25";
 
@@ -33,7 +34,7 @@ pub struct Programs {
     tests: BTreeMap<String, PathBuf>,
 }
 
-/// Compiles the init, the product and the test targets with these names, statically.
+/// Compiles the init, the product and the test targets with these names.
 ///
 /// # Errors
 /// When cargo fails.
@@ -59,9 +60,7 @@ pub fn build(targets: &[&str]) -> Result<Programs> {
 
 fn cargo(verb: &str) -> Command {
     let mut command = run::cargo();
-    command.args([verb, "--quiet", "--profile", "vm", "--target", TRIPLE, "--message-format=json-render-diagnostics"]);
-    command.arg("--target-dir").arg(run::root().join("target/vm/build"));
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command.args([verb, "--quiet", "--message-format=json-render-diagnostics"]);
     command
 }
 
@@ -90,6 +89,8 @@ pub struct Order<'a> {
     pub targets: &'a [&'a str],
     /// Only tests whose name contains this.
     pub filter: Option<&'a str>,
+    /// How long the targets may run, if not until they are through.
+    pub time: Option<Duration>,
     pub task: Task,
 }
 
@@ -100,8 +101,13 @@ pub struct Order<'a> {
 pub fn initramfs(path: &Path, kernel: &Kernel, programs: &Programs, order: &Order<'_>) -> Result<()> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
-    let mut job = Job { filter: order.filter.map(str::to_owned), task: order.task, ..Job::default() };
-    archive.file("/init", &read(&programs.init)?)?;
+    let mut job = Job {
+        filter: order.filter.map(str::to_owned),
+        seconds: order.time.map(|time| time.as_secs()),
+        task: order.task,
+        ..Job::default()
+    };
+    carry(&mut archive, "/init", &stripped(&programs.init)?)?;
     archive.directory("/proc")?;
     if order.task != Task::Probe {
         tools(&mut archive)?;
@@ -115,7 +121,7 @@ pub fn initramfs(path: &Path, kernel: &Kernel, programs: &Programs, order: &Orde
     }
     for name in order.targets {
         let program = format!("/tests/{name}");
-        archive.file(&program, &read(&programs.tests[*name])?)?;
+        carry(&mut archive, &program, &stripped(&programs.tests[*name])?)?;
         // Each test of the dataplane target has maps of its own; the others share names, ports and the clock.
         let threads = if *name == "dataplane" { 2 } else { 1 };
         job.targets.push(Target { name: (*name).to_owned(), program, threads });
@@ -127,7 +133,7 @@ pub fn initramfs(path: &Path, kernel: &Kernel, programs: &Programs, order: &Orde
 
 /// The product and the eBPF objects, and where the tests find them.
 fn product(archive: &mut Archive<impl std::io::Write>, programs: &Programs, job: &mut Job) -> Result<()> {
-    archive.file("/usr/bin/snowshed", &read(&programs.snowshed)?)?;
+    carry(archive, "/usr/bin/snowshed", &stripped(&programs.snowshed)?)?;
     let objects = std::env::var_os(crate::test::EBPF_DIR_VARIABLE)
         .map_or_else(|| run::root().join("lb-ebpf/objects"), PathBuf::from);
     for entry in fs::read_dir(&objects).with_context(|| format!("list {}", objects.display()))? {
@@ -148,11 +154,7 @@ fn product(archive: &mut Archive<impl std::io::Write>, programs: &Programs, job:
 /// Debian's tools with their libraries, busybox, and the few files that they read.
 fn tools(archive: &mut Archive<impl std::io::Write>) -> Result<()> {
     for name in TOOLS {
-        let path = which(name)?;
-        for library in libraries(&path)? {
-            archive.file(&library, &read(Path::new(&library))?)?;
-        }
-        archive.file(&format!("/usr/bin/{name}"), &read(&path)?)?;
+        carry(archive, &format!("/usr/bin/{name}"), &which(name)?)?;
     }
     let busybox = which("busybox")?;
     archive.file("/bin/busybox", &read(&busybox)?)?;
@@ -168,6 +170,28 @@ fn tools(archive: &mut Archive<impl std::io::Write>) -> Result<()> {
     archive.file("/etc/group", b"root:x:0:\nnogroup:x:65534:\n")?;
     archive.file("/etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n")?;
     Ok(())
+}
+
+/// A program and the libraries that it needs.
+fn carry(archive: &mut Archive<impl std::io::Write>, place: &str, program: &Path) -> Result<()> {
+    for library in libraries(program)? {
+        archive.file(&library, &read(Path::new(&library))?)?;
+    }
+    archive.file(place, &read(program)?)?;
+    Ok(())
+}
+
+/// The program without debug information, which would fill the machine's memory.
+fn stripped(program: &Path) -> Result<PathBuf> {
+    let directory = run::root().join("target/vm/stripped");
+    fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    let path = directory.join(program.file_name().unwrap_or_default());
+    let modified = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    if modified(&path).is_none_or(|at| modified(program).is_none_or(|of| of >= at)) {
+        let mut strip = run::program("strip", &["--strip-all", "-o"]);
+        run::checked(strip.arg(&path).arg(program)).context("strip is of Debian's binutils")?;
+    }
+    Ok(path)
 }
 
 /// Where a program stands; /usr/sbin is looked into even when an ordinary user's `PATH` lacks it.

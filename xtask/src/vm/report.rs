@@ -1,7 +1,7 @@
 //! What the kernels said, in tables.
 
 use ::tests::tally::Tally;
-use ::tests::vm::Program;
+use ::tests::vm::{Program, Verdict};
 use anyhow::Result;
 use comfy_table::Table;
 
@@ -19,13 +19,28 @@ pub struct Report {
     pub seconds: u64,
 }
 
-/// Sum over the kernels. A machine without a verdict, and a job that could not be done, count as one failure each.
-pub fn tally(reports: &[Report]) -> Tally {
+/// Sum over the kernels. A machine without a verdict, a job that could not be done, and the target `least` not run whole
+/// for want of time, count as one failure each.
+pub fn tally(reports: &[Report], least: &str) -> Tally {
     let mut sum = Tally::default();
     for report in reports {
         sum += of_kernel(report);
+        let lacks = report.outcome.as_ref().is_ok_and(|outcome| outcome.verdict.unrun.contains_key(least));
+        sum.failed += u64::from(lacks);
     }
     sum
+}
+
+/// What the time did not suffice for, a line for each kernel and target.
+pub fn unrun(reports: &[Report]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for report in reports {
+        let Ok(outcome) = &report.outcome else { continue };
+        for (target, tests) in &outcome.verdict.unrun {
+            lines.push(format!("Linux {}: {tests} tests of {target}", report.kernel));
+        }
+    }
+    lines
 }
 
 fn of_kernel(report: &Report) -> Tally {
@@ -46,7 +61,7 @@ pub fn tables(reports: &[Report]) -> String {
     for report in reports {
         let tally = of_kernel(report);
         let (boot, targets) = match &report.outcome {
-            Ok(outcome) => (format!("{:.1}", outcome.boot.as_secs_f64()), targets(&outcome.verdict.targets)),
+            Ok(outcome) => (format!("{:.1}", outcome.boot.as_secs_f64()), targets(&outcome.verdict)),
             Err(_) => ("–".to_owned(), "ended by the host".to_owned()),
         };
         let numbers = [tally.passed.to_string(), tally.failed.to_string(), boot, report.seconds.to_string()];
@@ -94,10 +109,11 @@ fn verifier(reports: &[Report]) -> Option<Table> {
     Some(table)
 }
 
-fn targets(targets: &[(String, Tally)]) -> String {
-    let words = targets.iter().map(|(name, tally)| match tally.failed {
-        0 => format!("{name} {}", tally.passed),
-        failed => format!("{name} {} ({failed} FAILED)", tally.passed),
+fn targets(verdict: &Verdict) -> String {
+    let words = verdict.targets.iter().map(|(name, tally)| {
+        let failed = if tally.failed == 0 { String::new() } else { format!(" ({} FAILED)", tally.failed) };
+        let unrun = verdict.unrun.get(name).map_or_else(String::new, |tests| format!(" ({tests} NOT RUN)"));
+        format!("{name} {}{failed}{unrun}", tally.passed)
     });
     words.collect::<Vec<_>>().join(", ")
 }
@@ -105,8 +121,6 @@ fn targets(targets: &[(String, Tally)]) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use ::tests::vm::Verdict;
 
     use super::*;
 
@@ -129,10 +143,23 @@ mod tests {
             report("7.3", Err(anyhow::anyhow!("panic"))),
             report("6.12", Ok(Outcome { verdict: unfinished, boot: second })),
         ];
-        assert_eq!(tally(&reports), Tally { passed: 6, failed: 2 });
+        assert_eq!(tally(&reports, "maps"), Tally { passed: 6, failed: 2 });
         let text = tables(&reports);
         for words in ["maps 3", "ended by the host", "1234 / 56", "no veth"] {
             assert!(text.contains(words), "{words} is missing in\n{text}");
         }
+    }
+    #[test]
+    fn what_the_time_did_not_suffice_for_is_told_and_a_failure_only_of_the_least() {
+        let verdict = Verdict {
+            targets: vec![("dataplane".to_owned(), Tally { passed: 9, failed: 0 }), ("e2e".to_owned(), Tally::default())],
+            unrun: [("e2e".to_owned(), 14)].into(),
+            ..Verdict::default()
+        };
+        let reports = [report("6.1", Ok(Outcome { verdict, boot: Duration::from_secs(1) }))];
+        assert_eq!(unrun(&reports), ["Linux 6.1: 14 tests of e2e"]);
+        assert!(tables(&reports).contains("e2e 0 (14 NOT RUN)"));
+        assert_eq!(tally(&reports, "dataplane"), Tally { passed: 9, failed: 0 });
+        assert_eq!(tally(&reports, "e2e"), Tally { passed: 9, failed: 1 });
     }
 }

@@ -1,4 +1,4 @@
-//! What this kernel's verifier says of every program: instructions walked, stack used.
+//! What this kernel's verifier says of every program, instructions walked and stack used, held to a budget.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -10,18 +10,19 @@ use aya_obj::Object;
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_type};
 use tests::vm::{PROGRAM, Program};
 
-/// What stays of the kernel's limit of one million for kernels that walk more.
-const MOST_INSTRUCTIONS: u32 = 500_000;
-/// The kernel's limit over all frames.
-const MOST_STACK: u32 = 512;
+use crate::edge::objects;
+
+/// What each program may take on any kernel of the matrix: instructions walked, of the kernel's limit of one million,
+/// and bytes of stack over all frames, of its 512. A program that outgrows its budget gets another one here, on
+/// purpose: kernels differ by a third, and the oldest of them is in the field.
+const BUDGETS: [(&str, u32, u32); 2] = [("snowshed/snowshed", 500_000, 512), ("decap/decap", 20_000, 256)];
 /// `BPF_LOG_STATS` of the kernel's `include/linux/bpf_verifier.h`.
 const LOG_STATS: u32 = 4;
 
 #[test]
-fn every_program_is_verified_with_room_to_spare() {
+fn every_program_is_verified_within_its_budget() {
     for object in ["snowshed", "decap"] {
-        let directory = std::env::var_os("SNOWSHED_EBPF_DIR").expect("run by `cargo xtask vm`");
-        let bytes = std::fs::read(std::path::Path::new(&directory).join(format!("{object}.o"))).unwrap();
+        let bytes = std::fs::read(objects().join(format!("{object}.o"))).unwrap();
         let mut ebpf = EbpfLoader::new().map_max_entries("SLOTS", 1024).load(&bytes).unwrap();
         let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in names {
@@ -32,7 +33,10 @@ fn every_program_is_verified_with_room_to_spare() {
             let stack = stack(&bytes, &name, &info);
             let program = Program { name: format!("{object}/{name}"), instructions, stack };
             println!("{PROGRAM}{}", serde_json::to_string(&program).unwrap());
-            assert!(instructions <= MOST_INSTRUCTIONS && stack <= MOST_STACK, "{program:?}");
+            let budget = BUDGETS.iter().find(|(name, ..)| *name == program.name);
+            let &(_, most_instructions, most_stack) = budget.unwrap_or_else(|| panic!("{program:?} has no budget"));
+            assert!(instructions <= most_instructions, "{program:?}, budget {most_instructions} instructions");
+            assert!(stack <= most_stack, "{program:?}, budget {most_stack} bytes of stack");
         }
     }
 }
