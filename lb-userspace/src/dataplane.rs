@@ -27,6 +27,7 @@ mod protections;
 mod services;
 mod shared;
 mod sys;
+mod versions;
 
 pub use chaos::ChaosDataplane;
 pub use counters::KernelCounters;
@@ -34,6 +35,7 @@ pub use kernel::{KernelConfig, KernelDataplane};
 pub use memory::MemoryDataplane;
 pub use nat::NatUsage;
 pub use object::Sizes;
+pub use versions::directories;
 
 /// The maps of one edge. An `Arc<Mutex<…>>` of one is one, too.
 ///
@@ -121,7 +123,7 @@ pub trait Dataplane: Send {
     /// [`DataplaneError`] when the map cannot be read.
     fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError>;
 
-    /// The entry of a flow: opened, or else pinned; for `explain`.
+    /// The entry of a flow: pinned, or else opened; for `explain`.
     ///
     /// # Errors
     /// [`DataplaneError`] when a map cannot be read.
@@ -153,6 +155,15 @@ pub trait Dataplane: Send {
     /// # Errors
     /// [`DataplaneError`] when an interface cannot be attached to; the others are.
     fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes the interfaces over from data planes of other versions, which forwarded until now; called once these maps
+    /// hold the plan. Returns one sentence for each; empty when there was none.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the kernel refuses; the rest is taken over by the next call.
+    fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {
         Ok(Vec::new())
     }
 }

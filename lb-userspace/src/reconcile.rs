@@ -40,7 +40,7 @@ use access::AccessLists;
 use apply::Trouble;
 use backends::Backends;
 use services::Services;
-use takeover::LeftDown;
+use takeover::{LeftDown, Succession};
 
 /// First and longest wait before what failed is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -119,6 +119,7 @@ pub struct Reconciler<D> {
     services: Services,
     access: AccessLists,
     left_down: LeftDown,
+    succession: Succession,
     /// Services and servers that have to be looked at.
     dirty: BTreeSet<ServiceKey>,
     dirty_servers: BTreeSet<ServerRef>,
@@ -185,6 +186,7 @@ impl<D: Dataplane> Reconciler<D> {
             services: Services::new(settings.max_services),
             access: AccessLists::default(),
             left_down: LeftDown::default(),
+            succession: Succession::default(),
             dirty: BTreeSet::new(),
             dirty_servers: BTreeSet::new(),
             audit_every: settings.audit_interval,
@@ -255,6 +257,7 @@ impl<D: Dataplane> Reconciler<D> {
                 self.apply(now, &mut trouble);
             }
         }
+        self.take_over(now, &mut trouble);
         let next = self.conclude(now, &trouble);
         Activation { next, is_audited }
     }

@@ -9,8 +9,8 @@ use super::failure::{Exit, Failure};
 use super::output::{self, Format};
 use super::terminal::Terminal;
 use crate::answering;
-use crate::dataplane::detach::{attached, detach};
-use crate::dataplane::{Attachment, DataplaneError, KernelConfig};
+use crate::dataplane::detach::{Detached, attached, detach};
+use crate::dataplane::{Attachment, DataplaneError, directories};
 
 /// Arguments of `detach`.
 #[derive(Args, Debug)]
@@ -32,11 +32,16 @@ impl Detach {
     /// # Errors
     /// When it is not confirmed, nothing is there, an agent runs, or the kernel refuses.
     pub fn run(&self, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-        let directory = KernelConfig::versioned(&self.pin_dir);
-        let Some(mut present) = attached(&directory).map_err(failed)? else {
-            return Err(Failure::new(Exit::NotFound, format!("nothing is pinned in {}", directory.display()))
+        // Of every version: one that was upgraded half-way is taken off whole.
+        let directories = directories(&self.pin_dir).map_err(failed)?;
+        let mut present = Vec::new();
+        for directory in &directories {
+            present.extend(attached(directory).map_err(failed)?.unwrap_or_default());
+        }
+        if directories.is_empty() {
+            return Err(Failure::new(Exit::NotFound, format!("nothing is pinned in {}", self.pin_dir.display()))
                 .help("give the agent's `dataplane.pin_dir` with --pin-dir; `ip link` shows what XDP runs where"));
-        };
+        }
         if let Some(only) = &self.iface {
             present.retain(|attachment| attachment.interface == *only);
             if present.is_empty() {
@@ -44,7 +49,13 @@ impl Detach {
             }
         }
         self.confirm(terminal, &present)?;
-        let done = detach(&directory, self.iface.as_deref()).map_err(failed)?.unwrap_or_default();
+        let mut done = Detached::default();
+        for directory in &directories {
+            let Detached { attachments, removed } =
+                detach(directory, self.iface.as_deref()).map_err(failed)?.unwrap_or_default();
+            done.attachments.extend(attachments);
+            done.removed.extend(removed);
+        }
         let names: Vec<String> = done.attachments.iter().map(|attachment| attachment.interface.clone()).collect();
         answering::withdraw(&names).map_err(|error| {
             Failure::error(format!(
@@ -53,13 +64,13 @@ impl Detach {
             ))
             .help("`ip addr` shows them as deprecated, with `proto 0x53`; `ip addr del` takes them off")
         })?;
-        if format != Format::Table {
+        if !format.is_table() {
             return output::value(terminal, format, &json!(done));
         }
         for Attachment { interface, mode, .. } in &done.attachments {
             terminal.line(format!("{interface}: XDP is off ({mode} mode)"))?;
         }
-        terminal.line(format!("removed {} pins under {}", done.removed.len(), directory.display()))
+        terminal.line(format!("removed {} pins under {}", done.removed.len(), self.pin_dir.display()))
     }
 
     fn confirm(&self, terminal: &mut Terminal, present: &[Attachment]) -> Result<(), Failure> {

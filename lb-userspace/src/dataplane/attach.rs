@@ -92,6 +92,16 @@ impl Link {
             .map_err(|error| object::refused_by_kernel(format!("pinning {}", self.pin.display()), error))
     }
 
+    /// Moves the pin.
+    pub(super) fn move_to(&mut self, pin: &Path) -> Result<(), DataplaneError> {
+        std::fs::rename(&self.pin, pin).map_err(|error| {
+            let doing = format!("moving {} to {}", self.pin.display(), pin.display());
+            setup(doing, "run as root".to_owned(), error)
+        })?;
+        pin.clone_into(&mut self.pin);
+        Ok(())
+    }
+
     /// Takes the program off and removes the pin.
     pub(super) fn detach(self) -> Result<(), DataplaneError> {
         sys::link_detach(self.fd.as_fd()).map_err(|error| {

@@ -151,4 +151,9 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
         self.write()?;
         self.inner.ensure_attached()
     }
+
+    fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {
+        self.write()?;
+        self.inner.take_over()
+    }
 }

@@ -22,6 +22,7 @@ use super::object::{self, LOAD_BALANCER, Object, Sizes};
 use super::pins::{Lock, PinDir};
 use super::protections::Protections;
 use super::services::Services;
+use super::versions::{self, Predecessor};
 use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, ObservedService, Publish};
 
 /// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
@@ -58,6 +59,8 @@ pub struct KernelDataplane {
     program: OwnedFd,
     /// By interface; also those of interfaces that are no longer in the configuration.
     links: BTreeMap<String, Link>,
+    /// Other versions, which forward until [`Dataplane::take_over`].
+    predecessors: Vec<Predecessor>,
     services: Services,
     slots: Slots,
     backends: Backends,
@@ -90,12 +93,14 @@ impl KernelDataplane {
     pub fn open_with(config: KernelConfig, object: &Object, clock: fn() -> Instant) -> Result<Self, DataplaneError> {
         let directory = PinDir::create(&config.pin_dir)?;
         let lock = directory.lock()?;
+        let predecessors = versions::beside(&config.pin_dir)?;
         let program = object::adopt_or_load(&directory, object, &config.sizes.shapes())?;
         let open = |name| Map::open(name, &directory.pin(name));
         let slots = Slots::new(open(names::SLOTS)?)?;
         let mut dataplane = Self {
             program,
             links: BTreeMap::new(),
+            predecessors,
             services: Services::open(|name| directory.pin(name))?,
             backends: Backends::new(open(names::BACKENDS)?)?,
             settings: Table::new(open(names::CONFIG)?, "")?,
@@ -203,6 +208,9 @@ impl KernelDataplane {
             if let Some(link) = self.links.remove(interface) {
                 link.forget()?;
             }
+        }
+        if self.predecessors.iter().any(|predecessor| predecessor.holds(interface)) {
+            return Ok(None);
         }
         let pin = self.directory.link(interface);
         let link = Link::attach(self.program.as_fd(), interface, self.config.xdp_mode, &pin)?;
@@ -343,9 +351,9 @@ impl Dataplane for KernelDataplane {
     }
 
     fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
-        match self.opened.get(key)? {
+        match self.pinned.get(key)? {
             Some(entry) => Ok(Some(entry)),
-            None => self.pinned.get(key),
+            None => self.opened.get(key),
         }
     }
 
@@ -362,7 +370,19 @@ impl Dataplane for KernelDataplane {
     }
 
     fn attachments(&self) -> Vec<Attachment> {
-        self.links.values().filter_map(Link::attachment).collect()
+        let others = self.predecessors.iter().flat_map(Predecessor::attachments);
+        self.links.values().filter_map(Link::attachment).chain(others).collect()
+    }
+
+    fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {
+        let mut done = Vec::new();
+        while let Some(predecessor) = self.predecessors.last_mut() {
+            predecessor.hand_over(self.program.as_fd(), &self.directory, &mut self.links)?;
+            if let Some(predecessor) = self.predecessors.pop() {
+                done.push(predecessor.remove()?);
+            }
+        }
+        Ok(done)
     }
 
     fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {

@@ -91,4 +91,8 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
     fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
         lock(self).ensure_attached()
     }
+
+    fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {
+        lock(self).take_over()
+    }
 }

@@ -1,7 +1,9 @@
 //! The agent dies, stops, starts and is detached; the data plane is altered behind its back.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use lb_common::abi::ABI_VERSION;
 use serde_json::Value;
 use tests::http;
 use tests::load::Load;
@@ -42,6 +44,69 @@ fn killing_the_agent_loses_nothing_and_the_next_one_adopts_the_program() {
         assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
     }
     assert_eq!(kept.wandering(), 0);
+}
+
+/// How an agent goes, and what the next one finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handover {
+    /// It is killed, and the same version comes.
+    Kill,
+    /// It is stopped, and its program was made from another object of the same ABI.
+    Object,
+    /// It is stopped, and was of this version of the ABI.
+    Abi(u32),
+}
+
+#[test]
+fn thirty_seconds_of_load_over_five_upgrades_and_three_kills_lose_no_request() {
+    use Handover::{Abi, Kill, Object};
+    let mut scene = Scene::new(Layout::OneSegment, 3);
+    scene.balance(&[1, 1, 1]);
+    let began = Instant::now();
+    let short = Load::short(http_target(VIP_V4)).start(&scene.network.client).unwrap();
+    let kept = Load::long_lived(http_target(VIP_V6)).start(&scene.network.client).unwrap();
+    short.wait_for(BETWEEN).unwrap();
+    // An upgrade of the ABI, and a way back from a newer one.
+    for handover in [Kill, Object, Abi(ABI_VERSION - 1), Kill, Object, Abi(ABI_VERSION + 1), Kill, Object] {
+        let before = attached_program(&scene);
+        let ended = if handover == Kill { scene.edge.kill() } else { scene.edge.stop() };
+        ended.unwrap();
+        let own = version_directory(&scene, ABI_VERSION);
+        let found = match handover {
+            Kill => own.clone(),
+            Object => {
+                let digest = own.join("digest");
+                std::fs::remove_file(&digest).unwrap();
+                std::os::unix::fs::symlink("another", digest).unwrap();
+                own.clone()
+            }
+            Abi(version) => {
+                std::fs::rename(&own, version_directory(&scene, version)).unwrap();
+                version_directory(&scene, version)
+            }
+        };
+        short.wait_for(BETWEEN).unwrap();
+        scene.edge.start(&scene.network).unwrap();
+        let swapped = || handover == Kill || attached_program(&scene) != before;
+        tests::wait::until(&format!("the swap after {handover:?}"), Duration::from_secs(20), swapped).unwrap();
+        let gone = || found == own || !found.exists();
+        tests::wait::until("the other version's pins to be removed", Duration::from_secs(20), gone).unwrap();
+        assert_eq!(attached_program(&scene) == before, handover == Kill, "{handover:?}");
+        short.wait_for(BETWEEN).unwrap();
+        kept.wait_for(BETWEEN).unwrap();
+    }
+    while began.elapsed() < Duration::from_secs(30) {
+        short.wait_for(BETWEEN).unwrap();
+    }
+    let (short, kept) = (short.finish().unwrap(), kept.finish().unwrap());
+    for samples in [&short, &kept] {
+        assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
+    }
+    assert_eq!(kept.wandering(), 0);
+}
+
+fn version_directory(scene: &Scene, version: u32) -> PathBuf {
+    scene.network.pin_dir().join(format!("v{version}"))
 }
 
 #[test]

@@ -239,3 +239,46 @@ fn detaching_takes_everything_off_and_says_what() {
     assert!(!pin_dir.exists());
     assert_eq!(detach(&pin_dir, None).unwrap(), None);
 }
+
+#[test]
+fn another_versions_program_runs_until_the_new_ones_maps_are_filled() {
+    let fixture = Fixture::new("versions");
+    let pins = |version: u32| fixture.pin_dir.join(format!("v{version}"));
+    let config = |version| KernelConfig { pin_dir: pins(version), ..fixture.config() };
+    let mut first = fixture.try_open(config(1)).unwrap();
+    first.publish_service(&key(1), &publish(1, &slots(251, 1), &[])).unwrap();
+    expect(&refusal(fixture.try_open(config(2))), &["another agent holds", "v1"]);
+    drop(first);
+
+    // Up and down again: one way.
+    for (from, to) in [(1, 2), (2, 1)] {
+        let program = fixture.program_on_eth0();
+        assert!(program.is_some());
+        // Killed before it is done: the old one goes on.
+        for _ in 0..2 {
+            let mut next = fixture.try_open(config(to)).unwrap();
+            assert_eq!(fixture.program_on_eth0(), program);
+            let attachments = fixture.inside(|| {
+                let next = &mut next;
+                next.attachments()
+            });
+            assert_eq!(attachments.len(), 1, "the status tells who forwards");
+            assert!(next.observe().unwrap().services.is_empty(), "the maps are new");
+            assert!(pins(from).exists());
+        }
+        let mut next = fixture.try_open(config(to)).unwrap();
+        next.publish_service(&key(2), &publish(1, &slots(251, 1), &[])).unwrap();
+        assert_eq!(fixture.inside(|| next.take_over()).unwrap().len(), 1);
+        assert_ne!(fixture.program_on_eth0(), program);
+        assert!(fixture.program_on_eth0().is_some());
+        assert!(!pins(from).exists());
+        assert!(fixture.inside(|| next.take_over()).unwrap().is_empty());
+        assert!(fixture.inside(|| next.ensure_attached()).unwrap().is_empty());
+        drop(next);
+        // And the next agent of this version finds all of it.
+        let mut adopted = fixture.try_open(config(to)).unwrap();
+        assert_eq!(adopted.observe().unwrap().services.len(), 1);
+    }
+    fixture.inside(|| detach(&pins(1), None)).unwrap();
+    assert!(fixture.program_on_eth0().is_none());
+}
