@@ -28,8 +28,8 @@ pub struct Args {
     /// Only these tiers (may be given several times).
     #[arg(long = "tier", value_enum)]
     tiers: Vec<Tier>,
-    /// Wall-clock minutes for all of it, as a CI has them: adds the vm tier, which gets what the others leave. Tests it
-    /// does not get to are named; it is a failure when a kernel did not even run the dataplane target.
+    /// Wall-clock minutes for all of it, as a CI has them: adds the vm tier without e2e, which gets what the others
+    /// leave. Tests it does not get to are named; it is a failure when a kernel did not even run the dataplane target.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
     minutes: Option<u64>,
     /// Only tests whose name contains this.
@@ -50,7 +50,7 @@ enum Tier {
 const TIERS: [Tier; 6] = [Tier::Lint, Tier::Host, Tier::Control, Tier::Dataplane, Tier::E2e, Tier::Vm];
 
 /// Test targets of the `tests` package by tier. A target in no tier fails the run.
-const CONTROL_TARGETS: &[&str] = &["cli", "control", "digest", "reconcile", "tidy"];
+const CONTROL_TARGETS: &[&str] = &["cli", "control", "corpus", "digest", "reconcile", "tidy"];
 const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
 /// Of the e2e tier too: targets that need what registries hold, and therefore do not run in a virtual machine.
@@ -161,7 +161,12 @@ fn run_tier(tier: Tier, filter: Option<&str>, until: Option<Instant>, tally: &mu
             count(cargo_test(&targets, filter, &["--test-threads=1"]), tally)?;
         }
         Tier::Vm => {
-            let (kernels, targets) = (vm::oldest_and_newest(), kernel_targets());
+            let (kernels, mut targets) = (vm::oldest_and_newest(), kernel_targets());
+            if until.is_some() {
+                // Its clocks are those of a machine that keeps up, which an emulated one on a busy host does not.
+                targets.retain(|target| !E2E_TARGETS.contains(target));
+                println!("in the virtual machines without e2e, which the running kernel had; with it: cargo xtask vm");
+            }
             let accelerator = None;
             let suite = vm::Suite { kernels: &kernels, update: false, accelerator, targets: &targets, filter, until };
             let summary = suite.run()?;

@@ -13,7 +13,7 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tests::tally::Tally;
 use tests::vm::Task;
 
@@ -135,6 +135,11 @@ impl Suite<'_> {
         for (done, kernel) in kernels.iter().enumerate() {
             let started = Instant::now();
             let share = self.until.map(|until| share(until.saturating_duration_since(started), kernels.len() - done));
+            if share.is_some_and(|share| share < 2 * OVERHEAD) {
+                let outcome = Err(anyhow!("there was no time left to boot it"));
+                reports.push(Report { kernel: kernel.version.clone(), outcome, seconds: 0 });
+                continue;
+            }
             let time = share.map(|share| share.saturating_sub(OVERHEAD));
             let limit = share.unwrap_or(LIMIT);
             println!("\n== Linux {} ({accelerator:?}, at most {} s)", kernel.version, limit.as_secs());
@@ -190,10 +195,9 @@ impl Suite<'_> {
     }
 }
 
-/// A kernel's part of the time that is left for it and the ones behind it. The minimum of each is worth a wait.
+/// A kernel's part of the time that is left for it and the ones behind it.
 fn share(left: Duration, kernels: usize) -> Duration {
-    let kernels = u32::try_from(kernels).unwrap_or(u32::MAX).max(1);
-    (left / kernels).max(2 * OVERHEAD)
+    left / u32::try_from(kernels).unwrap_or(u32::MAX).max(1)
 }
 
 fn logs(kernel: &Kernel) -> PathBuf {

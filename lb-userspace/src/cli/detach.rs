@@ -64,7 +64,7 @@ impl Detach {
             ))
             .help("`ip addr` shows them as deprecated, with `proto 0x53`; `ip addr del` takes them off")
         })?;
-        if !format.is_table() {
+        if format != Format::Table {
             return output::value(terminal, format, &json!(done));
         }
         for Attachment { interface, mode, .. } in &done.attachments {

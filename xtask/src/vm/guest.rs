@@ -39,22 +39,26 @@ pub struct Programs {
 /// # Errors
 /// When cargo fails.
 pub fn build(targets: &[&str]) -> Result<Programs> {
-    let mut binaries = cargo("build");
-    binaries.args(["-p", "tests", "--bin", "vm-init", "-p", "lb-userspace", "--bin", "snowshed"]);
-    let mut programs = executables(&mut binaries)?;
+    // The commands of the other tiers, so that there is nothing left to compile: other features are other programs.
+    let mut product = cargo("build");
+    product.args(["-p", "lb-userspace", "--bin", "snowshed"]);
+    let mut of_tests = if targets.is_empty() { cargo("build") } else { cargo("test") };
+    of_tests.args(["-p", "tests"]);
+    if targets.is_empty() {
+        of_tests.args(["--bin", "vm-init"]);
+    } else {
+        // Tests of a package come with its binaries.
+        of_tests.args(["--no-run"]);
+    }
+    for name in targets {
+        of_tests.args(["--test", name]);
+    }
+    let mut programs = executables(&mut product)?;
+    programs.extend(executables(&mut of_tests)?);
     let mut take = |name: &str| programs.remove(name).with_context(|| format!("cargo built no {name}"));
     let (init, snowshed) = (take("vm-init")?, take("snowshed")?);
-    let mut tests = BTreeMap::new();
-    if !targets.is_empty() {
-        let mut command = cargo("test");
-        command.args(["--no-run", "-p", "tests"]);
-        for name in targets {
-            command.args(["--test", name]);
-        }
-        let built = executables(&mut command)?;
-        tests = built.into_iter().filter(|(name, _)| targets.contains(&name.as_str())).collect();
-        ensure!(tests.len() == targets.len(), "cargo built {:?}, not {targets:?}", tests.keys());
-    }
+    let tests: BTreeMap<_, _> = programs.into_iter().filter(|(name, _)| targets.contains(&name.as_str())).collect();
+    ensure!(tests.len() == targets.len(), "cargo built {:?}, not {targets:?}", tests.keys());
     Ok(Programs { init, snowshed, tests })
 }
 

@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn what_the_time_did_not_suffice_for_is_told_and_a_failure_only_of_the_least() {
         let verdict = Verdict {
-            targets: vec![("dataplane".to_owned(), Tally { passed: 9, failed: 0 }), ("e2e".to_owned(), Tally::default())],
+            targets: vec![
+                ("dataplane".to_owned(), Tally { passed: 9, failed: 0 }),
+                ("e2e".to_owned(), Tally::default()),
+            ],
             unrun: [("e2e".to_owned(), 14)].into(),
             ..Verdict::default()
         };
