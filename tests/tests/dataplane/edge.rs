@@ -221,6 +221,12 @@ impl Edge {
         flows.get(&Plain(*key), 0).ok().map(|entry| entry.0)
     }
 
+    /// Entries of a flow table.
+    pub fn flows_len(&self, map: &'static str) -> usize {
+        let flows = HashMap::<_, Plain<FlowKey>, Plain<FlowEntry>>::try_from(self.ebpf.map(map).unwrap()).unwrap();
+        flows.keys().filter_map(Result::ok).count()
+    }
+
     pub fn set_flow(&mut self, map: &'static str, key: &FlowKey, entry: &FlowEntry) {
         let mut flows = HashMap::try_from(self.ebpf.map_mut(map).unwrap()).unwrap();
         flows.insert(Plain(*key), Plain(*entry), 0).unwrap();

@@ -349,7 +349,7 @@ fn owner(outcome: &Outcome) -> u8 {
     outcome.bytes[33]
 }
 
-fn flow(port: u16) -> FlowKey {
+pub fn flow(port: u16) -> FlowKey {
     FlowKey {
         source: mapped_v4([198, 51, 100, 7]),
         destination: mapped_v4([192, 0, 2, 1]),

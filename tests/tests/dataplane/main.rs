@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
 mod edge;
+mod flood;
 mod forwarding;
 mod memory;
 mod model;

@@ -141,3 +141,61 @@ proptest! {
         }
     }
 }
+
+/// An edge after a history of its own.
+fn edge_after(history: &[Event]) -> (World, Shared, lb_userspace::reconcile::Reconciler<Shared>) {
+    let mut world = World::new();
+    let maps = Shared::default();
+    world.put_service(1, &[(1, 1, false), (2, 1, false), (3, 1, false)]);
+    let mut agent = world.agent(Arc::clone(&maps));
+    world.settle(&mut agent);
+    for event in history {
+        match event {
+            Event::Pool(weights, drains) => {
+                let servers: Vec<_> = (0..6)
+                    .filter(|&number| weights[number] > 0)
+                    .map(|number| (number as u8 + 1, weights[number], drains[number]))
+                    .collect();
+                world.put_service(1, &servers);
+            }
+            Event::Flip(server) => world.flip(1, *server),
+            Event::Wait(seconds) => world.wait(Duration::from_secs(*seconds)),
+            Event::Restart => agent = world.agent(Arc::clone(&maps)),
+            Event::Open(_) => continue,
+        }
+        world.settle(&mut agent);
+    }
+    (world, maps, agent)
+}
+
+/// The server of each slot. Indexes into `BACKENDS` are an edge's own.
+fn servers_by_slot(maps: &Shared) -> Vec<u64> {
+    let contents = contents(maps);
+    let entry = contents.services[&key_of(&service(1, 80))];
+    let slots = contents.range(entry.slots_offset, entry.slots_len);
+    slots.iter().map(|slot| contents.backends[&slot.backend_index()].identity).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// So a flow may move from one edge to another in the middle of a connection.
+    #[test]
+    fn two_edges_with_different_pasts_and_the_same_present_hold_the_same_table(
+        pasts in prop::array::uniform2(events()),
+        weights in prop::array::uniform6(1u32..20),
+        drains in prop::array::uniform6(prop::bool::weighted(0.2)),
+        down in prop::collection::btree_set(1u8..7, 0..5),
+    ) {
+        let tables = pasts.map(|past| {
+            let (mut world, maps, mut agent) = edge_after(&past);
+            let servers: Vec<_> = (0..6).map(|number| (number as u8 + 1, weights[number], drains[number])).collect();
+            world.put_service(1, &servers);
+            world.down = down.iter().map(|server| (1, *server)).collect();
+            world.settle(&mut agent);
+            servers_by_slot(&maps)
+        });
+        prop_assert!(!tables[0].is_empty());
+        prop_assert_eq!(&tables[0], &tables[1]);
+    }
+}
