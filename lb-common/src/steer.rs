@@ -22,7 +22,7 @@ pub trait Tables {
     /// The packet's entry among the flows opened on a moving slot.
     fn opened(&self, headers: &Headers) -> Option<FlowEntry>;
 
-    /// The packet's entry among the flows pinned to a slot's previous owner.
+    /// The packet's entry among the established flows of slots that moved.
     fn pinned(&self, headers: &Headers) -> Option<FlowEntry>;
 }
 
@@ -48,8 +48,11 @@ pub enum Path {
     Owner,
     /// The flow was opened on this slot while it was moving: the backend its entry names.
     Opened,
-    /// The flow is older than the slot's move: the backend its entry names.
+    /// The flow is older than the slot's move, or was seen to go on since: the backend its entry names.
     Pinned,
+    /// The flow was opened on this slot while it was moving, and now goes on: the backend its entry names, to be noted
+    /// among the pinned flows, out of which no flood of opening packets can push it.
+    Confirms,
     /// The slot is moving and this packet opens a flow: the new owner, to be noted among the opened flows.
     OpensFlow,
     /// The slot is moving and the flow began before: the previous owner, to be noted among the pinned flows.
@@ -69,7 +72,10 @@ impl Path {
         match self {
             Self::Owner => "the slot's owner",
             Self::Opened => "the flow was opened while the slot was moving, and its entry names this backend",
-            Self::Pinned => "the flow is older than the slot's move, and its entry names this backend",
+            Self::Pinned => "the flow was established when the slot moved or since, and its entry names this backend",
+            Self::Confirms => {
+                "the flow was opened while the slot was moving, goes on, and its entry names this backend"
+            }
             Self::OpensFlow => "the slot is moving and the packet opens a flow: the new owner",
             Self::PinsFlow => "the slot is moving and the flow began before: the previous owner",
             Self::PreviousGone => "the slot is moving, but its previous owner is gone or down: the new owner",
@@ -148,13 +154,15 @@ fn tracked<T: Tables>(
     hash: FlowHash,
     owner: Slot,
 ) -> Tracked<T::Backend> {
-    if let Some((index, backend)) = tables.opened(headers).and_then(|entry| live(tables, entry)) {
-        return Tracked::Backend { index, backend, path: Path::Opened };
-    }
     if let Some((index, backend)) = tables.pinned(headers).and_then(|entry| live(tables, entry)) {
         return Tracked::Backend { index, backend, path: Path::Pinned };
     }
-    if owner.0 & Slot::MOVING == 0 {
+    let is_moving = owner.0 & Slot::MOVING != 0;
+    if let Some((index, backend)) = tables.opened(headers).and_then(|entry| live(tables, entry)) {
+        let path = if is_moving && !headers.opens_flow() { Path::Confirms } else { Path::Opened };
+        return Tracked::Backend { index, backend, path };
+    }
+    if !is_moving {
         return Tracked::Owner(Path::NoException);
     }
     if headers.protocol != crate::headers::number::TCP {

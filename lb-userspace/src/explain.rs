@@ -324,7 +324,7 @@ fn outcome(
     };
     let chosen = match decision.path {
         // The data plane's one read covers both flow tables.
-        Path::Opened | Path::Pinned => {
+        Path::Opened | Path::Pinned | Path::Confirms => {
             "the flow has an entry from while the slot was moving, and it names this backend"
         }
         path => path.why(),

@@ -62,7 +62,7 @@ pub(crate) fn choose(
     let decision = steer::steer(&Maps, service, headers, hash)?;
     match decision.path {
         Path::OpensFlow => note(&FLOWS_OPENED, headers, decision.entry()),
-        Path::PinsFlow => note(&FLOWS_PINNED, headers, decision.entry()),
+        Path::PinsFlow | Path::Confirms => note(&FLOWS_PINNED, headers, decision.entry()),
         _ => {}
     }
     Ok(decision)

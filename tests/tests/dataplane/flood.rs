@@ -1,16 +1,19 @@
-//! A flood of opening packets from ever new sources, on slots that stay.
+//! A flood of opening packets from ever new sources, on slots that stay and on slots that move.
 //!
 //! `SNOWSHED_FLOOD` says how many sources; the run of the issue is 5,000,000.
 
-use lb_common::abi::names;
+use lb_common::abi::{Slot, names};
 
-use crate::edge::{Edge, TX, backend};
-use crate::forwarding::Pair;
+use crate::edge::{Edge, Outcome, TX, backend};
+use crate::forwarding::{Pair, owner};
 use crate::packets::Frame;
 
 const SYN: u8 = 2;
+const ACK: u8 = 16;
 /// Sources, where nobody says otherwise: many times what a flow table holds.
 const SOURCES: usize = 100_000;
+/// Connections that are there when the flood begins.
+const ESTABLISHED: u16 = 500;
 
 /// One opening packet from each of so many sources; every one must be forwarded.
 fn flood(edge: &Edge) {
@@ -36,4 +39,23 @@ fn a_flood_on_slots_that_stay_leaves_the_flow_tables_unchanged() {
     assert_eq!(pair.edge.flows_len(names::FLOWS_OPENED), 0);
     assert_eq!(pair.edge.flows_len(names::FLOWS_PINNED), 1);
     assert_eq!(pair.edge.flow(names::FLOWS_PINNED, &key), Some(entry));
+}
+
+#[test]
+fn a_flood_while_every_slot_is_moving_costs_no_established_connection() {
+    let pair = crate::forwarding::moving(Slot::MOVING);
+    let send = |port: u16, flags: u8| -> Outcome { pair.edge.run(&Frame::tcp(port, flags).bytes()) };
+    // Half began before the slots moved, half since; each was seen to go on.
+    for port in 0..ESTABLISHED {
+        if port % 2 == 0 {
+            assert_eq!(owner(&send(port, SYN)), 2);
+        }
+        assert_eq!(owner(&send(port, ACK)), if port % 2 == 0 { 2 } else { 1 });
+    }
+    flood(&pair.edge);
+    let entries = pair.edge.flows_len(names::FLOWS_OPENED);
+    assert!(entries > 1000, "the test says little: the flood left {entries} entries");
+    for port in 0..ESTABLISHED {
+        assert_eq!(owner(&send(port, ACK)), if port % 2 == 0 { 2 } else { 1 }, "the connection from port {port}");
+    }
 }

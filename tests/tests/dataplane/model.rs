@@ -106,13 +106,19 @@ impl Model {
         let (moving, exceptions) = (slot.0 & 1 << 31 != 0, slot.0 & 1 << 30 != 0);
         if moving || exceptions {
             let key = packet.flow_key();
-            for table in [&self.opened, &self.pinned] {
-                if let Some(entry) = table.get(&key)
-                    && let Some(backend) = up(entry.backend)
-                    && backend.generation == entry.generation
-                {
-                    return Some((entry.backend, backend));
+            let live = |table: &BTreeMap<FlowKey, FlowEntry>| {
+                let entry = *table.get(&key)?;
+                let backend = up(entry.backend).filter(|backend| backend.generation == entry.generation)?;
+                Some((entry, backend))
+            };
+            if let Some((entry, backend)) = live(&self.pinned) {
+                return Some((entry.backend, backend));
+            }
+            if let Some((entry, backend)) = live(&self.opened) {
+                if moving && !packet.opens() {
+                    self.pinned.insert(key, entry);
                 }
+                return Some((entry.backend, backend));
             }
             if moving && packet.protocol == 6 && !packet.opens() && service.previous_len > 0 {
                 let before = self.slots.get(&(service.previous_offset + slot_of(service.previous_len)));

@@ -34,7 +34,12 @@ impl Tracked {
         let is_moving = slot_now.0 & Slot::MOVING != 0;
         let chosen = if slot_now.0 & (Slot::MOVING | Slot::EXCEPTIONS) == 0 {
             owner
-        } else if let Some(entry) = self.opened.get(&hash).filter(valid).or(self.pinned.get(&hash).filter(valid)) {
+        } else if let Some(entry) = self.pinned.get(&hash).filter(valid) {
+            entry.backend
+        } else if let Some(entry) = self.opened.get(&hash).filter(valid).copied() {
+            if is_moving && !opens {
+                self.pinned.insert(hash, entry);
+            }
             entry.backend
         } else if is_moving && opens {
             self.opened.insert(hash, FlowEntry { backend: owner, generation: generation(owner) });
