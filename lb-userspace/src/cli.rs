@@ -23,6 +23,7 @@ pub mod failure;
 pub mod frontend;
 pub mod global;
 pub mod health_check;
+pub mod init;
 pub mod ip;
 pub mod lb;
 pub mod ops;
@@ -107,6 +108,10 @@ enum Command {
   snowshed agent --config agent.toml --check
   snowshed agent --config agent.toml")]
     Agent(agent::Args),
+    #[command(after_help = "Examples:
+  snowshed init --interface eth0 --v4 203.0.113.0/24 --v6 2001:db8::/64
+  snowshed init --token-only        another operator's token, when every other is lost; stop the agent first")]
+    Init(init::Init),
     #[command(flatten)]
     Object(Object),
     /// Make load balancers what YAML files say; what is so already is not touched
@@ -249,6 +254,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
             // The agent has said why.
             false => Err(Failure::error("")),
         },
+        Command::Init(args) => args.run(terminal, global.output),
         Command::Completion(args) => args.run(terminal),
         Command::Detach(args) => args.run(terminal, global.output),
         Command::Object(Object::Backend(backend::BackendCommand::OnServer(command))) => {
@@ -324,7 +330,7 @@ fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
 }
 
 /// Commands that talk to no agent.
-const LOCAL: [&str; 10] = [
+const LOCAL: [&str; 11] = [
     "agent",
     "backend attach",
     "backend detach",
@@ -335,6 +341,7 @@ const LOCAL: [&str; 10] = [
     "backup verify",
     "completion",
     "detach",
+    "init",
 ];
 
 /// Runs a client command; one thread is enough for one conversation.

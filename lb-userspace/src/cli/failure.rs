@@ -166,7 +166,7 @@ fn general_help(exit: Exit, body: &Value) -> String {
 }
 
 /// What to type when a token is missing or wrong.
-pub const TOKEN_HELP: &str = "give a token of the agent's configuration ([[api.tokens]] in agent.toml) with --token-file, \
+pub const TOKEN_HELP: &str = "give a token (`snowshed init` shows the first one, `snowshed token create` makes more) with --token-file, \
     --token, SNOWSHED_TOKEN, or in ~/.config/snowshed/token";
 
 fn text(value: &Value, key: &str) -> Option<String> {

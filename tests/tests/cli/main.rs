@@ -4,6 +4,7 @@
 
 mod apply;
 mod harness;
+mod init;
 mod nouns;
 mod ops;
 mod wrong_values;

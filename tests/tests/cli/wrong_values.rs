@@ -84,6 +84,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("backend status", &[]),
     ("detach", &["--pin-dir", "/nonexistent", "--yes", ""]),
     ("agent", &["--config", "/nonexistent", "--check", ""]),
+    ("init", &["--config", "/proc/no/agent.toml", "--interface", "eth0", "--ledger", "/proc/no/ledger.db"]),
 ];
 
 /// A wrong value for every argument, by its name: the same name means the same thing everywhere, save where a
@@ -159,6 +160,11 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--pin-dir", "/nonexistent/pins", Exit::NotFound, "nothing is pinned in /nonexistent/pins"),
     ("--watch", "0s", Exit::Usage, "1ms or more"),
     ("--config", "/nonexistent/agent.toml", Exit::Error, ""),
+    ("init --config", "/proc/no/agent.toml", Exit::Error, "/proc/no/agent.toml cannot be written"),
+    ("init --ledger", "/proc/no/ledger.db", Exit::Error, "/proc/no/agent.toml cannot be written"),
+    ("--interface", "no/interface", Exit::Usage, "is no interface, such as eth0"),
+    ("--v4", "10.0.0.0/99", Exit::Usage, "invalid value '10.0.0.0/99'"),
+    ("--v6", "10.0.0.0/8", Exit::Usage, "invalid value '10.0.0.0/8'"),
     ("--organization", "mine", Exit::Usage, "a UUID such as"),
     ("--role", "root", Exit::Usage, "operator, trust-safety, org-admin, project-editor, viewer are"),
     ("--expires-at", "tomorrow", Exit::Usage, "is no time, such as 2027-01-01T00:00:00Z"),

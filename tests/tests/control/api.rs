@@ -27,6 +27,7 @@ mod acls;
 mod bad_input;
 mod bad_query;
 mod conflicts;
+mod coverage;
 mod events;
 mod fields;
 mod idempotency;

@@ -1,0 +1,226 @@
+//! Every operation that the router has, also one that is new tomorrow: without a token, by a stranger, with a scope that is
+//! none, and with input that nobody reads. A new noun fails here until somebody says what stands in for its `{id}`.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{Api, Ids, ZONE, owner, text};
+
+/// Operations that anybody may use: that the agent lives, and its counters.
+const PUBLIC: [&str; 2] = ["/healthz", "/metrics"];
+/// Operations that read neither a body nor a query nor an id.
+const WITHOUT_INPUT: [&str; 1] = ["GET /snowshed/v1/status"];
+const MISSING: &str = "99999999-9999-4999-8999-999999999999";
+
+/// An operation: method, and path with `{id}`.
+type Operation = (Method, String);
+
+fn routes(source: &str) -> impl Iterator<Item = String> {
+    // A route's path may stand on the line after the word.
+    let parts = source.split(".route(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+    parts.filter_map(|rest| rest.split_once('"')).map(|(path, _)| match path.starts_with("/snowshed") {
+        true => path.to_owned(),
+        false if PUBLIC.contains(&path) => path.to_owned(),
+        false => format!("/lb/v1/zones/{ZONE}{path}"),
+    })
+}
+
+/// Every operation of the router's source; the router itself says which methods a path takes.
+async fn operations(api: &Api) -> BTreeSet<(String, String)> {
+    let source = include_str!("../../../../lb-userspace/src/api/router.rs");
+    let mut found = BTreeSet::new();
+    for path in routes(source).collect::<BTreeSet<_>>() {
+        let uri = path.replace("{id}", MISSING);
+        let request = Request::builder().method("TRACE").uri(&uri).header("X-Auth-Token", "secret-one");
+        let response = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let allowed = response.headers().get("Allow").unwrap_or_else(|| panic!("{uri} is no route")).to_str().unwrap();
+        let methods = allowed.split(',').filter(|method| *method != "HEAD");
+        found.extend(methods.map(|method| (path.clone(), method.to_owned())));
+    }
+    assert!(found.len() > 40, "only {} operations were found", found.len());
+    found
+}
+
+async fn guarded(api: &Api) -> Vec<Operation> {
+    let all = operations(api).await.into_iter().filter(|(path, _)| !PUBLIC.contains(&path.as_str()));
+    all.map(|(path, method)| (method.parse().unwrap(), path)).collect()
+}
+
+/// A tenant with one of everything.
+struct World {
+    api: Api,
+    ids: Ids,
+    acl: String,
+    token: String,
+    operation: String,
+}
+
+impl World {
+    async fn create() -> Self {
+        let api = Api::new();
+        let ids = Ids::create(&api).await;
+        let acl =
+            json!({"name": "deny", "action": {"type": "deny"}, "match": {"ip_subnet": ["10.0.0.0/8"]}, "index": 1});
+        let acl = api.ok(Method::POST, &format!("/frontends/{}/acls", ids.frontend), &acl).await;
+        let operation = text(&api.get("/snowshed/v1/operations").await, "/operations/0/id").to_owned();
+        let token = text(&api.get("/snowshed/v1/tokens").await, "/tokens/0/id").to_owned();
+        Self { acl: text(&acl, "/id").to_owned(), api, ids, token, operation }
+    }
+
+    /// The id of tenant one's object that a path's `{id}` names.
+    fn id_of(&self, path: &str) -> String {
+        let noun = path.split('/').rev().skip_while(|part| *part != "{id}").nth(1).unwrap();
+        match noun {
+            "lbs" => self.ids.lb.clone(),
+            "ips" => self.ids.ip.clone(),
+            "frontends" => self.ids.frontend.clone(),
+            "backends" => self.ids.backend.clone(),
+            "acls" => self.acl.clone(),
+            "operations" => self.operation.clone(),
+            "organizations" => owner(1).organization.to_string(),
+            "projects" => owner(1).project.to_string(),
+            "tokens" => self.token.clone(),
+            _ => panic!("{path}: say here what stands for the {{id}} of {noun}"),
+        }
+    }
+
+    async fn ask(&self, token: Option<&str>, method: &Method, uri: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(token) = token {
+            request = request.header("X-Auth-Token", token);
+        }
+        let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+        self.api.send(request.body(body).unwrap()).await
+    }
+}
+
+/// `{}` where a body may be.
+fn nothing(method: &Method) -> Option<Value> {
+    (*method != Method::GET).then(|| json!({}))
+}
+
+#[tokio::test]
+async fn every_operation_without_a_token_is_denied() {
+    let world = World::create().await;
+    let head = world.api.head();
+    let absent = routes(include_str!("../../../../lb-userspace/src/api/handlers/absent.rs"))
+        .flat_map(|path| [Method::GET, Method::POST, Method::PUT, Method::DELETE].map(|method| (method, path.clone())));
+    for (method, path) in guarded(&world.api).await.into_iter().chain(absent) {
+        for id in [MISSING, &world.ids.lb] {
+            let uri = path.replace("{id}", id);
+            let (status, answer) = world.ask(None, &method, &uri, nothing(&method).as_ref()).await;
+            // A path that does not take the method says so to everybody.
+            if status != StatusCode::METHOD_NOT_ALLOWED {
+                assert_eq!(
+                    (status, text(&answer, "/type")),
+                    (StatusCode::UNAUTHORIZED, "denied_authentication"),
+                    "{method} {uri}"
+                );
+            }
+        }
+    }
+    assert_eq!(world.api.head(), head);
+}
+
+#[tokio::test]
+async fn every_operation_on_a_strangers_object_answers_like_one_on_none() {
+    let world = World::create().await;
+    let head = world.api.head();
+    let mut seen = 0;
+    for (method, path) in guarded(&world.api).await.into_iter().filter(|(_, path)| path.contains("{id}")) {
+        let id = world.id_of(&path);
+        let body = nothing(&method);
+        let (status, theirs) = world.ask(Some("secret-two"), &method, &path.replace("{id}", &id), body.as_ref()).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path}: {theirs}");
+        let (same, none) = world.ask(Some("secret-two"), &method, &path.replace("{id}", MISSING), body.as_ref()).await;
+        assert_eq!((status, theirs.to_string().replace(&id, MISSING)), (same, none.to_string()), "{method} {path}");
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} operations name an object");
+    assert_eq!(world.api.head(), head);
+}
+
+#[tokio::test]
+async fn every_operation_with_a_scope_that_is_none_is_refused_and_changes_nothing() {
+    let world = World::create().await;
+    let head = world.api.head();
+    let wrong =
+        ["%20", "*", "%2A", "null", "undefined", "all", "00000000-0000-0000-0000-000000000000", "%00", "-", "%25"];
+    for (method, path) in guarded(&world.api).await {
+        let body = nothing(&method);
+        if path.contains("{id}") {
+            // Also ids of another kind: the organization's is nobody's but the organization's.
+            let organization = owner(1).organization.to_string();
+            let of_another_kind = (!path.contains("/organizations/")).then_some(organization.as_str());
+            for id in wrong.into_iter().chain(of_another_kind) {
+                for token in ["secret-one", "secret-operator"] {
+                    let uri = path.replace("{id}", id);
+                    let (status, answer) = world.ask(Some(token), &method, &uri, body.as_ref()).await;
+                    assert!(status.is_client_error(), "{method} {uri}: {status} {answer}");
+                }
+            }
+        } else if method != Method::GET {
+            // Whoever reaches everything says where: nothing named is nothing done.
+            for body in [json!({}), json!({"name": "x"}), json!({"name": "x", "project_id": ""}), json!({"scope": "*"})]
+            {
+                if path.ends_with("/organizations") && body == json!({"name": "x"}) {
+                    continue;
+                }
+                let (status, answer) = world.ask(Some("secret-operator"), &method, &path, Some(&body)).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path} {body}: {answer}");
+            }
+        }
+        assert_eq!(world.api.head(), head, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_refuses_what_nobody_reads() {
+    let world = World::create().await;
+    let head = world.api.head();
+    for (method, path) in guarded(&world.api).await {
+        if WITHOUT_INPUT.contains(&format!("{method} {path}").as_str()) {
+            continue;
+        }
+        let (uri, body) = if method != Method::GET {
+            let id = if path.contains("{id}") { world.id_of(&path) } else { String::new() };
+            (path.replace("{id}", &id), Some(json!({"no such field": 1})))
+        } else if path.ends_with("{id}") {
+            (path.replace("{id}", "no-such-form"), None)
+        } else {
+            let id = if path.contains("{id}") { world.id_of(&path) } else { String::new() };
+            (format!("{}?no-such-key=1", path.replace("{id}", &id)), None)
+        };
+        let (status, answer) = world.ask(Some("secret-one"), &method, &uri, body.as_ref()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {uri}: {answer}");
+        assert_eq!(text(&answer, "/type"), "invalid_arguments", "{method} {uri}");
+    }
+    assert_eq!(world.api.head(), head);
+}
+
+/// How long a stranger waits for somebody's object and for none: a figure, not a bound.
+#[tokio::test]
+async fn a_strangers_object_and_a_missing_one_are_looked_up_alike() {
+    let world = World::create().await;
+    let path = format!("/lb/v1/zones/{ZONE}/lbs/");
+    let (theirs, none) = (format!("{path}{}", world.ids.lb), format!("{path}{MISSING}"));
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for _ in 0..500 {
+        for (of, uri) in [&theirs, &none].into_iter().enumerate() {
+            let started = Instant::now();
+            let (status, _) = world.ask(Some("secret-two"), &Method::GET, uri, None).await;
+            times[of].push(started.elapsed());
+            assert_eq!(status, StatusCode::NOT_FOUND);
+        }
+    }
+    let [theirs, none] = times.map(|mut times| {
+        times.sort();
+        (times[250], times[450])
+    });
+    eprintln!("a stranger's lookup, median and 90 %: somebody's object {theirs:?}, none {none:?}");
+}
