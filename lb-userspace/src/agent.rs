@@ -242,7 +242,7 @@ fn open_ledger(path: &Path) -> Result<Arc<SqliteLedger>, AgentError> {
     Ok(Arc::new(ledger))
 }
 
-fn kernel_config(config: &Config) -> KernelConfig {
+pub(crate) fn kernel_config(config: &Config) -> KernelConfig {
     let dataplane = &config.dataplane;
     KernelConfig {
         pin_dir: KernelConfig::versioned(&dataplane.pin_dir),
@@ -260,7 +260,7 @@ fn kernel_config(config: &Config) -> KernelConfig {
     }
 }
 
-fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings {
+pub(crate) fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings {
     let dataplane = &config.dataplane;
     let entry = ConfigEntry {
         hash_key: hash_key.words(),
@@ -281,7 +281,7 @@ fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings {
     }
 }
 
-fn health_settings(config: &Config) -> health::Settings {
+pub(crate) fn health_settings(config: &Config) -> health::Settings {
     health::Settings {
         mass_failure_share: config.health.mass_failure_share,
         mass_failure_window: config.health.mass_failure_window,

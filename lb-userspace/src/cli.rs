@@ -17,10 +17,12 @@ pub mod client;
 pub mod completion;
 pub mod delete;
 pub mod detach;
+pub mod drill;
 pub mod events;
 pub mod explain;
 pub mod failure;
 pub mod frontend;
+pub mod gate;
 pub mod global;
 pub mod health_check;
 pub mod init;
@@ -144,6 +146,26 @@ enum Command {
   snowshed backup restore --name 20260407T160000.000Z-g1717    the agent is stopped, its ledger is gone"
     )]
     Backup(backup::BackupCommand),
+    /// Run a command only when it is safe to act on what is seen through a load balancer
+    #[command(
+        after_help = "Not safe is: deleted, quarantined, being healed or restored, a mass failure, a lost ledger. Then the command is not
+run and the exit code is 5. With --wait it waits, up to --timeout, until it is safe.
+
+Examples:
+  snowshed gate --lb web -- kubectl delete node worker-3
+  snowshed gate --lb web --wait --timeout 10m -- ./replace-unreachable-nodes"
+    )]
+    Gate(gate::Gate),
+    /// Rehearse a disaster on throw-away everything: own namespaces, ledger and maps, real traffic
+    #[command(
+        subcommand,
+        after_help = "It cannot touch this machine's ledger, maps or interfaces, and may run beside an agent.
+
+Examples:
+  snowshed drill avalanche
+  snowshed drill avalanche --scale 10 -o json"
+    )]
+    Drill(drill::DrillCommand),
     /// Take an operation back: shows the plan, asks, and makes it one operation
     #[command(after_help = "What somebody changed since is kept and reported. An undo can be undone.
 
@@ -262,6 +284,9 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         }
         Command::Status(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Explain(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        // Before anything starts a thread: all of the process moves into the jail.
+        Command::Drill(command) => command.run(terminal, global.output),
+        Command::Gate(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Backup(command) => command.run(terminal, global.output),
         Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Restore(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
@@ -330,7 +355,7 @@ fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
 }
 
 /// Commands that talk to no agent.
-const LOCAL: [&str; 11] = [
+const LOCAL: [&str; 12] = [
     "agent",
     "backend attach",
     "backend detach",
@@ -341,6 +366,7 @@ const LOCAL: [&str; 11] = [
     "backup verify",
     "completion",
     "detach",
+    "drill avalanche",
     "init",
 ];
 

@@ -2,7 +2,9 @@
 //!
 //! Everything here that decides is a pure function of the log; nothing is ever taken out of it.
 
+pub mod advice;
 mod back;
+pub mod drill;
 pub mod restore;
 pub mod undo;
 

@@ -1,5 +1,6 @@
 //! Snowshed's own paths, beside Scaleway's.
 
+pub(super) mod advice;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod health;

@@ -127,6 +127,12 @@ impl Client {
         self.wait.is_some()
     }
 
+    /// How long `--wait` waits; `None` when it was not given.
+    #[must_use]
+    pub const fn patience(&self) -> Option<Duration> {
+        self.wait
+    }
+
     /// Deletes one object.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Backups of a ledger: a consistent copy with a manifest of checksums, verified by opening it, restored by moving it
 //! into place. Nothing is ever overwritten: what stood there is moved aside.
 //!
-//! A backup is a directory `TIME-gGENERATION` with `ledger.db`, the `hash_key` that stood beside the ledger, and
+//! A backup is a directory `TIME-gGENERATION` with `ledger.db`, the keys that stood beside the ledger, and
 //! `manifest.json`. It appears under its name only when it is whole.
 
 use std::fs::{self, File};
@@ -20,7 +20,8 @@ use crate::model::Generation;
 
 const MANIFEST: &str = "manifest.json";
 const LEDGER: &str = "ledger.db";
-const HASH_KEY: &str = "hash_key";
+/// Keys that stand beside a ledger: without them flows would be steered anew, and every token be unknown.
+const KEYS: [&str; 2] = ["hash_key", "token_key"];
 const VERIFIED: &str = "verified.json";
 /// Nobody is told of the progress of a copy.
 pub(super) const UNWATCHED: Option<fn(rusqlite::backup::Progress)> = None;
@@ -195,14 +196,17 @@ impl Backups {
         let database = partial.join(LEDGER);
         private(&database).map_err(|source| file("making", &database, source))?;
         copy(&database)?;
-        let beside = ledger.with_file_name(HASH_KEY);
-        if beside.exists() {
-            let to = partial.join(HASH_KEY);
-            copy_private(&beside, &to).map_err(|source| file("copying", &beside, source))?;
+        for name in KEYS {
+            // When the whole directory was destroyed the older backups still have them: keys never change.
+            let older = self.list()?.into_iter().map(|backup| self.directory.join(backup.name).join(name));
+            let mut places = std::iter::once(ledger.with_file_name(name)).chain(older);
+            if let Some(from) = places.find(|place| place.exists()) {
+                copy_private(&from, &partial.join(name)).map_err(|source| file("copying", &from, source))?;
+            }
         }
         let head = open_copy(&database)?;
         let mut files = Vec::new();
-        for name in [LEDGER, HASH_KEY].iter().filter(|name| partial.join(name).exists()) {
+        for name in [LEDGER].iter().chain(&KEYS).filter(|name| partial.join(name).exists()) {
             files.push(checksum(&partial, name)?);
         }
         let manifest = Manifest { created_at: now, generation: head.generation, head: head.hash.to_string(), files };
@@ -319,9 +323,11 @@ impl Backups {
                 moved_aside.push(aside);
             }
         }
-        let (saved_key, key) = (source.join(HASH_KEY), ledger.with_file_name(HASH_KEY));
-        if saved_key.exists() && !key.exists() {
-            copy_private(&saved_key, &key).map_err(|source| file("copying", &key, source))?;
+        for name in KEYS {
+            let (saved, key) = (source.join(name), ledger.with_file_name(name));
+            if saved.exists() && !key.exists() {
+                copy_private(&saved, &key).map_err(|source| file("copying", &key, source))?;
+            }
         }
         mark_restored(ledger)?;
         fs::rename(&incoming, ledger).map_err(|source| file("moving in", &incoming, source))?;

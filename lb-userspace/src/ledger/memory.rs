@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::engine::Judging;
 use super::{Ledger, LedgerError, Operation, Proposal, Snapshot, engine};
 use crate::model::Generation;
 
@@ -40,7 +41,7 @@ impl Ledger for MemoryLedger {
     fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
         let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
-        let (operation, _) = engine::next(&current, proposal)?;
+        let (operation, _) = engine::next(&current, proposal, Judging::On)?;
         operations.push(operation.clone());
         self.head.send_replace(Arc::new(engine::after(&current, &operation)));
         Ok(Arc::new(operation))

@@ -167,13 +167,16 @@ impl Agent {
     }
 
     fn with_connection(&self, left_out: &str, args: &[String]) -> Vec<String> {
-        let mut all = args.to_vec();
+        // What stands after `--` is another program's.
+        let own = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+        let mut all = args[..own].to_vec();
         if left_out != "--socket" {
             all.push(format!("--socket={}", self.directory.path().join("snowshed.sock").display()));
         }
         if left_out != "--token" && left_out != "--token-file" {
             all.push(format!("--token={TOKEN}"));
         }
+        all.extend_from_slice(&args[own..]);
         all
     }
 

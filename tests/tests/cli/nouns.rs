@@ -305,3 +305,17 @@ fn a_restore_brings_a_load_balancer_back_to_an_earlier_operation() {
     assert_eq!(done.exit, Exit::Ok, "{done:?}");
     assert_eq!(agent.typed("lb get web -o json").json()["etag"], before["etag"], "the same, byte for byte");
 }
+
+#[test]
+fn a_gate_does_not_run_the_command_while_it_is_not_safe_to_act() {
+    let agent = Agent::with_web();
+    let proof = agent.file("proof", "");
+    let ran = agent.typed(&format!("gate --lb web -- rm {}", proof.display()));
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.err.contains("do not act: ") && ran.err.contains("attached to no interface"), "{ran:?}");
+    assert!(proof.exists(), "the command ran");
+    let waited = agent.typed(&format!("gate --lb web --wait --timeout 10ms -- rm {}", proof.display()));
+    assert_eq!(waited.exit, Exit::TimedOut, "{waited:?}");
+    assert!(proof.exists(), "the command ran");
+    assert_eq!(agent.typed("gate --lb no-such -- true").exit, Exit::NotFound);
+}

@@ -72,6 +72,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("ops show", &["<operation>", "1"]),
     ("events", &[]),
     ("explain", &["<client>", "198.51.100.7:1000", "<service>", "192.0.2.1:80"]),
+    ("gate", &["--lb", "web"]),
+    ("drill avalanche", &[]),
     ("backup create", &["--config", "/nonexistent"]),
     ("backup list", &["--config", "/nonexistent"]),
     ("backup verify", &["--name", "latest", "--config", "/nonexistent"]),
@@ -183,6 +185,8 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("<service>", "192.0.2.1:80/http", Exit::Usage, "tcp or udp"),
     ("backup verify --name", "../x", Exit::Usage, "is no name of a backup"),
     ("backup restore --name", "*", Exit::Usage, "is no name of a backup"),
+    ("--scale", "0", Exit::Usage, "0 is not in 1..=10"),
+    ("<command>", "true", Exit::Usage, "unexpected argument"),
     ("undo <operation>", "last", Exit::Usage, "names no operation: its number or its id is expected"),
     ("--at", "yesterday", Exit::Usage, "neither a time such as 2026-04-07T16:30:00Z nor the number"),
     ("--scope", "*", Exit::Usage, "is no scope: lb:ID or project:ID is expected"),
@@ -250,6 +254,9 @@ fn check(agent: &Agent, command: &str, base: &[&str], argument: &lb_userspace::c
         args.push(value.to_owned());
     } else {
         args.push(format!("{name}={value}"));
+    }
+    if command == "gate" {
+        args.extend(["--", "true"].map(str::to_owned));
     }
     let ran = agent.run_without(name, &args);
     assert_eq!(ran.exit, exit, "snowshed {}\n{}{}", args.join(" "), ran.out, ran.err);

@@ -24,6 +24,7 @@ use uuid::Uuid;
 mod absent;
 mod access;
 mod acls;
+mod advice;
 mod bad_input;
 mod bad_query;
 mod conflicts;

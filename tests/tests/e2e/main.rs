@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
 mod command_line;
+mod drill;
 mod failure;
 mod lifecycle;
 mod nat;

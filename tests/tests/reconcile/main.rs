@@ -4,6 +4,7 @@
 
 mod fixture;
 
+mod advice;
 mod convergence;
 mod explain;
 mod flows;

@@ -117,13 +117,17 @@ fn a_restore_puts_a_destroyed_ledger_back() {
     let place = place();
     let ledger = SqliteLedger::open(&place.ledger).unwrap();
     fill(&ledger, 3);
-    std::fs::write(place.ledger.with_file_name("hash_key"), "secret").unwrap();
+    for key in ["hash_key", "token_key"] {
+        std::fs::write(place.ledger.with_file_name(key), key).unwrap();
+    }
     let made = place.backups.create(&place.ledger, second(1)).unwrap();
     drop(ledger);
     destroy(&place.ledger);
     place.backups.restore(&made.name, &place.ledger, false, second(2)).unwrap();
     assert_eq!(SqliteLedger::open(&place.ledger).unwrap().snapshot().generation(), Generation(3));
-    assert_eq!(std::fs::read(place.ledger.with_file_name("hash_key")).unwrap(), b"secret");
+    for key in ["hash_key", "token_key"] {
+        assert_eq!(std::fs::read(place.ledger.with_file_name(key)).unwrap(), key.as_bytes());
+    }
 }
 
 #[test]
@@ -175,6 +179,8 @@ fn a_ledger_whose_file_is_destroyed_refuses_changes_and_can_still_be_saved_throu
     let ledger = SqliteLedger::open(&place.ledger).unwrap();
     fill(&ledger, 4);
     ledger.check().unwrap();
+    std::fs::write(place.ledger.with_file_name("token_key"), "key").unwrap();
+    place.backups.create(&place.ledger, second(1)).unwrap();
     destroy(&place.ledger);
     assert!(ledger.check().unwrap_err().to_string().contains("the file is gone"));
     let change = create(lb("late", owner(1)));
@@ -183,6 +189,8 @@ fn a_ledger_whose_file_is_destroyed_refuses_changes_and_can_still_be_saved_throu
     assert_eq!(ledger.snapshot().generation(), Generation(4), "what is read stays as it was");
     let saved = place.backups.create_from(&ledger, second(5)).unwrap();
     assert_eq!(saved.generation, Generation(4), "nothing was lost");
+    let key = place._directory.path().join("backups").join(&saved.name).join("token_key");
+    assert_eq!(std::fs::read(key).unwrap(), b"key", "the key comes from the backup before");
 
     std::fs::create_dir_all(place.ledger.parent().unwrap()).unwrap();
     for (text, what) in [("", "another file stands in its place"), ("x", "another file stands in its place")] {

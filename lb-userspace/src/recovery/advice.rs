@@ -1,0 +1,121 @@
+//! Advice to what depends on a load balancer: is it safe to act on what it sees through it? Pure.
+//!
+//! In the incident 229 clusters replaced healthy nodes because they could not reach them through a load balancer that
+//! was gone. Whatever the edge itself has not settled is a reason to wait.
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::HealthView;
+use crate::ledger::Snapshot;
+use crate::model::LbId;
+use crate::plan::{ServiceAddress, Tables};
+use crate::reconcile::Status;
+
+/// What advice is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The newest snapshot.
+    pub snapshot: &'a Snapshot,
+    /// What the reconciler last did.
+    pub status: &'a Status,
+    /// What the maps should hold.
+    pub tables: &'a Tables,
+    /// What the checkers know.
+    pub health: &'a HealthView,
+    /// The ledger cannot be trusted, and why.
+    pub ledger_error: Option<&'a str>,
+}
+
+/// Whether to act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// The load balancer.
+    pub lb_id: LbId,
+    /// What is seen through the load balancer is so: act on it.
+    pub safe: bool,
+    /// Why not; empty when it is safe.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why not to act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A word for programs; they never change.
+    pub code: Code,
+    /// A sentence for people.
+    pub what: String,
+}
+
+/// Words for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The load balancer is deleted.
+    Deleted,
+    /// It is quarantined.
+    Quarantined,
+    /// Its last change is not in the maps yet: it is being made, healed or restored.
+    Pending,
+    /// The maps cannot be brought up to date.
+    Failing,
+    /// The program is attached nowhere.
+    Detached,
+    /// So many servers look down that the checker is suspected.
+    MassFailure,
+    /// The ledger was destroyed; the edge holds its last good tables.
+    LedgerLost,
+}
+
+/// Advice about a load balancer; `None` when there is none of that id.
+#[must_use]
+pub fn of(lb: LbId, facts: &Facts<'_>) -> Option<Advice> {
+    let Facts { snapshot, status, tables, health, ledger_error } = *facts;
+    let document = snapshot.lb(lb)?;
+    let mut reasons = Vec::new();
+    let mut add = |code, what: String| reasons.push(Reason { code, what });
+    if !document.times.is_live() {
+        add(Code::Deleted, "the load balancer is deleted: what cannot be reached through it may be healthy".to_owned());
+    }
+    if snapshot.is_quarantined(document) {
+        add(Code::Quarantined, "the load balancer is quarantined: it forwards nothing on purpose".to_owned());
+    }
+    let touched = snapshot.touched(lb).0;
+    let missing = missing_services(snapshot, tables, lb);
+    if document.times.is_live() && (status.applied_generation < touched || missing > 0) {
+        let applied = status.applied_generation;
+        let what = format!(
+            "it is being healed: its change {touched} is not in the maps yet (they hold {applied}), {missing} of its \
+             services are missing"
+        );
+        add(Code::Pending, what);
+    }
+    if let Some(error) = &status.last_error {
+        add(Code::Failing, format!("the maps could not be brought up to date: {error}"));
+    }
+    if status.attachments.is_empty() {
+        add(Code::Detached, "the program is attached to no interface".to_owned());
+    }
+    if let Some(failure) = &health.mass_failure {
+        let (down, checked) = (failure.down, failure.checked);
+        add(Code::MassFailure, format!("{down} of {checked} servers look down at once: the checker is suspected"));
+    }
+    if let Some(error) = ledger_error {
+        add(Code::LedgerLost, error.to_owned());
+    }
+    Some(Advice { lb_id: lb, safe: reasons.is_empty(), reasons })
+}
+
+/// Services that the load balancer should have and the tables do not.
+fn missing_services(snapshot: &Snapshot, tables: &Tables, lb: LbId) -> usize {
+    let addresses: Vec<_> = snapshot.ips_of(lb).filter(|ip| ip.times.is_live()).map(|ip| ip.address).collect();
+    snapshot
+        .frontends_of(lb)
+        .filter(|frontend| frontend.times.is_live())
+        .filter_map(|frontend| Some((frontend.inbound_port.get(), snapshot.backend(frontend.backend)?.protocol)))
+        .flat_map(|(port, protocol)| addresses.iter().map(move |address| (*address, port, protocol)))
+        .filter(|(address, port, protocol)| {
+            let service = ServiceAddress { address: *address, port: *port, protocol: *protocol };
+            !tables.services.contains_key(&service)
+        })
+        .count()
+}
