@@ -7,7 +7,7 @@ use crate::scene::{Outer, Scene, VIP_V4};
 
 #[test]
 fn a_load_balancer_is_made_used_changed_and_deleted_by_verbs() {
-    let scene = Scene::new(Layout::OneSegment, 2);
+    let scene = Scene::with_plain_servers(Layout::OneSegment, 2);
     let edge = &scene.edge;
     edge.ok(&["ip", "create", "--address", VIP_V4]).unwrap();
     edge.ok(&["lb", "create", "--name", "web", "--ip", VIP_V4]).unwrap();
