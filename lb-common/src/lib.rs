@@ -8,6 +8,7 @@ pub mod abi;
 pub mod bucket;
 pub mod checksum;
 pub mod decapsulation;
+pub mod direct;
 pub mod encapsulation;
 pub mod hash;
 pub mod headers;

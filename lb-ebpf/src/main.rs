@@ -17,6 +17,8 @@ use lb_ebpf::Frame;
 mod account;
 #[path = "snowshed/config.rs"]
 mod config;
+#[path = "snowshed/direct.rs"]
+mod direct;
 #[path = "snowshed/forward.rs"]
 mod forward;
 #[path = "snowshed/nat.rs"]
@@ -80,8 +82,11 @@ fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
         }
     }
     let Some(config) = config::get() else { return judged(Verdict::drop(Reason::NoBackend)) };
-    if service.flags & flags::NAT != 0 {
+    if service.flags & (flags::NAT | flags::L2) != 0 {
         nat::hand_over(headers);
+        if service.flags & flags::L2 != 0 {
+            return direct::forward(context, service, config);
+        }
         return nat::forward(context, service, config);
     }
     judged(tunnel(frame, headers, service, config))

@@ -91,7 +91,7 @@ All keys, with [defaults]:
   frontend  name; inbound_port; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
-  backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [nat] or ipip;
+  backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [nat], ipip or l2;
             on_empty [reject] or drop; timeout_server [left alone]; servers []; health_check
   server    address; weight [1]; drain [false]
   health_check  port [forward_port]; interval [5s]; timeout [5s, or the interval if shorter]; fall [3]; rise [2];

@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::abi::backend::{mode, state};
 use lb_common::abi::service::flags;
 use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, Reason, ServiceEntry, Slot, address_of, ip_of, protection};
-use lb_common::encapsulation;
 use lb_common::hash::FlowHash;
 use lb_common::headers::{AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, tcp_flag};
 use lb_common::steer::{self, Path, Tables};
+use lb_common::{direct, encapsulation};
 use serde::Serialize;
 
 use crate::dataplane::{Dataplane, DataplaneError, reads_protection};
@@ -317,7 +317,8 @@ fn outcome(
         Err(reason) => return Outcome::without_backend("drop", *reason),
     };
     let entry = &decision.backend;
-    let admitted = encapsulation::admit(headers, TTL, entry);
+    let is_direct = entry.mode == mode::L2;
+    let admitted = if is_direct { direct::admit(headers, entry) } else { encapsulation::admit(headers, TTL, entry) };
     let (action, reason) = match admitted {
         Ok(()) => ("forward", Reason::Transmitted),
         Err(reason) => ("drop", reason),
@@ -336,7 +337,7 @@ fn outcome(
         up: entry.state & state::UP != 0,
         generation: entry.generation,
         next_hop: next_hop(entry),
-        outer_source: admitted.is_ok().then(|| ip_of(encapsulation::outer_source(config, entry, hash))),
+        outer_source: (admitted.is_ok() && !is_direct).then(|| ip_of(encapsulation::outer_source(config, entry, hash))),
         rewritten: None,
     };
     Outcome { action, reason: reason.label(), remedy: reason.remedy(), chosen: Some(chosen), backend: Some(backend) }
@@ -347,7 +348,7 @@ fn next_hop(entry: &BackendEntry) -> Option<NextHopFacts> {
         return None;
     }
     let outer_len = match (entry.mode, entry.state & state::V4) {
-        (mode::NAT, _) => 0,
+        (mode::NAT | mode::L2, _) => 0,
         (_, 0) => IPV6_LEN,
         _ => IPV4_LEN,
     };
@@ -496,6 +497,7 @@ impl Explanation {
         let becomes = match (&backend.rewritten, backend.outer_source) {
             (Some(rewritten), _) => Some(format!("translated to {rewritten}")),
             (None, Some(source)) => Some(format!("outer header {source} → {}", backend.address)),
+            (None, None) if outcome.action == "forward" => Some("the packet as it is".to_owned()),
             (None, None) => None,
         };
         match (&backend.next_hop, becomes) {

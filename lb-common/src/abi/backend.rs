@@ -42,6 +42,8 @@ pub mod mode {
     pub const IPIP: u8 = 1;
     /// Addresses and ports are translated both ways: the server sees our source address and its own port.
     pub const NAT: u8 = 2;
+    /// The packet as it is, in a link header to the server, which stands on the edge's segment and has the VIP.
+    pub const L2: u8 = 3;
 }
 
 /// Bits of [`BackendEntry::state`].

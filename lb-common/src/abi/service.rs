@@ -77,6 +77,8 @@ pub mod flags {
     pub const SOURCE_AFFINITY: u32 = 1 << 1;
     /// The servers are of mode `super::super::backend::mode::NAT`: flows are looked up before slots.
     pub const NAT: u32 = 1 << 2;
+    /// The servers are of mode `super::super::backend::mode::L2`: packets get a link header and no outer one.
+    pub const L2: u32 = 1 << 3;
     /// Nothing is forwarded: the tenant is contained.
     pub const QUARANTINED: u32 = 1 << 8;
     /// Clients are looked up in `ACL`.

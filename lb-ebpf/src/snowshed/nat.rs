@@ -57,7 +57,7 @@ pub(crate) fn hand_over(headers: &Headers) {
 
 /// The headers that were left. Offsets are cut to what they can be at most: that is all the verifier knows of them.
 #[inline(always)]
-fn handed_over() -> Option<(Headers, &'static FlowKey)> {
+pub(crate) fn handed_over() -> Option<(Headers, &'static FlowKey)> {
     let slot = NAT_PACKET.get_ptr_mut(0)?;
     // SAFETY: as above; the program that called wrote it just now. The words are the bytes of a key, whose alignment is 1.
     let (headers, key) = unsafe { (&(*slot).headers, &*(&raw const (*slot).key).cast::<FlowKey>()) };
@@ -87,7 +87,7 @@ fn translated(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry
 }
 
 #[inline(never)]
-fn refused(context: *mut xdp_md, service: &ServiceEntry, is_empty: bool) -> u64 {
+pub(crate) fn refused(context: *mut xdp_md, service: &ServiceEntry, is_empty: bool) -> u64 {
     let context = XdpContext::new(context);
     let Some((headers, _)) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
     let reason = if is_empty { Reason::EmptyPool } else { Reason::NatUnknownFlow };
@@ -305,6 +305,12 @@ fn forget(flow: &NatFlow, index: u32, id: u32) {
 #[inline(always)]
 fn rewrite(mut frame: Frame<'_>, headers: &Headers, to: &Tuple, delta: Delta, link: LinkHeader) -> Result<(), Reason> {
     translate(&mut frame, headers, to, delta).ok_or(Reason::Malformed)?;
+    relink(frame, headers, link)
+}
+
+/// Replaces the link header.
+#[inline(always)]
+pub(crate) fn relink(mut frame: Frame<'_>, headers: &Headers, link: LinkHeader) -> Result<(), Reason> {
     let growth = link.bytes() as i32 - headers.link_len as i32;
     if growth != 0 {
         frame = frame.move_start(-growth).ok_or(Reason::NoHeadroom)?;

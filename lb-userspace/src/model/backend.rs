@@ -136,6 +136,8 @@ pub enum Algorithm {
     /// By weight, through consistent hashing.
     #[default]
     Roundrobin,
+    /// All flows to the first server, in the order of the addresses, that is usable; the others stand by.
+    First,
 }
 
 /// What ties a client to a server beyond the flow.
@@ -158,6 +160,8 @@ pub enum Forwarding {
     Nat,
     /// Encapsulated in IPv4 or IPv6; the server unwraps them and answers the client directly.
     Ipip,
+    /// As they are, to the server's MAC: it stands on a segment of the edge, has the VIP, and answers the client directly.
+    L2,
 }
 
 /// What a client sees when no server of the pool is usable.
@@ -172,7 +176,7 @@ pub enum EmptyPool {
 }
 
 /// Words of the API that are known, but not built.
-const UNAVAILABLE: [&str; 5] = ["http", "leastconn", "first", "cookie", "gue"];
+const UNAVAILABLE: [&str; 4] = ["http", "leastconn", "cookie", "gue"];
 
 fn choose<T: Copy>(text: &str, what: &str, choices: &[(&str, T)]) -> Result<T, Invalid> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
@@ -199,7 +203,7 @@ impl FromStr for Algorithm {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        choose(text, "algorithm", &[("roundrobin", Self::Roundrobin)])
+        choose(text, "algorithm", &[("roundrobin", Self::Roundrobin), ("first", Self::First)])
     }
 }
 
@@ -213,7 +217,7 @@ impl FromStr for StickySessions {
 
 impl Forwarding {
     /// Every mode by its name in the API and in files.
-    pub const WORDS: [(&'static str, Self); 2] = [("nat", Self::Nat), ("ipip", Self::Ipip)];
+    pub const WORDS: [(&'static str, Self); 3] = [("nat", Self::Nat), ("ipip", Self::Ipip), ("l2", Self::L2)];
 
     /// Name in the API, in files and output.
     #[must_use]
@@ -221,6 +225,7 @@ impl Forwarding {
         match self {
             Self::Nat => "nat",
             Self::Ipip => "ipip",
+            Self::L2 => "l2",
         }
     }
 

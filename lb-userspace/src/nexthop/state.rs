@@ -120,6 +120,7 @@ impl State {
             Route::Encapsulated => Resolution::Unresolved(Unresolved::UnsupportedDevice),
             Route::Through { ifindex, gateway, mtu } => self
                 .through(ifindex, gateway.unwrap_or(address), mtu)
+                .map(|hop| NextHop { via_gateway: gateway.is_some(), ..hop })
                 .map_or_else(Resolution::Unresolved, Resolution::Resolved),
         }
     }
@@ -142,6 +143,7 @@ impl State {
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
             vlan_outer: tags.next().unwrap_or(0),
             vlan_inner: tags.next().unwrap_or(0),
+            via_gateway: false,
         })
     }
 
@@ -204,7 +206,7 @@ mod tests {
 
     fn hop(ifindex: u32, source: u8, vlan_outer: u16, vlan_inner: u16, mtu: u16) -> Resolution {
         let (mac, source_mac) = ([9; 6], [source; 6]);
-        Resolution::Resolved(NextHop { ifindex, mac, source_mac, mtu, vlan_outer, vlan_inner })
+        Resolution::Resolved(NextHop { ifindex, mac, source_mac, mtu, vlan_outer, vlan_inner, via_gateway: false })
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct NextHop {
     pub vlan_outer: u16,
     /// Inner VLAN id to tag with; 0 for none.
     pub vlan_inner: u16,
+    /// The MAC is a gateway's, not the server's own.
+    pub via_gateway: bool,
 }
 
 /// Why a next hop is not known.
@@ -62,6 +64,9 @@ pub enum Unresolved {
     /// The address is this machine's own.
     #[error("the server's address is this machine's own: servers stand on other hosts")]
     Local,
+    /// The server is behind a gateway, and its pool's forwarding leads to servers on the link only.
+    #[error("the server is behind a gateway: `l2` forwarding needs it on a segment of this edge")]
+    NotOnLink,
     /// The egress device is of a kind a packet cannot be handed to at link level.
     #[error("the route leads through a device without link-level addresses (a tunnel, for instance)")]
     UnsupportedDevice,

@@ -15,7 +15,8 @@ use super::{NextHops, Node, PlannedServer, PlannedService, Resolution, ServerRef
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{
-    Acl, Backend, BackendId, Family, Frontend, FrontendId, Generation, Ip, Lb, LbId, Server, StickySessions, Times,
+    Acl, Algorithm, Backend, BackendId, Family, Forwarding, Frontend, FrontendId, Generation, Ip, Lb, LbId, Server,
+    StickySessions, Times,
 };
 
 /// Plans tables, and remembers the last plan: what did not change is not planned again.
@@ -183,7 +184,7 @@ impl Planner {
         }
         // When every server that is up is drained, there is nowhere else to go: they serve on.
         let drain_means_away = servers.iter().any(|(_, server)| server.up && !server.drain);
-        let candidates: Vec<Candidate> = servers
+        let mut candidates: Vec<Candidate> = servers
             .iter()
             .map(|(reference, server)| Candidate {
                 address: reference.address,
@@ -192,6 +193,12 @@ impl Planner {
                 available: server.up && !(server.drain && drain_means_away),
             })
             .collect();
+        if backend.algorithm == Algorithm::First {
+            let first = candidates.iter().position(|candidate| candidate.available);
+            for (position, candidate) in candidates.iter_mut().enumerate() {
+                candidate.available = Some(position) == first;
+            }
+        }
         Pool { slots: slots::table(self.seed, &candidates).into(), servers }
     }
 }
@@ -207,7 +214,12 @@ struct View<'a> {
 impl View<'_> {
     fn server(&self, backend: &Backend, server: &Server) -> (ServerRef, PlannedServer) {
         let reference = ServerRef { backend: backend.id, address: server.address };
-        let next_hop = self.next_hops.get(&server.address).copied();
+        let next_hop = match self.next_hops.get(&server.address).copied() {
+            Some(Resolution::Resolved(hop)) if hop.via_gateway && backend.forwarding == Forwarding::L2 => {
+                Some(Resolution::Unresolved(Unresolved::NotOnLink))
+            }
+            known => known,
+        };
         let planned = PlannedServer {
             port: backend.forward_port.get(),
             forwarding: backend.forwarding,

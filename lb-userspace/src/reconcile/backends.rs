@@ -349,6 +349,7 @@ fn entry(server: ServerRef, planned: &PlannedServer, identity: u64, generation: 
         mode: match planned.forwarding {
             Forwarding::Nat => mode::NAT,
             Forwarding::Ipip => mode::IPIP,
+            Forwarding::L2 => mode::L2,
         },
         generation,
         identity,

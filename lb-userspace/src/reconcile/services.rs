@@ -44,8 +44,12 @@ pub(super) fn flags_of(planned: &PlannedService) -> u32 {
     let quarantine = if planned.quarantined { flags::QUARANTINED } else { 0 };
     let access = if planned.access.is_some() { flags::ACL } else { 0 };
     let limits = if planned.limits.is_limited() { flags::LIMITED } else { 0 };
-    let translation = if planned.forwarding == Forwarding::Nat { flags::NAT } else { 0 };
-    reject | affinity | quarantine | access | limits | translation
+    let forwarding = match planned.forwarding {
+        Forwarding::Nat => flags::NAT,
+        Forwarding::Ipip => 0,
+        Forwarding::L2 => flags::L2,
+    };
+    reject | affinity | quarantine | access | limits | forwarding
 }
 
 /// Limits of a service, and the number of its access list; 0 for none.

@@ -3,6 +3,7 @@
 //! `SNOWSHED_EBPF_DIR` names another directory of objects: that is how a fresh build is held to the same tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
+mod direct;
 mod edge;
 mod flood;
 mod forwarding;

@@ -82,7 +82,8 @@ impl Model {
         let Some((index, backend)) = self.choose(&packet, &service, hash) else {
             return (DROP, Reason::NoBackend, None);
         };
-        match self.wrap(&packet, &backend, hash) {
+        let made = if service.flags & 8 != 0 { relink(&packet, &backend) } else { self.wrap(&packet, &backend, hash) };
+        match made {
             Err(reason) => (DROP, reason, None),
             Ok(bytes) => {
                 let stats = self.backend_stats.entry(index).or_default();
@@ -183,6 +184,18 @@ impl Model {
         bytes.extend(packet.trailer());
         Ok(bytes)
     }
+}
+
+/// The packet as it is, behind the server's link header.
+fn relink(packet: &Packet<'_>, backend: &BackendEntry) -> Result<Vec<u8>, Reason> {
+    if backend.state & 2 == 0 {
+        return Err(Reason::NextHopUnresolved);
+    }
+    if packet.ip.len() > usize::from(backend.mtu) {
+        return Err(Reason::TooBig);
+    }
+    let ethertype: &[u8] = if packet.v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] };
+    Ok([&link_to(backend), ethertype, packet.ip, packet.trailer()].concat())
 }
 
 impl<'a> Packet<'a> {

@@ -119,7 +119,9 @@ impl Scene {
             let time = probe_time();
             writeln!(text, "    health_check: {{ port: 80, interval: {time}, timeout: {time}, fall: 2, rise: 2 }}")
                 .unwrap();
-            writeln!(text, "    forwarding: ipip").unwrap();
+            if !keys.contains("forwarding:") {
+                writeln!(text, "    forwarding: ipip").unwrap();
+            }
             if !keys.is_empty() {
                 writeln!(text, "    {keys}").unwrap();
             }

@@ -56,6 +56,21 @@ fn datagrams_are_answered_over_both_families() {
 }
 
 #[test]
+fn packets_reach_servers_on_the_segment_as_they_are_and_are_answered_directly() {
+    let scene = Scene::new(Layout::OneSegment, 3);
+    scene.edge.apply(&scene.manifest_with(Outer::V4, &[1, 1, 1], "forwarding: l2")).unwrap();
+    scene.wait_until_up(Outer::V4, 3);
+    for vip in [VIP_V4, VIP_V6] {
+        assert_eq!(scene.ask(vip, ENOUGH).len(), 3, "{vip}");
+        let target = SocketAddr::new(vip.parse().unwrap(), UDP_PORT);
+        let answers = udp::ask(&scene.network.client, target, ENOUGH, Duration::from_secs(1)).unwrap();
+        assert_eq!((answers.lost, answers.by_server.len()), (0, 3), "{target}: {answers:?}");
+    }
+    let explained = scene.edge.ok(&["explain", "10.77.0.2:40000", &format!("{VIP_V4}:80/tcp")]).unwrap();
+    assert!(explained.contains("the packet as it is"), "{explained}");
+}
+
+#[test]
 fn shares_are_as_the_weights_say() {
     let scene = Scene::new(Layout::OneSegment, 3);
     let weights = [1, 3, 6];

@@ -62,7 +62,7 @@ fn through_eth0(fixture: &Fixture) -> NextHop {
     let ifindex = fixture.edge.ip("-o link show dev eth0").unwrap();
     let ifindex = ifindex.split(':').next().unwrap().trim().parse().unwrap();
     let (mac, source_mac) = (fixture.peer.mac("eth0").unwrap(), fixture.edge.mac("eth0").unwrap());
-    NextHop { ifindex, mac, source_mac, mtu: 1500, vlan_outer: 0, vlan_inner: 0 }
+    NextHop { ifindex, mac, source_mac, mtu: 1500, vlan_outer: 0, vlan_inner: 0, via_gateway: false }
 }
 
 #[test]

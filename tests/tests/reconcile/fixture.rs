@@ -157,7 +157,15 @@ pub(crate) fn service(number: u128, port: u16) -> ServiceAddress {
 }
 
 pub(crate) fn resolved(ifindex: u32) -> Resolution {
-    Resolution::Resolved(NextHop { ifindex, mac: [2; 6], source_mac: [4; 6], mtu: 1500, vlan_outer: 0, vlan_inner: 0 })
+    Resolution::Resolved(NextHop {
+        ifindex,
+        mac: [2; 6],
+        source_mac: [4; 6],
+        mtu: 1500,
+        vlan_outer: 0,
+        vlan_inner: 0,
+        via_gateway: false,
+    })
 }
 
 pub(crate) const CONFIG: ConfigEntry = ConfigEntry {

@@ -8,6 +8,7 @@ mod advice;
 mod convergence;
 mod explain;
 mod flows;
+mod forwarding;
 mod nat;
 mod planner;
 mod steps;

@@ -143,7 +143,7 @@ macro_rules! settings {
             /// Port of the servers, 1 to 65535; needed.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forward_port: Option<i64>,
-            /// `roundrobin`.
+            /// `roundrobin` or `first`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forward_port_algorithm: Option<String>,
             /// `none` or `table`.
@@ -194,7 +194,7 @@ macro_rules! settings {
             /// Not built: absent or empty.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub host: Option<String>,
-            /// Snowshed's own: `nat` (the default) or `ipip`.
+            /// Snowshed's own: `nat` (the default), `ipip` or `l2`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forwarding: Option<String>,
             /// Snowshed's own: `reject` or `drop`.

@@ -388,7 +388,7 @@ fn every_mistake_in_a_file_is_named_with_its_position() {
             "`cookie` is not known here: none or table",
         ),
         ("forward_port: 80", "forward_port: 80\n    on_empty: wait", "`wait` is not known here: reject or drop"),
-        ("forward_port: 80", "forward_port: 80\n    forwarding: sit", "`sit` is not known here: nat or ipip"),
+        ("forward_port: 80", "forward_port: 80\n    forwarding: sit", "`sit` is not known here: nat"),
         ("forward_port: 80", "forward_port: 80\n    timeout_server: 5", "`5` is not a duration"),
         ("name: http,", "name: http, timeout_client: 1ns,", "`1ns` is not a whole number of milliseconds"),
         (

@@ -183,7 +183,7 @@ fn backend_cases() -> Vec<Case> {
         ("forward_protocol", json!(null), "forward_protocol", "`tcp` or `udp`"),
         ("forward_port", json!(0), "forward_port", "1 to 65535"),
         ("forward_port", json!(70000), "forward_port", "1 to 65535"),
-        ("forward_port_algorithm", json!("leastconn"), "forward_port_algorithm", "`roundrobin`"),
+        ("forward_port_algorithm", json!("leastconn"), "forward_port_algorithm", "`roundrobin` or `first`"),
         ("sticky_sessions", json!("cookie"), "sticky_sessions", "`none` or `table`"),
         ("sticky_sessions_cookie_name", json!("SID"), "sticky_sessions_cookie_name", "sticky_sessions: table"),
         ("send_proxy_v2", json!(true), "send_proxy_v2", "leave it out"),
@@ -200,7 +200,7 @@ fn backend_cases() -> Vec<Case> {
         ("max_retries", json!(3), "max_retries", "leave it out"),
         ("max_connections", json!(10), "max_connections", "0 is"),
         ("host", json!("x"), "host", "leave it out"),
-        ("forwarding", json!("sit"), "forwarding", "`nat` or `ipip`"),
+        ("forwarding", json!("sit"), "forwarding", "`nat` or `ipip` or `l2`"),
         ("on_empty", json!("wait"), "on_empty", "`reject` or `drop`"),
     ]
 }

@@ -51,7 +51,15 @@ async fn a_share_is_that_of_the_slots_whatever_the_weights_say() {
     let ids = Ids::create(&api).await;
     let report = || async { serde_json::from_value::<StatusReport>(api.get("/snowshed/v1/status").await).unwrap() };
     // As the planner makes it, with a way to every server: 3 : 1 as the weights are.
-    let hop = NextHop { ifindex: 2, mac: [2; 6], source_mac: [4; 6], mtu: 1500, vlan_outer: 0, vlan_inner: 0 };
+    let hop = NextHop {
+        ifindex: 2,
+        mac: [2; 6],
+        source_mac: [4; 6],
+        mtu: 1500,
+        vlan_outer: 0,
+        vlan_inner: 0,
+        via_gateway: false,
+    };
     let ways = [1, 2].map(|last| ([10, 0, 0, last].into(), Resolution::Resolved(hop)));
     let node = Node { next_hops: Arc::new(ways.into()) };
     let now = jiff::Timestamp::UNIX_EPOCH;
