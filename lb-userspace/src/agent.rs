@@ -193,6 +193,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         observe::events::Watched { ledger: Arc::clone(&ledger), health: health.view.clone(), status: status.clone() };
     components.spawn(observe::events::watch(watched, Arc::clone(&events), Timestamp::now));
 
+    components.spawn(notify::watchdog(status.clone()));
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
     let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;

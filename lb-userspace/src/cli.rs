@@ -15,6 +15,7 @@ pub mod backend_attach;
 pub mod backup;
 pub mod client;
 pub mod completion;
+pub mod context;
 pub mod delete;
 pub mod detach;
 pub mod drill;
@@ -28,6 +29,7 @@ pub mod health_check;
 pub mod init;
 pub mod ip;
 pub mod lb;
+pub mod man;
 pub mod ops;
 pub mod output;
 pub mod recovery;
@@ -188,7 +190,14 @@ Examples:
   snowshed detach --iface eth1 --yes"
     )]
     Detach(detach::Detach),
-    /// Print a script that completes commands in a shell
+    /// Contexts: agents by name, and the one that is used when none is named
+    #[command(subcommand)]
+    Context(context::ContextCommand),
+    /// Write the manual pages into a directory
+    #[command(after_help = "Example:
+  snowshed man ~/.local/share/man/man1")]
+    Man(man::Man),
+    /// Print a script that completes commands, flags and names of what is there in a shell
     #[command(after_help = "Examples:
   snowshed completion bash > /etc/bash_completion.d/snowshed
   snowshed completion zsh > ~/.zfunc/_snowshed
@@ -240,6 +249,9 @@ fn long_version() -> &'static str {
 /// Runs the command line of the process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
     let exit = run(std::env::args_os(), &mut Terminal::of_process());
     ExitCode::from(exit as u8)
 }
@@ -270,6 +282,8 @@ fn not_parsed(error: &clap::Error, terminal: &mut Terminal) -> Exit {
 
 fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
     let Cli { global, command } = cli;
+    // Local commands talk to no agent; a context that is wrong is no matter of theirs.
+    let global = if command.is_local() { global } else { context::resolve(global)? };
     match command {
         Command::Agent(args) => match agent::run(&args) == ExitCode::SUCCESS {
             true => Ok(()),
@@ -278,6 +292,8 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         },
         Command::Init(args) => args.run(terminal, global.output),
         Command::Completion(args) => args.run(terminal),
+        Command::Context(args) => args.run(terminal, &global),
+        Command::Man(args) => args.run(terminal),
         Command::Detach(args) => args.run(terminal, global.output),
         Command::Object(Object::Backend(backend::BackendCommand::OnServer(command))) => {
             command.run(terminal, global.output)
@@ -355,7 +371,7 @@ fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
 }
 
 /// Commands that talk to no agent.
-const LOCAL: [&str; 12] = [
+const LOCAL: [&str; 17] = [
     "agent",
     "backend attach",
     "backend detach",
@@ -365,10 +381,33 @@ const LOCAL: [&str; 12] = [
     "backup restore",
     "backup verify",
     "completion",
+    "context delete",
+    "context list",
+    "context set",
+    "context use",
     "detach",
     "drill avalanche",
     "init",
+    "man",
 ];
+
+impl Command {
+    /// Whether it talks to no agent; [`LOCAL`] by name.
+    const fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Agent(_)
+                | Self::Backup(_)
+                | Self::Completion(_)
+                | Self::Context(_)
+                | Self::Detach(_)
+                | Self::Drill(_)
+                | Self::Init(_)
+                | Self::Man(_)
+                | Self::Object(Object::Backend(backend::BackendCommand::OnServer(_)))
+        )
+    }
+}
 
 /// Runs a client command; one thread is enough for one conversation.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -4,6 +4,7 @@
 mod bench;
 mod build_ebpf;
 mod demo;
+mod dist;
 mod run;
 mod setup;
 mod table;
@@ -24,6 +25,8 @@ enum Command {
     Setup(setup::Args),
     /// Show the product at work: three web servers, much load, and what is killed on the way.
     Demo(demo::Args),
+    /// Make the Debian package in `target/dist/`.
+    Dist(dist::Args),
     /// Run every tier of the tests; ends with one line `N passed, N failed`.
     Test(test::Args),
     /// Run the kernel tiers in virtual machines, on a matrix of distribution kernels.
@@ -36,6 +39,7 @@ fn main() -> std::process::ExitCode {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Dist(args) => dist::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),
     };

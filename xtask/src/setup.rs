@@ -30,6 +30,8 @@ pub enum Need {
     Vm,
     /// The official SDKs: the test target `sdk`.
     Clients,
+    /// What runs beside an edge in production: the test target `deploy`.
+    Deploy,
 }
 
 /// Packages of the virtual machines; the servers and clients that run in them are the playground's.
@@ -38,6 +40,9 @@ const VM_PACKAGES: &[&str] =
 
 /// Packages of the playground: what runs in it, and what looks into it.
 const PLAYGROUND_PACKAGES: &[&str] = &["nginx", "wrk", "ethtool", "iproute2", "curl", "bpftool", "procps"];
+
+/// Packages of what runs beside an edge: Prometheus, the checks of a unit, and what makes and installs a package.
+const DEPLOY_PACKAGES: &[&str] = &["prometheus", "systemd", "dpkg", "binutils", "bash"];
 
 /// Packages of the eBPF toolchain. The `-web` ones are the newest rustc Debian keeps for its browsers.
 const EBPF_PACKAGES: &[&str] = &[
@@ -64,7 +69,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// # Errors
 /// When something is missing and cannot be installed here.
 pub fn run(args: &Args) -> Result<()> {
-    let missing = report(&[Need::Playground, Need::Ebpf, Need::Vm, Need::Clients]);
+    let missing = report(&[Need::Playground, Need::Ebpf, Need::Vm, Need::Clients, Need::Deploy]);
     if missing.is_empty() {
         println!("setup: everything is there");
         return Ok(());
@@ -140,6 +145,7 @@ fn items(needs: &[Need]) -> Vec<Item> {
                 items.extend([Item::Toolchain, Item::BpfLinker]);
             }
             Need::Clients => items.extend([Item::Package("python3-venv"), Item::Clients]),
+            Need::Deploy => items.extend(DEPLOY_PACKAGES.iter().map(|name| Item::Package(name))),
         }
     }
     items
@@ -282,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_need_names_its_items_once() {
-        let all = items(&[Need::Playground, Need::Ebpf, Need::Clients]);
+        let all = items(&[Need::Playground, Need::Ebpf, Need::Clients, Need::Deploy]);
         for (position, item) in all.iter().enumerate() {
             assert!(!all[position + 1..].contains(item), "{} twice", item.name());
         }

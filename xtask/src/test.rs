@@ -54,7 +54,7 @@ const CONTROL_TARGETS: &[&str] = &["cli", "control", "corpus", "digest", "reconc
 const DATAPLANE_TARGETS: &[&str] = &["dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
 /// Of the e2e tier too: targets that need what registries hold, and therefore do not run in a virtual machine.
-const CLIENT_TARGETS: &[&str] = &["sdk"];
+const CLIENT_TARGETS: &[&str] = &["deploy", "sdk"];
 /// Run in virtual machines only.
 const VM_TARGETS: &[&str] = &["vm"];
 
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
         setup::ensure(&[Need::Ebpf])?;
     }
     if tiers.contains(&Tier::E2e) {
-        setup::ensure(&[Need::Clients])?;
+        setup::ensure(&[Need::Clients, Need::Deploy])?;
     }
     every_target_has_a_tier()?;
 

@@ -5,6 +5,12 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::reconcile::Status;
 
 /// The agent serves.
 pub(super) fn ready() {
@@ -14,6 +20,39 @@ pub(super) fn ready() {
 /// The agent stops.
 pub(super) fn stopping() {
     tell("STOPPING=1");
+}
+
+/// Tells systemd that the agent lives while its reconciler does (sd_watchdog_enabled(3)): as long as an activation ended
+/// within half the time that systemd waits. Returns when the reconciler has ended; waits for ever where nobody watches.
+pub(super) async fn watchdog(mut status: watch::Receiver<Arc<Status>>) -> &'static str {
+    let Some(patience) = patience(std::env::var("WATCHDOG_USEC").ok().as_deref()) else {
+        return std::future::pending().await;
+    };
+    let mut ticks = tokio::time::interval(patience / 4);
+    let mut active = Instant::now();
+    loop {
+        tokio::select! {
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return "reconciler";
+                }
+                status.mark_unchanged();
+                active = Instant::now();
+            }
+            _ = ticks.tick() => {
+                if active.elapsed() <= patience / 2 {
+                    tell("WATCHDOG=1");
+                } else {
+                    log::error!("the reconciler has ended no activation for {:?}: systemd is not told that it lives", active.elapsed());
+                }
+            }
+        }
+    }
+}
+
+/// How long systemd waits for a sign of life, as it says in microseconds.
+fn patience(microseconds: Option<&str>) -> Option<Duration> {
+    microseconds?.parse().ok().filter(|microseconds| *microseconds > 0).map(Duration::from_micros)
 }
 
 fn tell(state: &str) {

@@ -12,7 +12,7 @@ use self::execute::Executor;
 use self::plan::{Action, Observed, Step};
 use self::spec::{LbSpec, Problems};
 use super::failure::{Exit, Failure};
-use super::output::{self, Format};
+use super::output;
 use super::session::{Noun, Session, id_of};
 use super::terminal::{Paint, Terminal};
 use super::value::Reference;
@@ -104,12 +104,12 @@ impl Apply {
             for step in &work.steps {
                 executor.step(step, session).await.map_err(|failure| stopped(failure, work, step, done, total))?;
                 done += usize::from(step.action.is_change());
-                if session.format == Format::Table {
+                if session.format.is_table() {
                     session.terminal.line(line(session.terminal, &work.spec.name, step, true))?;
                 }
             }
         }
-        if session.format != Format::Table {
+        if !session.format.is_table() {
             output::value(session.terminal, session.format, &report(&work)?)?;
         }
         if done > 0 { session.client.wait_applied().await } else { Ok(()) }
@@ -166,7 +166,7 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
 }
 
 fn report_dry_run(work: &[Work], session: &mut Session<'_>) -> Result<(), Failure> {
-    if session.format == Format::Table {
+    if session.format.is_table() {
         for work in work {
             for step in &work.steps {
                 session.terminal.line(line(session.terminal, &work.spec.name, step, false))?;

@@ -21,13 +21,17 @@ use crate::model::Protocol;
 pub(super) const FIELDS: [&str; 7] =
     ["name", "forward_protocol", "forward_port", "forward_port_algorithm", "sticky_sessions", "forwarding", "on_empty"];
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 11] = [
     Column::text("NAME", |backend| text(backend, "/name")),
     Column::text("LB", |backend| text(backend, "/lb/name")),
     Column::text("PROTOCOL", |backend| text(backend, "/forward_protocol")),
     Column::number("PORT", |backend| text(backend, "/forward_port")),
     Column::text("SERVERS", |backend| text(backend, "/pool")),
     Column::text("CHECK", |backend| backend.get("health_check").map(health_check::summary).unwrap_or_default()),
+    Column::wide("FORWARDING", |backend| text(backend, "/forwarding")),
+    Column::wide("STICKY", |backend| text(backend, "/sticky_sessions")),
+    Column::wide("ON EMPTY", |backend| text(backend, "/on_empty")),
+    Column::wide("CREATED", |backend| text(backend, "/created_at")),
     Column::text("ID", |backend| text(backend, "/id")),
 ];
 

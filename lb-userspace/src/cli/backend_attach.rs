@@ -110,7 +110,7 @@ impl Attach {
         let added = if self.add_address { host::add_missing(&vips)? } else { Vec::new() };
         let status = decapsulator.status().map_err(failed)?;
         let advice = host::advice(&self.iface, &status.vips)?;
-        if format != Format::Table {
+        if !format.is_table() {
             let mut value = describe(&self.iface, &status);
             value["added_addresses"] = json!(added);
             value["advice"] = json!(advice);
@@ -130,7 +130,7 @@ impl Detach {
             Decapsulator::open(root, &self.iface).map_err(failed)?.ok_or_else(|| nothing_on(&self.iface))?;
         if self.vip.is_empty() {
             let removed = decapsulator.detach().map_err(failed)?;
-            if format != Format::Table {
+            if !format.is_table() {
                 return output::value(terminal, format, &json!({"interface": self.iface, "removed": removed}));
             }
             return terminal.line(format!("{}: XDP is off; removed {} pins", self.iface, removed.len()));
@@ -140,7 +140,7 @@ impl Detach {
             terminal.note(format!("note: {absent} was not unwrapped for"))?;
         }
         let status = decapsulator.status().map_err(failed)?;
-        if format != Format::Table {
+        if !format.is_table() {
             return output::value(terminal, format, &describe(&self.iface, &status));
         }
         show(terminal, &self.iface, &status)
@@ -160,7 +160,7 @@ impl Status {
                 None => return Err(nothing_on(&interface)),
             }
         }
-        if format != Format::Table {
+        if !format.is_table() {
             let all = all.iter().map(|(interface, status)| describe(interface, status)).collect();
             return output::value(terminal, format, &Value::Array(all));
         }

@@ -93,7 +93,7 @@ impl BackupCommand {
                 let name = named.resolve(&config)?;
                 let done =
                     config.backups().restore(&name, &config.ledger.path, *replace, Timestamp::now()).map_err(failed)?;
-                if format != Format::Table {
+                if !format.is_table() {
                     return output::value(terminal, format, &json!(done));
                 }
                 for aside in &done.moved_aside {
@@ -118,7 +118,7 @@ const COLUMNS: [Column; 5] = [
 ];
 
 fn one(terminal: &mut Terminal, format: Format, backup: &Listed, what: &str) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         return output::value(terminal, format, &json!(backup));
     }
     terminal.line(format!("{} {what}: generation {}, {} bytes", backup.name, backup.generation, backup.bytes))

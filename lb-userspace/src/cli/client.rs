@@ -13,6 +13,8 @@ use super::global::Global;
 use super::token;
 use crate::api::wire::StatusReport;
 
+/// Where an agent listens unless it is told otherwise.
+const SOCKET: &str = "/run/snowshed/snowshed.sock";
 /// A request that is not answered by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A stream is opened anew after this: a connection that is dead without a sign is noticed.
@@ -51,11 +53,10 @@ impl Client {
         let builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy();
         let (builder, base, place) = match &global.url {
             Some(url) => (builder, url.clone(), Place::Url(url.clone())),
-            None => (
-                builder.unix_socket(global.socket.clone()),
-                "http://snowshed".to_owned(),
-                Place::Socket(global.socket.clone()),
-            ),
+            None => {
+                let socket = global.socket.clone().unwrap_or_else(|| PathBuf::from(SOCKET));
+                (builder.unix_socket(socket.clone()), "http://snowshed".to_owned(), Place::Socket(socket))
+            }
         };
         Ok(Self {
             http: builder

@@ -64,7 +64,7 @@ impl Detach {
             ))
             .help("`ip addr` shows them as deprecated, with `proto 0x53`; `ip addr del` takes them off")
         })?;
-        if format != Format::Table {
+        if !format.is_table() {
             return output::value(terminal, format, &json!(done));
         }
         for Attachment { interface, mode, .. } in &done.attachments {

@@ -49,7 +49,7 @@ fn failed(error: DrillError) -> Failure {
 }
 
 fn show(figures: &Figures, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         let value = serde_json::to_value(figures).map_err(|error| Failure::error(error.to_string()))?;
         return output::value(terminal, format, &value);
     }

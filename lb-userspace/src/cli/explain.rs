@@ -35,7 +35,7 @@ impl Explain {
             ("protocol", self.service.protocol.as_str().to_owned()),
         ];
         let answer = client.call(Method::GET, "/snowshed/v1/explain", &query, None, None).await?;
-        if format != Format::Table {
+        if !format.is_table() {
             return output::value(terminal, format, &answer);
         }
         show(terminal, &answer)

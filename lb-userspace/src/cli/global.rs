@@ -6,21 +6,15 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::Format;
-use super::value;
+use super::{context, value};
 
 /// Flags that every command understands.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The agent's Unix socket
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "SNOWSHED_SOCKET",
-        default_value = "/run/snowshed/snowshed.sock"
-    )]
-    pub socket: PathBuf,
+    /// The agent's Unix socket; /run/snowshed/snowshed.sock when neither this nor a context says otherwise
+    #[arg(long, global = true, value_name = "PATH", env = "SNOWSHED_SOCKET")]
+    pub socket: Option<PathBuf>,
 
     /// Talk to the agent over HTTP on this machine instead of the socket, for example http://127.0.0.1:7070
     #[arg(long, global = true, value_name = "URL", env = "SNOWSHED_URL", value_parser = value::loopback_url)]
@@ -34,6 +28,18 @@ pub struct Global {
     /// [env: SNOWSHED_TOKEN_FILE=]
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+
+    /// The agent to talk to, by its name in the contexts; the current one when not given (snowshed context list)
+    #[arg(long, global = true, value_name = "NAME", env = "SNOWSHED_CONTEXT", value_parser = context::name)]
+    pub context: Option<String>,
+
+    /// File of the contexts; ~/.config/snowshed/contexts.toml when not given
+    #[arg(long, global = true, value_name = "PATH", env = "SNOWSHED_CONTEXTS")]
+    pub contexts: Option<PathBuf>,
+
+    /// The token file of the context in use.
+    #[arg(skip)]
+    pub context_token_file: Option<PathBuf>,
 
     /// The zone; the agent's own when not given
     #[arg(long, global = true, value_name = "ZONE", env = "SNOWSHED_ZONE", value_parser = value::zone)]

@@ -13,11 +13,12 @@ use super::output::{Column, text};
 use super::session::{Noun, Session, id_of};
 use super::value::{self, IpReference, Reference};
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     Column::text("ADDRESS", |ip| text(ip, "/ip_address")),
     Column::text("LB", |ip| text(ip, "/lb_id")),
     Column::text("REVERSE", |ip| text(ip, "/reverse")),
     Column::text("TAGS", |ip| text(ip, "/tags")),
+    Column::wide("PROJECT", |ip| text(ip, "/project_id")),
     Column::text("ID", |ip| text(ip, "/id")),
 ];
 

@@ -15,13 +15,16 @@ use crate::model::LbType;
 /// Fields that an update replaces together.
 const FIELDS: [&str; 3] = ["name", "description", "tags"];
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 10] = [
     Column::text("NAME", |lb| text(lb, "/name")),
     Column::text("STATUS", |lb| text(lb, "/status")),
     Column::text("ADDRESSES", addresses),
     Column::number("FRONTENDS", |lb| text(lb, "/frontend_count")),
     Column::number("BACKENDS", |lb| text(lb, "/backend_count")),
     Column::text("TYPE", |lb| text(lb, "/type")),
+    Column::wide("TAGS", |lb| text(lb, "/tags")),
+    Column::wide("PROJECT", |lb| text(lb, "/project_id")),
+    Column::wide("CREATED", |lb| text(lb, "/created_at")),
     Column::text("ID", |lb| text(lb, "/id")),
 ];
 

@@ -109,7 +109,7 @@ impl List {
         }
         session.show_list(&operations, &COLUMNS)?;
         match before {
-            Some(before) if session.format == Format::Table => {
+            Some(before) if session.format.is_table() => {
                 session.terminal.note(format!("there may be more: add --before {before}, or a higher --limit"))
             }
             _ => Ok(()),
@@ -118,7 +118,7 @@ impl List {
 }
 
 fn show(terminal: &mut Terminal, format: Format, answer: &Value) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         return output::value(terminal, format, answer);
     }
     let operation = wire::Operation::deserialize(answer).map_err(unknown_shape)?;

@@ -12,6 +12,10 @@ pub enum Format {
     /// Columns for people.
     #[default]
     Table,
+    /// More columns.
+    Wide,
+    /// The ids alone, one a line: for xargs.
+    Name,
     /// The API's answer as JSON.
     Json,
     /// The API's answer as YAML.
@@ -22,20 +26,35 @@ pub enum Format {
 pub struct Column {
     heading: &'static str,
     number: bool,
+    wide: bool,
     cell: fn(&Value) -> String,
 }
 
+impl Format {
+    /// Whether it is one for people.
+    #[must_use]
+    pub const fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
 impl Column {
+    /// A column of text that is shown when there is room for more.
+    #[must_use]
+    pub const fn wide(heading: &'static str, cell: fn(&Value) -> String) -> Self {
+        Self { heading, number: false, wide: true, cell }
+    }
+
     /// A column of text.
     #[must_use]
     pub const fn text(heading: &'static str, cell: fn(&Value) -> String) -> Self {
-        Self { heading, number: false, cell }
+        Self { heading, number: false, wide: false, cell }
     }
 
     /// A column of numbers.
     #[must_use]
     pub const fn number(heading: &'static str, cell: fn(&Value) -> String) -> Self {
-        Self { heading, number: true, cell }
+        Self { heading, number: true, wide: false, cell }
     }
 }
 
@@ -44,12 +63,13 @@ impl Column {
 /// # Errors
 /// When the output cannot be written.
 pub fn list(terminal: &mut Terminal, format: Format, rows: &[Value], columns: &[Column]) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         return value(terminal, format, &Value::Array(rows.to_vec()));
     }
     if rows.is_empty() {
         return terminal.note("none");
     }
+    let columns: Vec<&Column> = columns.iter().filter(|column| !column.wide || format == Format::Wide).collect();
     let mut table = table(terminal);
     table.set_header(columns.iter().map(|column| column.heading).collect::<Vec<_>>());
     for row in rows {
@@ -68,7 +88,7 @@ pub fn object(
     object: &Value,
     fields: &[(&str, String)],
 ) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         return value(terminal, format, object);
     }
     let mut table = table(terminal);
@@ -83,6 +103,9 @@ pub fn object(
 /// # Errors
 /// When the output cannot be written.
 pub fn value(terminal: &mut Terminal, format: Format, value: &Value) -> Result<(), Failure> {
+    if format == Format::Name {
+        return names(terminal, value);
+    }
     let text = if format == Format::Yaml {
         serde_saphyr::to_string(value).map_err(|error| Failure::error(format!("no YAML can be made of it: {error}")))?
     } else {
@@ -90,6 +113,17 @@ pub fn value(terminal: &mut Terminal, format: Format, value: &Value) -> Result<(
             .map_err(|error| Failure::error(format!("no JSON can be made of it: {error}")))?
     };
     terminal.line(text.trim_end())
+}
+
+/// The ids alone, or what else names things that have none.
+fn names(terminal: &mut Terminal, value: &Value) -> Result<(), Failure> {
+    if let Value::Array(items) = value {
+        return items.iter().try_for_each(|item| names(terminal, item));
+    }
+    let name = ["/id", "/address", "/name"].iter().map(|pointer| text(value, pointer)).find(|name| !name.is_empty());
+    let name =
+        name.ok_or_else(|| Failure::usage("`-o name` shows ids, and this has none: `-o json` shows all of it"))?;
+    terminal.line(name)
 }
 
 /// An empty table in the one style of this program: it wraps on a terminal, and never in a pipe.

@@ -101,14 +101,14 @@ impl Consent {
                 count => Err(Failure::new(Exit::Differs, format!("{count} documents would change"))),
             };
         }
-        if format == Format::Table {
+        if format.is_table() {
             show(&plan, terminal, format)?;
         }
         self.confirm(&plan, terminal)?;
         request["plan"] = json!(plan.plan);
         let done = ask(client, path, &request).await?;
         client.wait_applied().await?;
-        if format == Format::Table {
+        if format.is_table() {
             return terminal.line(format!("done: operation {}, {} documents", done.generation, done.changes));
         }
         show(&done, terminal, format)
@@ -145,7 +145,7 @@ async fn ask(client: &Client, path: &str, request: &Value) -> Result<RecoveryPla
 }
 
 fn show(plan: &RecoveryPlan, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         let value = serde_json::to_value(plan).map_err(|error| Failure::error(error.to_string()))?;
         return output::value(terminal, format, &value);
     }

@@ -53,7 +53,7 @@ impl Status {
 }
 
 fn show(report: &StatusReport, now: Timestamp, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-    if format != Format::Table {
+    if !format.is_table() {
         let value = to_value(report).map_err(|error| Failure::error(error.to_string()))?;
         return output::value(terminal, format, &value);
     }

@@ -9,8 +9,8 @@ use super::global::Global;
 /// Longest token, bytes.
 const MAX_BYTES: usize = 4096;
 
-/// The token: `--token`, `--token-file`, `SNOWSHED_TOKEN`, `SNOWSHED_TOKEN_FILE`, `~/.config/snowshed/token`, the first
-/// that is there; `None` when none is.
+/// The token: `--token`, `--token-file`, `SNOWSHED_TOKEN`, `SNOWSHED_TOKEN_FILE`, the context's file,
+/// `~/.config/snowshed/token`, the first that is there; `None` when none is.
 ///
 /// # Errors
 /// When a named file cannot be read, or what was found is no token.
@@ -29,13 +29,17 @@ pub fn find(global: &Global) -> Result<Option<String>, Failure> {
     if let Some(path) = std::env::var_os("SNOWSHED_TOKEN_FILE").filter(|path| !path.is_empty()) {
         return from_file(Path::new(&path)).map(Some);
     }
+    if let Some(path) = &global.context_token_file {
+        return from_file(path).map(Some);
+    }
     match user_file() {
         Some(path) if path.exists() => from_file(&path).map(Some),
         _ => Ok(None),
     }
 }
 
-fn user_file() -> Option<PathBuf> {
+/// Where a user's token is looked for last.
+pub(super) fn user_file() -> Option<PathBuf> {
     let config = match std::env::var_os("XDG_CONFIG_HOME").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".config"),

@@ -23,7 +23,8 @@ use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
 use tokio::sync::watch;
 
-const TOKEN: &str = "the-token-of-the-test";
+/// The token of the agent's only tenant.
+pub const TOKEN: &str = "the-token-of-the-test";
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -164,6 +165,17 @@ impl Agent {
     /// Runs a command against this agent without the flag `left_out` that says where it is or who asks.
     pub fn run_without(&self, left_out: &str, args: &[String]) -> Ran {
         self.start(&self.with_connection(left_out, args), "", false)
+    }
+
+    /// Runs a command of words parted by blanks that is not told where the agent is or who asks.
+    pub fn plain(&self, command: &str) -> Ran {
+        let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        self.start(&args, "", false)
+    }
+
+    /// Path of the agent's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("snowshed.sock")
     }
 
     fn with_connection(&self, left_out: &str, args: &[String]) -> Vec<String> {

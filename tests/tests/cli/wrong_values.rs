@@ -81,6 +81,11 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("undo", &["<operation>", "1", "--dry-run", ""]),
     ("restore", &["--at", "1", "--scope", "lb:11111111-1111-4111-8111-111111111111", "--dry-run", ""]),
     ("completion", &["<shell>", "bash"]),
+    ("man", &["<directory>", "/nonexistent"]),
+    ("context list", &[]),
+    ("context set", &["<named>", "edge", "--agent-socket", "/run/s.sock"]),
+    ("context use", &["<named>", "edge"]),
+    ("context delete", &["<named>", "edge"]),
     ("backend attach", &["--iface", "nosuch0", "--vip", "192.0.2.10"]),
     ("backend detach", &["--iface", "nosuch0"]),
     ("backend status", &[]),
@@ -102,7 +107,7 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--token", "wrong", Exit::NotAuthorized, "the token is not known"),
     ("--token-file", "/nonexistent/token", Exit::Usage, "the token file /nonexistent/token cannot be read"),
     ("--zone", "fr/par", Exit::Usage, "lower-case letters, digits and hyphens"),
-    ("--output", "xml", Exit::Usage, "[possible values: table, json, yaml]"),
+    ("--output", "xml", Exit::Usage, "[possible values: table, wide, name, json, yaml]"),
     ("--timeout", "30", Exit::Usage, "a number with its unit, for example 500ms, 30s"),
     ("--name", " x", Exit::Usage, "no control characters and no blanks at its ends"),
     ("--description", LONG, Exit::Usage, "at most 1024 are allowed"),
@@ -117,6 +122,14 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--limit", "0", Exit::Usage, "0 is not in 1.."),
     ("--count", "0", Exit::Usage, "0 is not in 1.."),
     ("--after", "17", Exit::Usage, "one that a stream gave, such as"),
+    ("--context", "no such", Exit::Usage, "letters, digits, dots, hyphens and underscores"),
+    ("--contexts", "/proc/version", Exit::Usage, "/proc/version holds no contexts"),
+    ("<named>", "a b", Exit::Usage, "letters, digits, dots, hyphens and underscores"),
+    ("<directory>", "/nonexistent", Exit::Usage, "/nonexistent is no directory"),
+    ("--agent-socket", "", Exit::Usage, "a path is needed"),
+    ("--agent-token-file", "", Exit::Usage, "a path is needed"),
+    ("--agent-url", "http://example.com:80", Exit::Usage, "is not a URL of the agent"),
+    ("--agent-zone", "Paris!", Exit::Usage, "is not a zone"),
     ("<operation>", "first", Exit::Usage, "give its number, from 1 upwards, or its id"),
     ("--expect-count", "0", Exit::Usage, "0 is not in 1.."),
     ("--lb", "", Exit::Usage, "a name is needed: 1 to 255 characters"),
@@ -207,7 +220,7 @@ const LONG: &str = match std::str::from_utf8(&[b'x'; 1025]) {
 };
 
 /// Flags whose wrong values only show when the agent is asked.
-const CONNECTION: &[&str] = &["--socket", "--token", "--token-file"];
+const CONNECTION: &[&str] = &["--socket", "--token", "--token-file", "--context", "--contexts"];
 
 #[test]
 fn every_argument_of_every_command_refuses_a_wrong_value() {
