@@ -97,7 +97,9 @@ All keys, with [defaults]:
             on_empty [reject] or drop; timeout_server [left alone]; servers []; health_check
   server    address; weight [1]; drain [false]
   health_check  port [forward_port]; interval [5s]; timeout [5s, or the interval if shorter]; fall [3]; rise [2];
-                http {uri [/]; method [GET]; code [200 to 399]; host_header}, without it a TCP connection
+                transient_interval [interval]; send_proxy [false]; and one of
+                http {uri [/]; method [GET]; code [200 to 399]; host_header}, https {the same; sni},
+                mysql {user}, pgsql {user}, ldap {}, redis {}, without it a TCP connection
 
 Examples:
   snowshed apply -f web.yaml --dry-run      show what would change; ends with 3 if anything would

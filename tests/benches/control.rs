@@ -333,6 +333,8 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
         timeout: Duration::from_secs(5),
         fall: NonZeroU8::MAX,
         rise: NonZeroU8::MIN,
+        transient_interval: None,
+        send_proxy: false,
         probe: Probe::Tcp,
     };
     let documents = vec![

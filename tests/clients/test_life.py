@@ -4,6 +4,11 @@ from scaleway.lb.v1 import (
     ForwardPortAlgorithm,
     HealthCheck,
     HealthCheckHttpConfig,
+    HealthCheckHttpsConfig,
+    HealthCheckLdapConfig,
+    HealthCheckMysqlConfig,
+    HealthCheckPgsqlConfig,
+    HealthCheckRedisConfig,
     HealthCheckTcpConfig,
     LbStatus,
     Protocol,
@@ -146,3 +151,31 @@ def test_a_flexible_ip_outlives_its_load_balancer(api, servers, get, eventually)
 def test_the_types_are_listed(api):
     types = api.list_lb_types_all()
     assert "LB-S" in [kind.name.upper() for kind in types] and all(kind.description for kind in types)
+
+
+def test_every_kind_of_check_is_kept_as_it_was_given(api, servers):
+    lb = api.create_lb(name="checks", description="", type_="LB-S", assign_flexible_ip=False)
+    pool = backend(api, lb, servers)
+    https = HealthCheckHttpsConfig(uri="/up", method="HEAD", host_header="web", sni="web.example", code=204)
+    kinds = {
+        "tcp_config": HealthCheckTcpConfig(),
+        "http_config": HTTP_CHECK,
+        "https_config": https,
+        "mysql_config": HealthCheckMysqlConfig(user="health"),
+        "pgsql_config": HealthCheckPgsqlConfig(user="health"),
+        "ldap_config": HealthCheckLdapConfig(),
+        "redis_config": HealthCheckRedisConfig(),
+    }
+    for name, config in kinds.items():
+        check = api.update_health_check(
+            backend_id=pool.id,
+            port=3306,
+            check_max_retries=2,
+            check_send_proxy=True,
+            check_delay="5s",
+            transient_check_delay="0.5s",
+            **{name: config},
+        )
+        assert {kind: getattr(check, kind) for kind in kinds} == {kind: config if kind == name else None for kind in kinds}
+        assert (check.transient_check_delay, check.check_send_proxy) == ("0.5s", True)
+        assert api.get_backend(backend_id=pool.id).health_check == check

@@ -41,8 +41,20 @@ const VM_PACKAGES: &[&str] =
 /// Packages of the playground: what runs in it, and what looks into it.
 const PLAYGROUND_PACKAGES: &[&str] = &["nginx", "wrk", "ethtool", "iproute2", "curl", "bpftool", "procps"];
 
-/// Packages of what runs beside an edge: Prometheus, the checks of a unit, and what makes and installs a package.
-const DEPLOY_PACKAGES: &[&str] = &["prometheus", "systemd", "dpkg", "binutils", "bash"];
+/// Packages of what runs beside an edge: Prometheus, the checks of a unit, what makes and installs a package; and the
+/// servers that health checks are for.
+const DEPLOY_PACKAGES: &[&str] = &[
+    "prometheus",
+    "systemd",
+    "dpkg",
+    "binutils",
+    "bash",
+    "openssl",
+    "redis-server",
+    "slapd",
+    "mariadb-server-core",
+    "postgresql",
+];
 
 /// Packages of the eBPF toolchain. The `-web` ones are the newest rustc Debian keeps for its browsers.
 const EBPF_PACKAGES: &[&str] = &[

@@ -3,7 +3,7 @@
 use super::wire;
 use super::{Context, etag};
 use crate::ledger::Snapshot;
-use crate::model::{Acl, Backend, Frontend, HealthCheck, Ip, Lb, LbId, Probe};
+use crate::model::{Acl, Backend, Frontend, Ip, Lb, LbId};
 
 /// Id of a load balancer's instance: the same for the same load balancer and zone, wherever it is asked for.
 pub(super) fn instance_id(lb: LbId, zone: &str) -> uuid::Uuid {
@@ -141,7 +141,7 @@ impl<'a> View<'a> {
             forward_port_algorithm: backend.algorithm,
             sticky_sessions: backend.sticky_sessions,
             sticky_sessions_cookie_name: String::new(),
-            health_check: health_check(&backend.health_check),
+            health_check: wire::HealthCheck::from(&backend.health_check),
             pool: servers.clone().map(|server| server.address).collect(),
             servers: servers
                 .map(|server| wire::Server {
@@ -177,29 +177,4 @@ impl<'a> View<'a> {
 /// Of a deleted load balancer also the addresses that went with it.
 fn is_shown(lb: &Lb, ip: &Ip) -> bool {
     ip.times.is_live() || ip.times.deleted_at == lb.times.deleted_at
-}
-
-fn health_check(check: &HealthCheck) -> wire::HealthCheck {
-    let (tcp_config, http_config) = match &check.probe {
-        Probe::Tcp => (Some(wire::TcpConfig {}), None),
-        Probe::Http { uri, method, code, host_header } => {
-            let config = wire::HttpConfig {
-                uri: uri.clone(),
-                method: method.clone(),
-                code: *code,
-                host_header: host_header.clone(),
-            };
-            (None, Some(config))
-        }
-    };
-    wire::HealthCheck {
-        port: check.port.get(),
-        check_delay: wire::Millis(check.interval),
-        check_timeout: wire::Millis(check.timeout),
-        check_max_retries: check.fall.get(),
-        rise: check.rise.get(),
-        check_send_proxy: false,
-        tcp_config,
-        http_config,
-    }
 }

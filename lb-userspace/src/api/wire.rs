@@ -22,7 +22,10 @@ pub mod tenancy;
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
-pub use health_check::{HealthCheck, HealthCheckSpec, HttpConfig, HttpConfigSpec, TcpConfig};
+pub use health_check::{
+    HealthCheck, HealthCheckSpec, HttpConfig, HttpConfigSpec, HttpsConfig, HttpsConfigSpec, NoConfig, UserConfig,
+    UserConfigSpec,
+};
 pub use ip::{CreateIp, Ip, IpList, UpdateIp};
 pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, MigrateLb, UpdateLb};
 pub use list::ListQuery;

@@ -115,12 +115,8 @@ impl Checker {
                     let sooner = health_check.interval < check.health_check.interval;
                     check.health_check = health_check;
                     if sooner {
-                        self.servers.remove(&check.id);
-                        check.id = self.next_check;
-                        self.next_check += 1;
-                        self.servers.insert(check.id, server);
                         let wait = schedule::first(self.settings.seed, check.id, check.health_check.interval);
-                        self.schedule.add(now.instant + wait, check.id);
+                        self.sooner(server, now.instant + wait);
                     }
                 }
                 None => self.begin(server, health_check, now),
@@ -158,9 +154,16 @@ impl Checker {
     pub fn on_outcome(&mut self, id: u64, outcome: ProbeOutcome, now: Now) -> Urgency {
         let Some(server) = self.servers.get(&id).copied() else { return Urgency::None };
         let Some(check) = self.checks.get_mut(&server) else { return Urgency::None };
+        let window = (check.health_check.interval + check.health_check.timeout).max(self.settings.mass_failure_window);
         let thresholds = Thresholds { rise: check.health_check.rise, fall: check.health_check.fall };
         let passed = outcome == ProbeOutcome::Passed;
-        let Some(turn) = check.machine.on_probe(passed, thresholds, now) else {
+        let turn = check.machine.on_probe(passed, thresholds, now);
+        if check.machine.is_doubted()
+            && let Some(transient) = check.health_check.transient_interval
+        {
+            self.sooner(server, now.instant + transient);
+        }
+        let Some(turn) = turn else {
             let Some(health) = self.view.get_mut(&server) else { return Urgency::None };
             if health.last.as_ref() == Some(&outcome) {
                 return Urgency::None;
@@ -168,7 +171,6 @@ impl Checker {
             health.last = Some(outcome);
             return Urgency::Detail;
         };
-        let window = (check.health_check.interval + check.health_check.timeout).max(self.settings.mass_failure_window);
         let health = ServerHealth { up: passed, usable: passed, since: now.time, decided_at: now.instant, last: None };
         // An agent that starts finds tens of thousands up; that is no news.
         let level = if turn == (Turn::First { up: true }) { log::Level::Debug } else { log::Level::Info };
@@ -215,6 +217,16 @@ impl Checker {
     /// to its servers holds none of them. An agent that restarts does, it takes their state over from the maps.
     fn could_fall(&self) -> usize {
         self.checks.len() - self.never_up.len()
+    }
+
+    /// Probes a server next at this time instead of when it was due; a probe that is under way is not listened to.
+    fn sooner(&mut self, server: ServerRef, at: Instant) {
+        let Some(check) = self.checks.get_mut(&server) else { return };
+        self.servers.remove(&check.id);
+        check.id = self.next_check;
+        self.next_check += 1;
+        self.servers.insert(check.id, server);
+        self.schedule.add(at, check.id);
     }
 
     fn begin(&mut self, server: ServerRef, health_check: Arc<HealthCheck>, now: Now) {

@@ -34,6 +34,8 @@ pub(super) fn health_check(interval: Duration) -> HealthCheck {
         timeout: interval / 2,
         fall: NonZeroU8::new(2).unwrap(),
         rise: NonZeroU8::new(2).unwrap(),
+        transient_interval: None,
+        send_proxy: false,
         probe: Probe::Tcp,
     }
 }

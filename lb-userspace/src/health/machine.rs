@@ -95,6 +95,12 @@ impl Machine {
         Some(turn)
     }
 
+    /// Whether the last probes speak against the verdict.
+    #[must_use]
+    pub const fn is_doubted(&self) -> bool {
+        self.against > 0
+    }
+
     /// The verdict, since when, and the instant it was reached; `None` before the first.
     #[must_use]
     pub const fn verdict(&self) -> Option<(bool, Timestamp, Instant)> {

@@ -3,14 +3,19 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Job, ProbeOutcome};
-use crate::model::Probe;
+use crate::model::{HealthCheck, Probe};
 
-/// Most bytes of a status line.
-const MAX_STATUS_LINE_BYTES: usize = 512;
+mod conversation;
+mod tls;
+
+use conversation::{Conversation, PROXY_HEADER, Step};
+
+/// Bytes read at once.
+const READ_BYTES: usize = 1024;
 
 /// Makes probes. A seam: tests answer without a network.
 pub trait Prober: Send + Sync + 'static {
@@ -27,53 +32,64 @@ pub struct Network;
 
 impl Prober for Network {
     async fn probe(&self, job: &Job) -> io::Result<ProbeOutcome> {
-        let address = SocketAddr::new(job.server.address, job.health_check.port.get());
-        let probe = async {
-            match job.probe() {
-                Probe::Tcp => tcp(address).await,
-                Probe::Http { uri, method, code, host_header } => {
-                    http(address, &request(address, uri, method, host_header), *code).await
-                }
-            }
-        };
-        match tokio::time::timeout(job.health_check.timeout, probe).await {
+        let check = &job.health_check;
+        let address = SocketAddr::new(job.server.address, check.port.get());
+        match tokio::time::timeout(check.timeout, ask(address, check)).await {
             Ok(result) => result,
             Err(_elapsed) => Ok(ProbeOutcome::TimedOut),
         }
     }
 }
 
-async fn tcp(address: SocketAddr) -> io::Result<ProbeOutcome> {
-    Ok(match connect(address).await? {
-        Ok(_stream) => ProbeOutcome::Passed,
-        Err(outcome) => outcome,
-    })
-}
-
-async fn http(address: SocketAddr, request: &str, code: Option<u16>) -> io::Result<ProbeOutcome> {
+async fn ask(address: SocketAddr, check: &HealthCheck) -> io::Result<ProbeOutcome> {
     let mut stream = match connect(address).await? {
         Ok(stream) => stream,
         Err(outcome) => return Ok(outcome),
     };
-    if let Err(error) = stream.write_all(request.as_bytes()).await {
+    if check.send_proxy
+        && let Err(error) = stream.write_all(&PROXY_HEADER).await
+    {
         return Ok(broken(&error));
     }
-    let mut line = [0; MAX_STATUS_LINE_BYTES];
-    let mut length = 0;
-    while length < line.len() {
-        match stream.read(&mut line[length..]).await {
-            Ok(0) => return Ok(ProbeOutcome::Unexpected("the connection was closed before an answer".to_owned())),
-            Ok(read) => length += read,
-            Err(error) => return Ok(broken(&error)),
+    Ok(match &check.probe {
+        Probe::Tcp => ProbeOutcome::Passed,
+        Probe::Https { sni, .. } => match tls::connect(stream, address.ip(), sni).await {
+            Ok(stream) => converse(stream, &check.probe, address).await,
+            Err(outcome) => outcome,
+        },
+        probe => converse(stream, probe, address).await,
+    })
+}
+
+/// Says and hears what the probe's protocol wants until it is decided.
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, probe: &Probe, address: SocketAddr) -> ProbeOutcome {
+    let mut conversation = Conversation::new(probe);
+    let mut words = conversation.opening(address);
+    let mut buffer = [0; READ_BYTES];
+    loop {
+        let said = async {
+            stream.write_all(&words).await?;
+            stream.flush().await
+        };
+        if let Err(error) = said.await {
+            return broken(&error);
         }
-        if let Some(end) = line[..length].iter().position(|byte| *byte == b'\n') {
-            return Ok(judge(&line[..end], code));
-        }
-        if !b"HTTP/1.".starts_with(&line[..length.min(7)]) {
-            break;
+        loop {
+            let read = match stream.read(&mut buffer).await {
+                Ok(0) => return conversation.closed(),
+                Ok(read) => read,
+                Err(error) => return broken(&error),
+            };
+            match conversation.hear(&buffer[..read]) {
+                Step::More => {}
+                Step::Done(outcome) => return outcome,
+                Step::Say(next) => {
+                    words = next;
+                    break;
+                }
+            }
         }
     }
-    Ok(ProbeOutcome::Unexpected("the answer is not HTTP/1".to_owned()))
 }
 
 /// A connection, or what its failure says about the server. It is reset when dropped: an edge that probes thousands
@@ -106,31 +122,6 @@ fn broken(error: &io::Error) -> ProbeOutcome {
 /// The system's words without its number.
 fn plain(error: &io::Error) -> String {
     error.kind().to_string()
-}
-
-fn request(address: SocketAddr, uri: &str, method: &str, host: &str) -> String {
-    let address = address.to_string();
-    let host = if host.is_empty() { &address } else { host };
-    format!(
-        "{method} {uri} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: snowshed-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    )
-}
-
-/// Judges a status line such as `HTTP/1.1 200 OK` (RFC 9112 §4).
-fn judge(line: &[u8], code: Option<u16>) -> ProbeOutcome {
-    let status = std::str::from_utf8(line).ok().and_then(|line| {
-        let (version, rest) = line.trim_end_matches('\r').split_once(' ')?;
-        let digits = rest.split(' ').next()?;
-        let known = matches!(version, "HTTP/1.1" | "HTTP/1.0") && digits.len() == 3;
-        digits.parse::<u16>().ok().filter(|status| known && (100..600).contains(status))
-    });
-    match (status, code) {
-        (None, _) => ProbeOutcome::Unexpected("the answer is not HTTP/1".to_owned()),
-        (Some(status), None) if (200..400).contains(&status) => ProbeOutcome::Passed,
-        (Some(status), Some(code)) if status == code => ProbeOutcome::Passed,
-        (Some(status), None) => ProbeOutcome::Unexpected(format!("status {status}, expected 200 to 399")),
-        (Some(status), Some(code)) => ProbeOutcome::Unexpected(format!("status {status}, expected {code}")),
-    }
 }
 
 #[cfg(test)]

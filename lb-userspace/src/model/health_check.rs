@@ -20,6 +20,13 @@ pub struct HealthCheck {
     pub fall: NonZeroU8,
     /// Passed probes in a row that bring it back.
     pub rise: NonZeroU8,
+    /// Time between two probes while they speak against what is held of the server (`transient_check_delay`), so that
+    /// it is decided sooner; at most the interval, which holds always where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transient_interval: Option<Duration>,
+    /// A probe begins with a PROXY protocol header (version 2, `LOCAL`), for servers that expect one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub send_proxy: bool,
     /// What is asked of the server.
     pub probe: Probe,
 }
@@ -50,6 +57,20 @@ impl HealthCheck {
             "{interval:?} is outside {:?} to {:?}",
             Self::MIN_INTERVAL,
             Self::MAX_INTERVAL
+        )))
+    }
+
+    /// An interval while it is undecided.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is too short, or longer than the interval otherwise.
+    pub fn parse_transient(transient: Duration, interval: Duration) -> Result<Duration, Invalid> {
+        if (Self::MIN_INTERVAL..=interval).contains(&transient) {
+            return Ok(transient);
+        }
+        Err(Invalid::constraint(format!(
+            "{transient:?} is outside {:?} to check_delay ({interval:?})",
+            Self::MIN_INTERVAL
         )))
     }
 
@@ -95,6 +116,33 @@ pub enum Probe {
         /// `Host` header; the server's address when empty.
         host_header: String,
     },
+    /// As `Http`, over TLS. The certificate is not verified.
+    Https {
+        /// Path and query, beginning with `/`.
+        uri: String,
+        /// Method, for example `GET` or `HEAD`.
+        method: String,
+        /// Expected status; `None` accepts 200 to 399.
+        code: Option<u16>,
+        /// `Host` header; the server's address when empty.
+        host_header: String,
+        /// Name that is asked for in the handshake; none when empty.
+        sni: String,
+    },
+    /// Passes when a MySQL or MariaDB server lets a user without a password in.
+    Mysql {
+        /// The user.
+        user: String,
+    },
+    /// Passes when a PostgreSQL server asks a user to authenticate.
+    Pgsql {
+        /// The user.
+        user: String,
+    },
+    /// Passes when an LDAP server takes an anonymous bind.
+    Ldap,
+    /// Passes when a Redis server answers `PING` with `+PONG`.
+    Redis,
 }
 
 impl Probe {
@@ -102,6 +150,8 @@ impl Probe {
     pub const MAX_URI_CHARS: usize = 2048;
     /// Most characters of a host header.
     pub const MAX_HOST_CHARS: usize = 255;
+    /// Most characters of a database's user.
+    pub const MAX_USER_CHARS: usize = 32;
     /// Methods that a probe may use.
     pub const METHODS: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
@@ -149,6 +199,42 @@ impl Probe {
             .ok_or_else(|| Invalid::constraint(format!("{code} is no HTTP status: 100 to 599 are")))
     }
 
+    /// A user of a database.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is empty, too long, or has other than printable ASCII characters.
+    pub fn parse_user(user: String) -> Result<String, Invalid> {
+        if user.is_empty() {
+            return Err(Invalid::required(
+                "a user of the database is needed: one without a password and without rights",
+            ));
+        }
+        if user.len() <= Self::MAX_USER_CHARS && user.chars().all(|char| char.is_ascii_graphic()) {
+            return Ok(user);
+        }
+        Err(Invalid::format(format!(
+            "a user is expected, such as `health`: at most {} printable ASCII characters without blanks",
+            Self::MAX_USER_CHARS
+        )))
+    }
+
+    /// A name for TLS's server name indication (RFC 6066 §3); empty for none.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is no DNS name.
+    pub fn parse_sni(sni: String) -> Result<String, Invalid> {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if sni.is_empty() || (sni.len() <= 253 && sni.split('.').all(label) && !sni.split('.').all(is_number)) {
+            return Ok(sni);
+        }
+        Err(Invalid::format("a DNS name is expected, such as `www.example.org`, and no address"))
+    }
+
     /// A host header; empty for the server's address.
     ///
     /// # Errors
@@ -162,4 +248,32 @@ impl Probe {
             Self::MAX_HOST_CHARS
         )))
     }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let http = |f: &mut std::fmt::Formatter<'_>, scheme, uri: &str, method: &str, code: Option<u16>, host: &str| {
+            write!(f, "{scheme} {method} {uri}")?;
+            if !host.is_empty() {
+                write!(f, " for {host}")?;
+            }
+            code.map_or(Ok(()), |code| write!(f, " = {code}"))
+        };
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Http { uri, method, code, host_header } => http(f, "http", uri, method, *code, host_header),
+            Self::Https { uri, method, code, host_header, sni } => {
+                http(f, "https", uri, method, *code, host_header)?;
+                if sni.is_empty() { Ok(()) } else { write!(f, " (SNI {sni})") }
+            }
+            Self::Mysql { user } => write!(f, "mysql as {user}"),
+            Self::Pgsql { user } => write!(f, "pgsql as {user}"),
+            Self::Ldap => f.write_str("ldap"),
+            Self::Redis => f.write_str("redis"),
+        }
+    }
+}
+
+fn is_number(label: &str) -> bool {
+    label.bytes().all(|byte| byte.is_ascii_digit())
 }

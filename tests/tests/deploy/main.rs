@@ -5,6 +5,7 @@
 mod completion;
 mod monitoring;
 mod package;
+mod servers;
 mod unit;
 
 use std::path::{Path, PathBuf};

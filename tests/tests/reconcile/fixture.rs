@@ -130,6 +130,8 @@ pub(crate) fn backend(number: u128, lb: u128, servers: &[(u8, u32, bool)], delet
             timeout: Duration::from_secs(1),
             fall: NonZeroU8::MIN,
             rise: NonZeroU8::MIN,
+            transient_interval: None,
+            send_proxy: false,
             probe: Probe::Tcp,
         },
         timeout_server: None,

@@ -11,7 +11,7 @@ use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::IfMatch;
 use crate::api::idempotency::Caller;
-use crate::api::parse::{Arguments, LAYER_7};
+use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::model::{Backend, BackendId, HealthCheck, Invalid, Probe, address};
@@ -58,6 +58,8 @@ pub(super) const fn default(port: NonZeroU16) -> HealthCheck {
         timeout: HealthCheck::DEFAULT_TIMEOUT,
         fall: HealthCheck::DEFAULT_FALL,
         rise: HealthCheck::DEFAULT_RISE,
+        transient_interval: None,
+        send_proxy: false,
         probe: Probe::Tcp,
     }
 }
@@ -95,41 +97,94 @@ pub(super) fn parse(
     });
     let fall = arguments.or(&name("check_max_retries"), check_max_retries, before.fall, HealthCheck::parse_count);
     let rise = arguments.or(&name("rise"), rise, before.rise, HealthCheck::parse_count);
-    arguments.off(&name("check_send_proxy"), check_send_proxy != Some(true), LAYER_7);
-    arguments.off(
-        &name("transient_check_delay"),
-        transient_check_delay.is_none(),
-        "`check_delay` holds in every state; leave it out",
-    );
-    for (field, config) in [
-        ("https_config", https_config),
-        ("mysql_config", mysql_config),
-        ("pgsql_config", pgsql_config),
-        ("ldap_config", ldap_config),
-        ("redis_config", redis_config),
-    ] {
-        arguments.off(&name(field), config.is_none(), "`tcp_config` and `http_config` are");
-    }
-    let probe = match (tcp_config, http_config) {
-        (Some(_), Some(_)) => {
-            let both = Invalid::constraint("give either `tcp_config` or `http_config`, not both");
-            arguments.wrong(&name("http_config"), &both);
-            None
+    let transient = match transient_check_delay {
+        None => Some(before.transient_interval.map(|transient| transient.min(known))),
+        Some(None) => Some(None),
+        Some(Some(delay)) => {
+            arguments.take(&name("transient_check_delay"), HealthCheck::parse_transient(delay.0, known)).map(Some)
         }
-        (Some(_), None) => Some(Probe::Tcp),
-        (None, Some(http)) => http_probe(arguments, &name("http_config."), http),
-        (None, None) => Some(before.probe.clone()),
     };
-    port.zip(interval).zip(timeout).zip(fall).zip(rise).zip(probe).map(
-        |(((((port, interval), timeout), fall), rise), probe)| HealthCheck {
+    let send_proxy = check_send_proxy.unwrap_or(before.send_proxy);
+    let configs =
+        Configs { tcp_config, http_config, https_config, mysql_config, pgsql_config, ldap_config, redis_config };
+    let probe = configs.parse(arguments, prefix, &before.probe);
+    port.zip(interval).zip(timeout).zip(fall).zip(rise).zip(transient).zip(probe).map(
+        |((((((port, interval), timeout), fall), rise), transient_interval), probe)| HealthCheck {
             port,
             interval,
             timeout,
             fall,
             rise,
+            transient_interval,
+            send_proxy,
             probe,
         },
     )
+}
+
+/// What a probe asks, as a request says it: one of these.
+struct Configs {
+    tcp_config: Option<wire::NoConfig>,
+    http_config: Option<wire::HttpConfigSpec>,
+    https_config: Option<wire::HttpsConfigSpec>,
+    mysql_config: Option<wire::UserConfigSpec>,
+    pgsql_config: Option<wire::UserConfigSpec>,
+    ldap_config: Option<wire::NoConfig>,
+    redis_config: Option<wire::NoConfig>,
+}
+
+impl Configs {
+    fn parse(self, arguments: &mut Arguments, prefix: &str, before: &Probe) -> Option<Probe> {
+        let given: Vec<&str> = [
+            ("tcp_config", self.tcp_config.is_some()),
+            ("http_config", self.http_config.is_some()),
+            ("https_config", self.https_config.is_some()),
+            ("mysql_config", self.mysql_config.is_some()),
+            ("pgsql_config", self.pgsql_config.is_some()),
+            ("ldap_config", self.ldap_config.is_some()),
+            ("redis_config", self.redis_config.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_given)| is_given.then_some(name))
+        .collect();
+        let [name] = given[..] else {
+            if let [first, second, ..] = given[..] {
+                let both = Invalid::constraint(format!("give either `{first}` or `{second}`, not both"));
+                arguments.wrong(&format!("{prefix}{second}"), &both);
+                return None;
+            }
+            return Some(before.clone());
+        };
+        let inner = format!("{prefix}{name}.");
+        let user = |arguments: &mut Arguments, config: wire::UserConfigSpec| {
+            arguments.take(&format!("{inner}user"), Probe::parse_user(config.user.unwrap_or_default()))
+        };
+        if let Some(http) = self.http_config {
+            return http_probe(arguments, &inner, http);
+        }
+        if let Some(wire::HttpsConfigSpec { uri, method, code, host_header, sni }) = self.https_config {
+            let sni = arguments.or(&format!("{inner}sni"), sni, String::new(), Probe::parse_sni);
+            let http = http_probe(arguments, &inner, wire::HttpConfigSpec { uri, method, code, host_header });
+            return match http.zip(sni) {
+                Some((Probe::Http { uri, method, code, host_header }, sni)) => {
+                    Some(Probe::Https { uri, method, code, host_header, sni })
+                }
+                _ => None,
+            };
+        }
+        if let Some(config) = self.mysql_config {
+            return user(arguments, config).map(|user| Probe::Mysql { user });
+        }
+        if let Some(config) = self.pgsql_config {
+            return user(arguments, config).map(|user| Probe::Pgsql { user });
+        }
+        let kind = (self.ldap_config.is_some(), self.redis_config.is_some());
+        Some(match kind {
+            (true, _) => Probe::Ldap,
+            (false, true) => Probe::Redis,
+            (false, false) => Probe::Tcp,
+        })
+    }
 }
 
 fn http_probe(arguments: &mut Arguments, prefix: &str, request: wire::HttpConfigSpec) -> Option<Probe> {

@@ -10,7 +10,7 @@ use crate::api::wire;
 use crate::cli::backend::server_json;
 use crate::cli::lb::object;
 use crate::cli::value::{ServerArg, millis};
-use crate::model::{EmptyPool, HealthCheck, Probe, StickySessions};
+use crate::model::{EmptyPool, HealthCheck, StickySessions};
 
 /// A new backend.
 pub(super) fn create(wanted: &BackendSpec) -> Step {
@@ -123,42 +123,26 @@ fn server_words(weight: u32, drain: bool) -> String {
 }
 
 fn check_body(check: &HealthCheck) -> Map<String, Value> {
-    let mut body = object(json!({
-        "port": check.port,
-        "check_delay": millis(check.interval),
-        "check_timeout": millis(check.timeout),
-        "check_max_retries": check.fall,
-        "rise": check.rise,
-    }));
-    match &check.probe {
-        Probe::Tcp => body.insert("tcp_config".into(), json!({})),
-        Probe::Http { uri, method, code, host_header } => {
-            let mut http = object(json!({"uri": uri, "method": method, "host_header": host_header}));
-            http.extend(code.map(|code| ("code".to_owned(), json!(code))));
-            body.insert("http_config".into(), Value::Object(http))
-        }
-    };
+    let mut body = object(serde_json::to_value(wire::HealthCheck::from(check)).unwrap_or_default());
+    // What is not said is kept: the file's silence takes it away.
+    body.entry("transient_check_delay").or_insert(Value::Null);
     body
 }
 
 fn check_changes(wanted: &HealthCheck, current: &wire::HealthCheck) -> Vec<FieldChange> {
     let time = |duration: Duration| self::duration(Some(duration));
-    let current_probe = match &current.http_config {
-        None => Probe::Tcp,
-        Some(http) => Probe::Http {
-            uri: http.uri.clone(),
-            method: http.method.clone(),
-            code: http.code,
-            host_header: http.host_header.clone(),
-        },
-    };
+    let wanted_shown = wire::HealthCheck::from(wanted);
+    let transient =
+        |check: &wire::HealthCheck| check.transient_check_delay.clone().unwrap_or_else(|| "none".to_owned());
     [
         change("health_check.port", &current.port.to_string(), &wanted.port.to_string()),
         change("health_check.interval", &time(current.check_delay.0), &time(wanted.interval)),
         change("health_check.timeout", &time(current.check_timeout.0), &time(wanted.timeout)),
         change("health_check.fall", &current.check_max_retries.to_string(), &wanted.fall.to_string()),
         change("health_check.rise", &current.rise.to_string(), &wanted.rise.to_string()),
-        change("health_check.probe", &probe_text(&current_probe), &probe_text(&wanted.probe)),
+        change("health_check.transient_interval", &transient(current), &transient(&wanted_shown)),
+        change("health_check.send_proxy", &current.check_send_proxy.to_string(), &wanted.send_proxy.to_string()),
+        change("health_check.probe", &current.probe().to_string(), &wanted.probe.to_string()),
     ]
     .into_iter()
     .flatten()
@@ -168,22 +152,11 @@ fn check_changes(wanted: &HealthCheck, current: &wire::HealthCheck) -> Vec<Field
 fn check_text(check: &HealthCheck) -> String {
     format!(
         "{} on port {} every {} within {}",
-        probe_text(&check.probe),
+        check.probe,
         check.port,
         duration(Some(check.interval)),
         duration(Some(check.timeout))
     )
-}
-
-fn probe_text(probe: &Probe) -> String {
-    match probe {
-        Probe::Tcp => "tcp".to_owned(),
-        Probe::Http { uri, method, code, host_header } => {
-            let code = code.map_or_else(String::new, |code| format!(" = {code}"));
-            let host = if host_header.is_empty() { String::new() } else { format!(" for {host_header}") };
-            format!("http {method} {uri}{host}{code}")
-        }
-    }
 }
 
 const fn sticky_word(sticky: StickySessions) -> &'static str {

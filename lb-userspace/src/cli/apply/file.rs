@@ -84,17 +84,39 @@ pub(super) struct CheckDocument {
     pub(super) timeout: Option<Text>,
     pub(super) fall: Option<Text>,
     pub(super) rise: Option<Text>,
+    pub(super) transient_interval: Option<Text>,
+    #[serde(default)]
+    pub(super) send_proxy: bool,
     pub(super) http: Option<HttpDocument>,
+    pub(super) https: Option<HttpDocument>,
+    pub(super) mysql: Option<UserDocument>,
+    pub(super) pgsql: Option<UserDocument>,
+    pub(super) ldap: Option<NoDocument>,
+    pub(super) redis: Option<NoDocument>,
 }
 
-/// An HTTP probe as a file writes it.
+/// A database's probe as a file writes it.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserDocument {
+    pub(super) user: Text,
+}
+
+/// `{}`: a probe without settings.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoDocument {}
+
+/// An HTTP probe as a file writes it.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpDocument {
     pub(super) uri: Option<Text>,
     pub(super) method: Option<Text>,
     pub(super) code: Option<Text>,
     pub(super) host_header: Option<Text>,
+    /// Of HTTPS only.
+    pub(super) sni: Option<Text>,
 }
 
 /// The documents of a file; `source` is its name in messages.

@@ -252,7 +252,42 @@ fn health_check(document: &CheckDocument, forward_port: NonZeroU16, problems: &m
         timeout,
         fall: problems.maybe(document.fall.as_ref(), count, DEFAULT_FALL),
         rise: problems.maybe(document.rise.as_ref(), count, DEFAULT_RISE),
-        probe: document.http.as_ref().map_or(Probe::Tcp, |http| probe(http, problems)),
+        transient_interval: document.transient_interval.as_ref().map(|text| {
+            let transient = problems.parse(text, value::duration, interval);
+            if let Err(invalid) = HealthCheck::parse_transient(transient, interval) {
+                problems.add(text, invalid.help);
+            }
+            transient
+        }),
+        send_proxy: document.send_proxy,
+        probe: probe(document, problems),
+    }
+}
+
+/// What a probe asks: one thing.
+fn probe(document: &CheckDocument, problems: &mut Problems) -> Probe {
+    let CheckDocument { http, https, mysql, pgsql, ldap, redis, .. } = document;
+    let mut probes: Vec<(&str, Probe)> = Vec::new();
+    probes.extend(http.as_ref().map(|http| ("http", http_probe(http, problems))));
+    probes.extend(https.as_ref().map(|https| ("https", https_probe(https, problems))));
+    let user = |document: &super::file::UserDocument, problems: &mut Problems| {
+        problems.parse(&document.user, flags::user, String::new())
+    };
+    probes.extend(mysql.as_ref().map(|mysql| ("mysql", Probe::Mysql { user: user(mysql, problems) })));
+    probes.extend(pgsql.as_ref().map(|pgsql| ("pgsql", Probe::Pgsql { user: user(pgsql, problems) })));
+    probes.extend(ldap.as_ref().map(|_| ("ldap", Probe::Ldap)));
+    probes.extend(redis.as_ref().map(|_| ("redis", Probe::Redis)));
+    if let [(first, _), (second, _), ..] = probes.as_slice() {
+        problems.list.push(format!("a health check asks one thing: give either `{first}` or `{second}`, not both"));
+    }
+    probes.into_iter().next().map_or(Probe::Tcp, |(_, probe)| probe)
+}
+
+fn https_probe(document: &HttpDocument, problems: &mut Problems) -> Probe {
+    let sni = problems.maybe(document.sni.as_ref(), flags::sni, String::new());
+    match http_probe(&HttpDocument { sni: None, ..document.clone() }, problems) {
+        Probe::Http { uri, method, code, host_header } => Probe::Https { uri, method, code, host_header, sni },
+        other => other,
     }
 }
 
@@ -260,7 +295,10 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_FALL: NonZeroU8 = NonZeroU8::MIN.saturating_add(2);
 const DEFAULT_RISE: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
 
-fn probe(http: &HttpDocument, problems: &mut Problems) -> Probe {
+fn http_probe(http: &HttpDocument, problems: &mut Problems) -> Probe {
+    if let Some(sni) = &http.sni {
+        problems.add(sni, "`sni` belongs to `https`".to_owned());
+    }
     Probe::Http {
         uri: problems.maybe(http.uri.as_ref(), flags::uri, "/".to_owned()),
         method: problems.maybe(http.method.as_ref(), flags::method, "GET".to_owned()),

@@ -153,12 +153,6 @@ fn ip(address: &str, lb_id: Option<LbId>) -> wire::Ip {
 
 fn backend(spec: &BackendSpec) -> wire::Backend {
     let check = &spec.health_check;
-    let http_config = match &check.probe {
-        Probe::Tcp => None,
-        Probe::Http { uri, method, code, host_header } => {
-            Some(serde_json::json!({"uri": uri, "method": method, "code": code, "host_header": host_header}))
-        }
-    };
     let servers: Vec<serde_json::Value> = spec
         .servers
         .iter()
@@ -171,14 +165,7 @@ fn backend(spec: &BackendSpec) -> wire::Backend {
         "forward_port": spec.forward_port,
         "forward_port_algorithm": "roundrobin",
         "sticky_sessions": spec.sticky_sessions,
-        "health_check": {
-            "port": check.port,
-            "check_delay": Millis(check.interval),
-            "check_timeout": Millis(check.timeout),
-            "check_max_retries": check.fall,
-            "rise": check.rise,
-            "http_config": http_config,
-        },
+        "health_check": wire::HealthCheck::from(check),
         "pool": spec.servers.iter().map(|server| server.address).collect::<Vec<_>>(),
         "servers": servers,
         "lb": null,
@@ -457,6 +444,8 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                             timeout: std::time::Duration::from_secs(1),
                             fall: 3.try_into().unwrap(),
                             rise: 2.try_into().unwrap(),
+                            transient_interval: None,
+                            send_proxy: false,
                             probe: Probe::Tcp,
                         },
                     }

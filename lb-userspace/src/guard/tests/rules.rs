@@ -30,6 +30,8 @@ fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]
             timeout: HealthCheck::DEFAULT_TIMEOUT,
             fall: HealthCheck::DEFAULT_FALL,
             rise: HealthCheck::DEFAULT_RISE,
+            transient_interval: None,
+            send_proxy: false,
             probe: Probe::Tcp,
         },
         timeout_server: None,

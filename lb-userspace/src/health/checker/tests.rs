@@ -52,6 +52,26 @@ fn every_server_is_probed_once_per_interval() {
 }
 
 #[test]
+fn a_server_in_doubt_is_probed_again_after_the_transient_interval() {
+    let start = Instant::now();
+    let transient = HealthCheck { transient_interval: Some(Duration::from_millis(100)), ..health_check(INTERVAL) };
+    let mut checker = Checker::new(settings(), BTreeMap::from([(server(1), true)]));
+    checker.follow(&snapshot(1, 1, transient), at(start, 0));
+    let first = checker.next_due().unwrap();
+    assert!(checker.take_due(first).is_some());
+    let heard = Now { instant: first, time: Timestamp::UNIX_EPOCH };
+    probe(&mut checker, 1, false, heard);
+    assert_eq!(checker.next_due(), Some(first + Duration::from_millis(100)), "one failed probe is a doubt");
+    let second = checker.next_due().unwrap();
+    assert!(checker.take_due(second).is_some());
+    probe(&mut checker, 1, false, Now { instant: second, time: Timestamp::UNIX_EPOCH });
+    assert!(!checker.view().is_usable(server(1)), "two in a row decide");
+    let next = checker.next_due().unwrap();
+    while checker.take_due(next).is_some() {}
+    assert!(checker.next_due().unwrap() > second + INTERVAL / 2, "what is decided is probed at its own pace");
+}
+
+#[test]
 fn an_unknown_server_is_absent_and_usable_until_its_first_verdict() {
     let start = Instant::now();
     let mut checker = checker(2, start);

@@ -30,6 +30,8 @@ async fn outcome(address: SocketAddr, probe: Probe, timeout: Duration) -> ProbeO
             timeout,
             fall: one,
             rise: one,
+            transient_interval: None,
+            send_proxy: false,
             probe,
         }),
     };

@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::Request;
 use lb_userspace::api::wire::{
     AclActionSpec, AclMatchSpec, AclSpec, CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec,
-    HttpConfigSpec, ListQuery, MigrateLb, Millis, ServerSpec, Servers, SetAcls, TcpConfig, UpdateBackend, UpdateIp,
-    UpdateLb,
+    HttpConfigSpec, HttpsConfigSpec, ListQuery, MigrateLb, Millis, NoConfig, ServerSpec, Servers, SetAcls,
+    UpdateBackend, UpdateIp, UpdateLb, UserConfigSpec,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -126,19 +126,25 @@ fn health_check() -> HealthCheckSpec {
         check_max_retries: Some(1),
         rise: Some(1),
         check_send_proxy: Some(true),
-        transient_check_delay: Some(json!(1)),
-        tcp_config: Some(TcpConfig {}),
+        transient_check_delay: Some(time()),
+        tcp_config: Some(NoConfig {}),
         http_config: Some(HttpConfigSpec {
             uri: some_text(),
             method: some_text(),
             code: Some(1),
             host_header: some_text(),
         }),
-        https_config: Some(json!(1)),
-        mysql_config: Some(json!(1)),
-        pgsql_config: Some(json!(1)),
-        ldap_config: Some(json!(1)),
-        redis_config: Some(json!(1)),
+        https_config: Some(HttpsConfigSpec {
+            uri: some_text(),
+            method: some_text(),
+            code: Some(1),
+            host_header: some_text(),
+            sni: some_text(),
+        }),
+        mysql_config: Some(UserConfigSpec { user: some_text() }),
+        pgsql_config: Some(UserConfigSpec { user: some_text() }),
+        ldap_config: Some(NoConfig {}),
+        redis_config: Some(NoConfig {}),
     }
 }
 

@@ -33,6 +33,8 @@ fn documents(number: u32) -> Vec<Change> {
             timeout: Duration::from_secs(5),
             fall: NonZeroU8::MIN,
             rise: NonZeroU8::MIN,
+            transient_interval: None,
+            send_proxy: false,
             probe: Probe::Tcp,
         },
         timeout_server: None,

@@ -21,7 +21,7 @@ pub(super) fn request(address: SocketAddr, uri: &str, method: &str, host: &str) 
 /// Judges an answer by its status line, such as `HTTP/1.1 200 OK` (RFC 9112 §4).
 pub(super) fn judge(heard: &[u8], code: Option<u16>) -> Step {
     const START: &[u8] = b"HTTP/1.";
-    match heard.iter().position(|byte| *byte == b'\n') {
+    match heard.iter().take(MAX_STATUS_LINE_BYTES).position(|byte| *byte == b'\n') {
         Some(end) => Step::Done(judge_line(&heard[..end], code)),
         None if heard.len() < MAX_STATUS_LINE_BYTES && START.starts_with(&heard[..heard.len().min(START.len())]) => {
             Step::More

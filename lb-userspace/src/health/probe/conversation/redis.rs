@@ -15,9 +15,11 @@ pub(super) fn hear(heard: &[u8]) -> Step {
     if PONG.starts_with(heard) {
         return Step::More;
     }
+    if heard.first() != Some(&b'-') {
+        return Step::Done(unexpected("the answer is not Redis"));
+    }
     match heard.iter().position(|byte| *byte == b'\n') {
         Some(end) => Step::Done(unexpected(format!("`{}`, expected `+PONG`", words(&heard[..end])))),
-        None if heard.first() == Some(&b'-') => Step::More,
-        None => Step::Done(unexpected("the answer is not Redis")),
+        None => Step::More,
     }
 }
