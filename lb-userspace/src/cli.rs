@@ -21,6 +21,7 @@ pub mod detach;
 pub mod drill;
 pub mod events;
 pub mod explain;
+pub mod export;
 pub mod failure;
 pub mod frontend;
 pub mod gate;
@@ -123,6 +124,23 @@ enum Command {
     /// Make load balancers what YAML files say; what is so already is not touched
     #[command(after_help = APPLY_HELP)]
     Apply(apply::Apply),
+    /// Show what differs between YAML files and what there is; ends with 3 when anything does
+    #[command(after_help = "Examples:
+  snowshed diff -f web.yaml
+  generate | snowshed diff -f - --prune -o json")]
+    Diff(apply::Diff),
+    /// Edit a load balancer with all that belongs to it in an editor
+    #[command(after_help = "What is taken out of the text is removed. Nothing is sent while anything in it is wrong.
+
+Examples:
+  snowshed edit web
+  snowshed edit web --wait --editor nano")]
+    Edit(export::Edit),
+    /// Write load balancers as YAML that apply reads
+    #[command(after_help = "Examples:
+  snowshed export web > web.yaml
+  snowshed export web mail --socket /run/edge1.sock | snowshed apply -f - --socket /run/edge2.sock")]
+    Export(export::Export),
     /// Show what the edge does now: alarms first, then every service with its servers
     #[command(after_help = "Examples:
   snowshed status
@@ -308,6 +326,13 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Backup(command) => command.run(terminal, global.output),
         Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Restore(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Diff(args) => {
+            let args = apply::Apply::from(args);
+            let specs = args.read(terminal)?;
+            block_on(async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
+        }
+        Command::Edit(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
+        Command::Export(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Apply(args) => {
             // The files are read and checked before the first request.
             let specs = args.read(terminal)?;

@@ -78,7 +78,9 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let package = out.join(format!("snowshed_{}_{architecture}.deb", env!("CARGO_PKG_VERSION")));
     control(&tree, &binary, architecture)?;
-    run::checked(Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree).arg(&package))?;
+    run::checked(
+        Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "-z3", "--build"]).arg(&tree).arg(&package),
+    )?;
     println!("dist: {}", package.display());
     Ok(())
 }

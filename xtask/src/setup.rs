@@ -52,6 +52,7 @@ const DEPLOY_PACKAGES: &[&str] = &[
     "openssl",
     "redis-server",
     "slapd",
+    "mariadb-client-core",
     "mariadb-server-core",
     "postgresql",
 ];

@@ -42,6 +42,24 @@ pub struct Apply {
     prune: bool,
 }
 
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// YAML file, or - for the standard input; may be given again
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Count frontends, backends, servers and addresses that the files do not name as differences
+    #[arg(long)]
+    prune: bool,
+}
+
+impl From<Diff> for Apply {
+    /// What `apply --dry-run` does.
+    fn from(Diff { files, prune }: Diff) -> Self {
+        Self { files, dry_run: true, prune }
+    }
+}
+
 /// A load balancer of a file, what there is of it, and the steps between.
 struct Work {
     spec: LbSpec,
@@ -50,6 +68,12 @@ struct Work {
 }
 
 impl Apply {
+    /// Makes a load balancer what a file says, and nothing else.
+    #[must_use]
+    pub fn whole_file(path: PathBuf) -> Self {
+        Self { files: vec![path], dry_run: false, prune: true }
+    }
+
     /// Every load balancer of the files, checked as a whole; nothing is sent for it.
     ///
     /// # Errors

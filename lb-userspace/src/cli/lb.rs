@@ -44,11 +44,15 @@ pub enum LbCommand {
     Get {
         /// Name or id
         lb: Reference,
+        /// Also find a deleted one by its name; its id finds it always
+        #[arg(long)]
+        show_deleted: bool,
     },
-    /// List load balancers; deleted ones are not shown
+    /// List load balancers
     #[command(after_help = "Examples:
   snowshed lb list
-  snowshed lb list --tag production -o yaml")]
+  snowshed lb list --tag production -o yaml
+  snowshed lb list --show-deleted --watch")]
     List(List),
     /// Change a load balancer's name, description or labels; what is not given stays
     #[command(after_help = "Examples:
@@ -106,6 +110,20 @@ pub struct List {
     /// Only those with this label, or with one of these when given again
     #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
     tags: Vec<String>,
+    /// Show deleted ones too
+    #[arg(long)]
+    show_deleted: bool,
+    /// Show the list again whenever it changed, until Ctrl-C; the time between two looks [when not given: 1s]
+    #[arg(
+        short,
+        long,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1s",
+        value_parser = value::duration
+    )]
+    watch: Option<std::time::Duration>,
 }
 
 /// Arguments of `lb update`.
@@ -149,21 +167,41 @@ impl LbCommand {
     pub async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::Create(args) => args.run(session).await,
-            Self::Get { lb } => {
-                let lb = session.find(Noun::Lb, &lb, None).await?;
+            Self::Get { lb, show_deleted } => {
+                let lb = session.find_lb(&lb, show_deleted).await?;
                 show(session, &lb)
             }
-            Self::List(args) => {
-                let mut filters: Vec<(&str, String)> = args.tags.into_iter().map(|tag| ("tags", tag)).collect();
-                filters.extend(args.name.map(|name| ("name", name)));
-                let lbs = session.client.list("lbs", "lbs", &filters).await?;
-                session.show_list(&lbs, &COLUMNS)
-            }
+            Self::List(args) => args.run(session).await,
             Self::Update(args) => args.run(session).await,
             Self::Delete(args) => {
                 let lbs = session.find_all(Noun::Lb, &args.lbs, None).await?;
                 let query = [("release_ip", args.release_ip.to_string())];
                 delete::delete(session, Noun::Lb, &lbs, &args.confirm, &query).await
+            }
+        }
+    }
+}
+
+impl List {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let mut filters: Vec<(&str, String)> = self.tags.into_iter().map(|tag| ("tags", tag)).collect();
+        filters.extend(self.name.map(|name| ("name", name)));
+        if self.show_deleted {
+            filters.push(("deleted", "true".to_owned()));
+        }
+        let mut shown: Option<Vec<Value>> = None;
+        loop {
+            let lbs = session.client.list("lbs", "lbs", &filters).await?;
+            if shown.as_ref() != Some(&lbs) {
+                if shown.is_some() {
+                    session.terminal.clear()?;
+                }
+                session.show_list(&lbs, &COLUMNS)?;
+                shown = Some(lbs);
+            }
+            match self.watch {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Ok(()),
             }
         }
     }

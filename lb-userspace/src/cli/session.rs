@@ -101,6 +101,25 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The load balancer that a reference names; a deleted one too, if it is wanted.
+    ///
+    /// # Errors
+    /// As [`Session::find`].
+    pub async fn find_lb(&self, reference: &Reference, with_deleted: bool) -> Result<Value, Failure> {
+        let Reference::Name(name) = reference else { return self.find(Noun::Lb, reference, None).await };
+        if !with_deleted {
+            return self.find(Noun::Lb, reference, None).await;
+        }
+        let filters = [("name", name.clone()), ("deleted", "true".to_owned())];
+        let mut found = self.client.list("lbs", "lbs", &filters).await?;
+        found.retain(|lb| text(lb, "/name") == *name);
+        match found.as_slice() {
+            [one] => Ok(one.clone()),
+            [] => Err(self.no_such(Noun::Lb, name, None)),
+            several => Err(ambiguous(Noun::Lb, name, several)),
+        }
+    }
+
     /// The objects that references name, in their order.
     ///
     /// # Errors

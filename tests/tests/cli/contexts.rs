@@ -26,7 +26,7 @@ fn a_command_reaches_the_agent_of_the_context_it_names_or_of_the_current_one() {
     ok(one.plain(&format!("context use two {flag}")));
     assert_eq!(names("lb list"), "");
     let listed = names("context list");
-    assert!(listed.lines().any(|line| line.starts_with('*') && line.contains("two")), "{listed}");
+    assert!(listed.lines().any(|line| line.trim_start().starts_with('*') && line.contains("two")), "{listed}");
     // A token of a context is never sent to an agent that is named otherwise.
     let elsewhere = one.plain(&format!("lb list {flag} --socket={}", one.socket().display()));
     assert_eq!(elsewhere.exit, Exit::NotAuthorized, "{elsewhere:?}");

@@ -4,6 +4,7 @@
 
 mod apply;
 mod contexts;
+mod export;
 mod harness;
 mod init;
 mod nouns;

@@ -45,7 +45,7 @@ impl Scene {
             scene.network.servers.iter().map(|server| format!("{{ address: {} }}", server.v4())).collect();
         let manifest = format!(
             "name: web\nips: [ipv4]\nfrontends: [{{ name: http, inbound_port: 80, backend: pool }}]\nbackends:\n  \
-             - name: pool\n    forward_port: 80\n    servers: [{}]\n    health_check: {{ interval: 200ms }}\n",
+             - name: pool\n    forward_port: 80\n    forwarding: ipip\n    servers: [{}]\n    health_check: {{ interval: 200ms }}\n",
             servers.join(", ")
         );
         scene.edge.apply(&manifest).unwrap();

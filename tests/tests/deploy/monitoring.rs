@@ -68,7 +68,7 @@ fn prometheus_scrapes_an_agent_and_every_metric_of_rules_and_dashboard_is_there(
     }
     for shown in ["snowshed_server_up", "snowshed_service_packets_total", "snowshed_health_to_dataplane_seconds_bucket"]
     {
-        assert!(result(shown).unwrap() > 0, "{shown} was scraped and is empty");
+        wait::until(&format!("{shown} to be scraped"), LIMIT, || result(shown).is_some_and(|count| count > 0)).unwrap();
     }
 }
 

@@ -17,7 +17,7 @@ const CHECKS: [(&str, u16, &str); 7] = [
     ("pgsql", 5432, "pgsql: { user: health }"),
     ("mysql", 3306, "mysql: { user: health }"),
     ("ldap", 389, "ldap: {}"),
-    ("https", 8443, "https: { uri: /, sni: web.example, code: 204 }"),
+    ("https", 8443, "https: { uri: /, sni: web.example, host_header: web.example, code: 204 }"),
     ("proxied", 8080, "http: { uri: /, code: 204 }, send_proxy: true"),
     ("tcp", 22_222, "transient_interval: 50ms"),
 ];
@@ -68,7 +68,7 @@ fn manifest(server: &str) -> String {
     text.push_str("backends:\n");
     for (name, port, settings) in CHECKS {
         text.push_str(&format!(
-            "  - name: {name}\n    forward_port: {port}\n    servers: [{{ address: {server} }}]\n    health_check: \
+            "  - name: {name}\n    forward_port: {port}\n    forwarding: ipip\n    servers: [{{ address: {server} }}]\n    health_check: \
              {{ interval: 500ms, timeout: 500ms, fall: 2, rise: 1, {settings} }}\n"
         ));
     }

@@ -142,6 +142,8 @@ impl Fleet {
                     timeout: Duration::from_secs(10),
                     fall: NonZeroU8::MIN.saturating_add(2),
                     rise: NonZeroU8::MIN,
+                    transient_interval: None,
+                    send_proxy: false,
                     probe: Probe::Tcp,
                 },
                 timeout_server: None,

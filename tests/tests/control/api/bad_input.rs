@@ -260,6 +260,9 @@ fn health_cases() -> Vec<Case> {
         ("http_config.method", json!({"method": "DELETE"}), "http_config.method", "GET, HEAD, OPTIONS"),
         ("http_config.code", json!({"code": 99}), "http_config.code", "100 to 599"),
         ("http_config.host_header", json!({"host_header": "a\r\nb"}), "http_config.host_header", "printable ASCII"),
+        ("https_config", json!("/"), "https_config", "expected struct"),
+        ("mysql_config", json!("health"), "mysql_config", "expected struct"),
+        ("pgsql_config", json!("health"), "pgsql_config", "expected struct"),
         ("https_config.uri", json!({"uri": "health"}), "https_config.uri", "begins with `/`"),
         ("https_config.method", json!({"method": "PUT"}), "https_config.method", "GET, HEAD, OPTIONS"),
         ("https_config.code", json!({"code": 600}), "https_config.code", "100 to 599"),
@@ -334,7 +337,8 @@ fn with(body: &Value, field: &str, value: &Value) -> Value {
     let mut parts = field.split('.').peekable();
     while let Some(part) = parts.next() {
         at = &mut at[part];
-        if matches!(part, "servers" | "http_config" | "match" | "action" | "acls") || parts.peek().is_none() {
+        let is_around = part.ends_with("_config") || matches!(part, "servers" | "match" | "action" | "acls");
+        if is_around || parts.peek().is_none() {
             *at = value.clone();
             return body;
         }
