@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::{LastUsed, TokenKey};
 use crate::config::{Config, HashKey, SecretError};
-use crate::dataplane::{DataplaneError, KernelConfig, KernelDataplane, Sizes};
+use crate::dataplane::{DataplaneError, KernelConfig, KernelCounters, KernelDataplane, Sizes};
 use crate::guard::Limits;
 use crate::ledger::{Ledger, LedgerError, SqliteLedger, backup};
 use crate::model::Pools;
 use crate::observe::{self, Metrics};
 use crate::plan::{Node, Planner, Tables, wanted_addresses};
-use crate::reconcile::{Reconciler, Settings, Sources};
+use crate::reconcile::{Directory, Reconciler, Settings, Sources};
 use crate::{answering, api, health, nexthop};
 
 mod adopt;
@@ -140,6 +140,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     );
     let settings = reconcile_settings(config, hash_key);
     let counters = kernel.counter_reader();
+    let reader = Arc::clone(&counters);
     let dataplane: Shared = Arc::new(Mutex::new(kernel));
 
     let health = health::start(
@@ -175,6 +176,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         }),
         counters: Arc::new(move || counters.read()),
     }));
+    let traffic = traffic_source(reader, reconciler.directory());
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));
     components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
@@ -205,6 +207,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         tables,
         requests,
         metrics,
+        traffic,
         events: Arc::clone(&events),
         token_key,
         last_used: Arc::clone(&last_used),
@@ -298,13 +301,24 @@ struct Parts {
     tables: watch::Receiver<Arc<Tables>>,
     requests: Arc<api::Requests>,
     metrics: Arc<Metrics>,
+    traffic: TrafficSource,
     events: Arc<observe::Events>,
     token_key: TokenKey,
     last_used: Arc<LastUsed>,
 }
 
+type TrafficSource = Arc<dyn Fn() -> Result<observe::Traffic, String> + Send + Sync>;
+
+fn traffic_source(counters: Arc<KernelCounters>, directory: watch::Receiver<Arc<Directory>>) -> TrafficSource {
+    Arc::new(move || {
+        let directory = Arc::clone(&directory.borrow());
+        let counters = counters.read().map_err(|error| observe::chain(&error))?;
+        Ok(observe::Traffic::of(&counters, &directory))
+    })
+}
+
 fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &Shared) -> api::Context {
-    let Parts { ledger, status, tables, requests, metrics, events, token_key, last_used } = parts;
+    let Parts { ledger, status, tables, requests, metrics, traffic, events, token_key, last_used } = parts;
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
@@ -329,6 +343,7 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         token_key,
         last_used,
         clock: Arc::new(Timestamp::now),
+        traffic,
         metrics: Arc::new(move || metrics.render()),
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
     }

@@ -15,7 +15,7 @@ use crate::guard::Limits;
 use crate::health::HealthView;
 use crate::ledger::Ledger;
 use crate::model::Pools;
-use crate::observe::Events;
+use crate::observe::{Events, Traffic};
 use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
 
@@ -67,6 +67,8 @@ pub struct Context {
     pub events: Arc<Events>,
     /// Counts what is asked.
     pub requests: Arc<Requests>,
+    /// The counters of the maps, or why they cannot be read.
+    pub traffic: Arc<dyn Fn() -> Result<Traffic, String> + Send + Sync>,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Answers `/snowshed/v1/explain`.

@@ -18,6 +18,7 @@ pub mod completion;
 pub mod context;
 pub mod delete;
 pub mod detach;
+pub mod doctor;
 pub mod drill;
 pub mod events;
 pub mod explain;
@@ -40,6 +41,7 @@ pub mod status;
 pub mod tenant;
 pub mod terminal;
 pub mod token;
+pub mod top;
 pub mod value;
 
 use client::Client;
@@ -147,6 +149,21 @@ Examples:
   snowshed status --watch
   snowshed status -o json")]
     Status(status::Status),
+    /// Show what passes per second: services and servers, new connections, drops by reason
+    #[command(after_help = "Examples:
+  snowshed top
+  snowshed top --interval 5s
+  snowshed top --once -o json")]
+    Top(top::Top),
+    /// Look at this machine, the agent and the servers, each the way traffic goes, and say what to do about what is wrong
+    #[command(
+        after_help = "Run it as root on the edge. It changes nothing, and ends with 1 when something does not work.
+
+Examples:
+  snowshed doctor
+  snowshed doctor --config agent.toml -o json"
+    )]
+    Doctor(doctor::Doctor),
     /// Show which server a client's packets go to, and why, from the live maps
     #[command(after_help = "Examples:
   snowshed explain 198.51.100.7:40000 192.0.2.10:80
@@ -319,6 +336,8 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
             command.run(terminal, global.output)
         }
         Command::Status(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Top(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Doctor(args) => block_on(args.run(&global, terminal)),
         Command::Explain(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         // Before anything starts a thread: all of the process moves into the jail.
         Command::Drill(command) => command.run(terminal, global.output),
@@ -397,8 +416,8 @@ fn collect_leaves(command: &clap::Command, path: &str, leaves: &mut Vec<Leaf>) {
     }
 }
 
-/// Commands that talk to no agent.
-const LOCAL: [&str; 17] = [
+/// Commands that talk to no agent, or say so when there is none.
+const LOCAL: [&str; 18] = [
     "agent",
     "backend attach",
     "backend detach",
@@ -413,6 +432,7 @@ const LOCAL: [&str; 17] = [
     "context set",
     "context use",
     "detach",
+    "doctor",
     "drill avalanche",
     "init",
     "man",

@@ -3,10 +3,12 @@
 mod edge;
 pub mod events;
 mod metrics;
+pub mod traffic;
 
 pub use edge::Edge;
 pub use events::Events;
 pub use metrics::Metrics;
+pub use traffic::Traffic;
 
 /// Sends log lines to stderr, level info unless `RUST_LOG` says otherwise. A second call does nothing.
 pub fn init_log() {

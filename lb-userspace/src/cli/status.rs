@@ -66,7 +66,13 @@ fn show(report: &StatusReport, now: Timestamp, terminal: &mut Terminal, format: 
         return terminal.line("no services: `snowshed apply -f FILE` makes some");
     }
     terminal.line("")?;
-    services(report, now, terminal)
+    services(report, now, terminal)?;
+    for service in report.services.iter().filter(|service| !service.refused.is_empty()) {
+        let reasons: Vec<String> = service.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let of = format!("{} of {}", listener(service), service.lb_name);
+        terminal.line(format!("{of} refused of {} packets: {}", service.packets, reasons.join(", ")))?;
+    }
+    Ok(())
 }
 
 fn headline(report: &StatusReport, now: Timestamp) -> String {
@@ -131,6 +137,9 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
         let (applied, ledger) = (reconcile.applied_generation, report.ledger_generation);
         alarms.push((Paint::Yellow, format!("changes {} to {ledger} are not in the maps yet", applied + 1)));
     }
+    if let Some(error) = &report.counters_error {
+        alarms.push((Paint::Yellow, format!("the counters cannot be read: {error}")));
+    }
     for service in report.services.iter().filter(|service| service.quarantined) {
         let (lb, address) = (&service.lb_name, listener(service));
         alarms.push((Paint::Yellow, format!("{address} of {lb} is quarantined: nothing is forwarded to its servers")));
@@ -174,7 +183,7 @@ fn services(report: &StatusReport, now: Timestamp, terminal: &mut Terminal) -> R
     output::print_table(terminal, &table)
 }
 
-fn listener(service: &ServiceStatus) -> String {
+pub(super) fn listener(service: &ServiceStatus) -> String {
     let address = std::net::SocketAddr::new(service.address, service.port);
     format!("{address}/{}", service.protocol.as_str())
 }

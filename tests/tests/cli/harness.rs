@@ -18,7 +18,7 @@ use lb_userspace::ledger::Ledger;
 use lb_userspace::ledger::memory::MemoryLedger;
 use lb_userspace::model::{Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::events::Watched;
-use lb_userspace::observe::{self, Events};
+use lb_userspace::observe::{self, Events, Traffic};
 use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
 use tokio::sync::watch;
@@ -108,6 +108,7 @@ impl Agent {
             token_key,
             last_used: Arc::default(),
             clock: Arc::new(Timestamp::now),
+            traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(String::new),
             explain: Arc::new(NoMaps),
         };

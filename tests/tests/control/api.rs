@@ -13,7 +13,7 @@ use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
 use lb_userspace::model::{Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
-use lb_userspace::observe::Events;
+use lb_userspace::observe::{Events, Traffic};
 use lb_userspace::plan::{ServiceAddress, Tables};
 use lb_userspace::reconcile::Status;
 use serde_json::{Value, json};
@@ -133,6 +133,7 @@ impl Api {
             token_key: TOKEN_KEY,
             last_used: Arc::default(),
             clock: Arc::new(move || jiff::Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap()),
+            traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
             explain: Arc::new(Echo),
         };

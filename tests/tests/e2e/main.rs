@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
 mod command_line;
+mod doctor;
 mod drill;
 mod failure;
 mod lifecycle;
 mod nat;
 mod neighbours;
 mod playground;
+mod protection;
 mod scene;
 mod traffic;

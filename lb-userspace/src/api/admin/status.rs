@@ -7,6 +7,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 
+use lb_common::abi::stats::REFUSALS;
+
 use crate::api::change::run;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::api::{ApiError, Context};
@@ -14,6 +16,7 @@ use crate::authority::Sight;
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{Actor, Backend, Frontend, Lb, Server};
+use crate::observe::Traffic;
 use crate::plan::{PlannedService, ServerRef, ServiceAddress, Tables};
 use crate::reconcile::Status;
 
@@ -26,7 +29,11 @@ pub(in crate::api) async fn get(
         let status = context.status.borrow().clone();
         let health = Arc::clone(&context.health.borrow());
         let tables = Arc::clone(&context.tables.borrow());
-        let edge = Edge { tables: &tables, status: &status, health: &health };
+        let (traffic, counters_error) = match (context.traffic)() {
+            Ok(traffic) => (traffic, None),
+            Err(error) => (Traffic::default(), Some(error)),
+        };
+        let edge = Edge { tables: &tables, status: &status, health: &health, traffic: &traffic };
         let services = services(&snapshot, &edge, &actor);
         Ok(Json(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -34,6 +41,8 @@ pub(in crate::api) async fn get(
             ledger_generation: snapshot.generation().0,
             ledger_error: context.ledger.check().err().map(|error| error.to_string()),
             mass_failure: health.mass_failure.clone(),
+            verdicts: traffic.verdicts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
+            counters_error,
             services,
             reconcile: status,
         }))
@@ -46,6 +55,7 @@ struct Edge<'a> {
     tables: &'a Tables,
     status: &'a Status,
     health: &'a HealthView,
+    traffic: &'a Traffic,
 }
 
 fn services(snapshot: &Snapshot, edge: &Edge<'_>, actor: &Actor) -> Vec<ServiceStatus> {
@@ -63,7 +73,10 @@ fn services(snapshot: &Snapshot, edge: &Edge<'_>, actor: &Actor) -> Vec<ServiceS
 
 fn service(lb: &Lb, frontend: &Frontend, backend: &Backend, address: IpAddr, edge: &Edge<'_>) -> ServiceStatus {
     let port = frontend.inbound_port.get();
-    let planned = edge.tables.services.get(&ServiceAddress { address, port, protocol: backend.protocol });
+    let service = ServiceAddress { address, port, protocol: backend.protocol };
+    let planned = edge.tables.services.get(&service);
+    let stats = edge.traffic.services.get(&service).copied().unwrap_or_default();
+    let refused = REFUSALS.iter().zip(stats.refused).filter(|(_, count)| *count > 0);
     let shares = planned.map(|planned| shares(planned)).unwrap_or_default();
     let one = |server: &Server| {
         let share = shares.get(&ServerRef { backend: backend.id, address: server.address });
@@ -77,7 +90,12 @@ fn service(lb: &Lb, frontend: &Frontend, backend: &Backend, address: IpAddr, edg
         address,
         port,
         protocol: backend.protocol,
+        forwarding: backend.forwarding,
         quarantined: planned.is_some_and(|planned| planned.quarantined),
+        packets: stats.packets,
+        bytes: stats.bytes,
+        opened: stats.opened,
+        refused: refused.map(|(reason, count)| (reason.label().to_owned(), count)).collect(),
         servers: backend.servers.iter().map(one).collect(),
     }
 }
@@ -95,7 +113,9 @@ fn shares(planned: &PlannedService) -> BTreeMap<ServerRef, f64> {
 }
 
 fn server_status(backend: &Backend, server: &Server, share: f64, edge: &Edge<'_>) -> ServerStatus {
-    let known = edge.health.servers.get(&ServerRef { backend: backend.id, address: server.address });
+    let reference = ServerRef { backend: backend.id, address: server.address };
+    let stats = edge.traffic.servers.get(&reference).copied().unwrap_or_default();
+    let known = edge.health.servers.get(&reference);
     ServerStatus {
         address: server.address,
         port: backend.forward_port.get(),
@@ -107,5 +127,7 @@ fn server_status(backend: &Backend, server: &Server, share: f64, edge: &Edge<'_>
         since: known.map(|health| health.since),
         last_probe: known.and_then(|health| health.last.as_ref()).map(ToString::to_string),
         unresolved: edge.status.unresolved.get(&server.address).copied(),
+        packets: stats.packets,
+        bytes: stats.bytes,
     }
 }

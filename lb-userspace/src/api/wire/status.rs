@@ -1,12 +1,13 @@
 //! The answer of `GET /snowshed/v1/status`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::health::MassFailure;
-use crate::model::{BackendId, FrontendId, LbId, Protocol};
+use crate::model::{BackendId, Forwarding, FrontendId, LbId, Protocol};
 use crate::plan::Unresolved;
 use crate::reconcile::Status;
 
@@ -26,6 +27,12 @@ pub struct StatusReport {
     pub reconcile: Status,
     /// A suspected failure of the checker: the last good state of the servers is kept.
     pub mass_failure: Option<MassFailure>,
+    /// Packets of the whole edge by the reason they left for; only those above 0.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, u64>,
+    /// Why there are no counters.
+    #[serde(default)]
+    pub counters_error: Option<String>,
     /// The services of the token's project, in the order of address, port and protocol.
     pub services: Vec<ServiceStatus>,
 }
@@ -47,9 +54,24 @@ pub struct ServiceStatus {
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
+    /// How packets travel to its servers.
+    #[serde(default)]
+    pub forwarding: Forwarding,
     /// Nothing is forwarded: the load balancer, its project or its organization is quarantined.
     #[serde(default)]
     pub quarantined: bool,
+    /// Packets of its clients.
+    #[serde(default)]
+    pub packets: u64,
+    /// Their bytes, as received.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Packets that open a TCP connection.
+    #[serde(default)]
+    pub opened: u64,
+    /// Packets that its protection refused, by reason; only those above 0.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     /// The servers in the order of their addresses.
     pub servers: Vec<ServerStatus>,
 }
@@ -77,4 +99,10 @@ pub struct ServerStatus {
     pub last_probe: Option<String>,
     /// Why the way to it is not known.
     pub unresolved: Option<Unresolved>,
+    /// Packets sent to it, for every service of its pool.
+    #[serde(default)]
+    pub packets: u64,
+    /// Their bytes, as received.
+    #[serde(default)]
+    pub bytes: u64,
 }

@@ -84,6 +84,16 @@ fn everything_that_is_wrong_is_an_alarm_before_the_services() {
 }
 
 #[test]
+fn what_a_service_refused_stands_below_the_services_by_reason() {
+    let screen = screen(&report(|value| {
+        value["services"][0]["packets"] = json!(90);
+        value["services"][0]["refused"] = json!({"acl_denied": 7, "source_limited": 2});
+    }));
+    let line = "[2001:db8::10]:80/tcp of web refused of 90 packets: acl_denied 7, source_limited 2";
+    assert!(screen.lines().last() == Some(line) && !screen.contains("  !"), "{screen}");
+}
+
+#[test]
 fn nothing_is_coloured_or_wrapped_off_a_terminal() {
     let screen = screen(&report(|value| {
         value["services"][0]["servers"][1]["last_probe"] = json!("x".repeat(300));

@@ -1,0 +1,46 @@
+//! `snowshed doctor`: what it finds on an edge that works, and where a server stands apart from the others.
+
+use serde_json::Value;
+use tests::network::Layout;
+
+use crate::scene::{Scene, VIP_V4, VIP_V6, vips};
+
+fn findings(scene: &Scene) -> (bool, Vec<Value>) {
+    let config = scene.edge.config();
+    // On the edge itself, as an operator does.
+    let ask = || scene.edge.run(&["doctor", "--config", &config.to_string_lossy(), "-o", "json"]).unwrap();
+    let output = scene.network.edge.run(ask).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let findings: Vec<Value> =
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.success(), findings)
+}
+
+#[test]
+fn a_server_that_passes_its_probes_but_does_not_unwrap_is_found() {
+    let scene = Scene::new(Layout::OneSegment, 2);
+    scene.balance(&[1, 1]);
+    let (is_well, found) = findings(&scene);
+    let failures: Vec<&Value> = found.iter().filter(|it| it["level"] == "failure").collect();
+    assert!(is_well && failures.is_empty(), "{failures:#?}");
+    let said = |found: &[Value], level: &str, what: &str| {
+        found.iter().any(|it| it["level"] == level && it["what"].as_str().unwrap().contains(what))
+    };
+    assert!(said(&found, "ok", "XDP is attached in native mode"), "{found:#?}");
+    for server in [0, 1] {
+        for vip in [format!("{VIP_V4}:80"), format!("[{VIP_V6}]:80")] {
+            let line = format!("{} for {vip}: answers through the tunnel", scene.v4(server));
+            assert!(said(&found, "ok", &line), "{line}: {found:#?}");
+        }
+    }
+
+    scene.network.servers[1].decapsulator(scene.edge.snowshed(), "detach", &vips()).unwrap();
+    let (is_well, found) = findings(&scene);
+    assert!(!is_well);
+    assert!(said(&found, "failure", &format!("{} for {VIP_V4}:80: no answer", scene.v4(1))), "{found:#?}");
+    assert!(said(&found, "ok", &format!("{} for {VIP_V4}:80: answers", scene.v4(0))), "{found:#?}");
+    assert!(found.iter().filter(|it| it["level"] != "ok").all(|it| it["remedy"] != ""), "{found:#?}");
+    let servers = scene.edge.status().unwrap();
+    let usable = tests::edge::servers(&servers).into_iter().filter(|server| server["usable"] == true).count();
+    assert_eq!(usable, 8, "the probes of the servers' own addresses see nothing of it");
+}
