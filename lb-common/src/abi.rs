@@ -12,6 +12,7 @@ pub mod reason;
 pub mod service;
 pub mod slot;
 pub mod stats;
+pub mod vip;
 
 pub use backend::BackendEntry;
 pub use config::ConfigEntry;
@@ -22,9 +23,10 @@ pub use reason::Reason;
 pub use service::{ServiceEntry, ServiceKey, ServiceKeyV4};
 pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};
 pub use stats::{BackendStats, ServiceStats};
+pub use vip::{FragmentEntry, FragmentKey, VipEntry};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {
@@ -61,6 +63,18 @@ pub mod names {
     pub const SOURCES: &str = "SOURCES";
     /// Array: service id → [`super::protection::ServiceBuckets`].
     pub const BUCKETS: &str = "BUCKETS";
+    /// Hash: an address of ours (16 bytes, v4-mapped) → [`super::VipEntry`]; read on a miss in the maps of services.
+    pub const VIPS: &str = "VIPS";
+    /// LRU hash: [`super::FragmentKey`] → [`super::FragmentEntry`].
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Per-CPU array of one: what was found of a packet, on its way between the program's parts. Not pinned.
+    pub const ASIDE: &str = "ASIDE";
+    /// Per-CPU array of one: where a piece or an error of a translated flow goes, as above.
+    pub const WAY: &str = "WAY";
+    /// Per-CPU array of one: the largest packet that would fit, from the forwarding to the answer that says so.
+    pub const LIMIT: &str = "LIMIT";
+    /// Per-CPU array of one [`crate::bucket::Bucket`]: the rate of echo answers. Not pinned.
+    pub const ANSWERS: &str = "ANSWERS";
     /// Devmap hash: ifindex → ifindex; interfaces that packets may be redirected to.
     pub const EGRESS: &str = "EGRESS";
     /// Per-CPU array: service id → [`super::ServiceStats`].
@@ -107,6 +121,8 @@ pub mod limits {
     pub const MAX_ACL_PREFIXES: u32 = 1_048_576;
     /// Sources whose new connections are counted: the longest unseen one is forgotten first.
     pub const MAX_SOURCES: u32 = 65_536;
+    /// Packets in pieces that are followed at the same time.
+    pub const MAX_FRAGMENTS: u32 = 16_384;
     /// Interfaces to redirect to.
     pub const MAX_EGRESS: u32 = 256;
     /// Room for reason numbers.

@@ -5,6 +5,8 @@
 use crate::abi::{Address, FlowKey, Reason, ServiceKey};
 use crate::packet::{Packet, u16_at, u32_at, u64_at};
 
+pub mod walk;
+
 /// Length of an Ethernet header without tags, in bytes.
 pub const ETHERNET_LEN: usize = 14;
 /// Length of a VLAN tag, in bytes.
@@ -245,12 +247,12 @@ pub struct FlowKeyWords([u64; 5]);
 /// The bytes of a [`ServiceKeyV4`](crate::abi::ServiceKeyV4), aligned to 8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct ServiceKeyV4Word(u64);
+pub struct ServiceKeyV4Word(pub u64);
 
 /// The bytes of a [`ServiceKey`], aligned to 8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct ServiceKeyWords([u64; 3]);
+pub struct ServiceKeyWords(pub [u64; 3]);
 
 /// A well-formed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,10 +360,10 @@ pub const fn is_vlan(ethertype: u16) -> bool {
     matches!(ethertype, number::ETHERTYPE_VLAN | number::ETHERTYPE_QINQ | number::ETHERTYPE_QINQ_OLD)
 }
 
-/// RFC 791, behind `link_len` bytes. Options are stepped over.
+/// RFC 791, behind `link_len` bytes. Options are stepped over; pieces of packets are left to [`walk`].
 #[inline(always)]
 fn ipv4<P: Packet + ?Sized>(packet: &P, link_len: usize) -> Result<Parsed, Malformed> {
-    const FRAGMENT_OFFSET: u16 = 0x1fff;
+    const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
 
     let ip = packet.array::<IPV4_LEN>(link_len).ok_or(Malformed)?;
     let header_len = usize::from(ip[0] & 0x0f) * 4;
@@ -377,7 +379,7 @@ fn ipv4<P: Packet + ?Sized>(packet: &P, link_len: usize) -> Result<Parsed, Malfo
         return Ok(Parsed::NotOurs(Reason::OtherProtocol));
     }
     let fragment = u16::from_be(u16_at::<6, IPV4_LEN>(ip));
-    if fragment & FRAGMENT_OFFSET != 0 {
+    if fragment & MORE_FRAGMENTS_AND_OFFSET != 0 {
         return Ok(Parsed::NotOurs(Reason::Fragment));
     }
     let transport = link_len + header_len;
@@ -395,7 +397,7 @@ fn ipv4<P: Packet + ?Sized>(packet: &P, link_len: usize) -> Result<Parsed, Malfo
     }))
 }
 
-/// RFC 8200, behind `link_len` bytes. Extension headers are not walked.
+/// RFC 8200, behind `link_len` bytes. Extension headers are left to [`walk`].
 #[inline(always)]
 fn ipv6<P: Packet + ?Sized>(packet: &P, link_len: usize) -> Result<Parsed, Malformed> {
     let ip = packet.array::<IPV6_LEN>(link_len).ok_or(Malformed)?;

@@ -12,6 +12,7 @@ pub mod direct;
 pub mod encapsulation;
 pub mod hash;
 pub mod headers;
+pub mod icmp;
 pub mod link;
 pub mod nat;
 pub mod packet;

@@ -1,4 +1,4 @@
-//! Answers to packets that no server can take: TCP RST, or ICMP port unreachable.
+//! Answers to packets that go no further: TCP RST, or an ICMP error.
 
 use crate::abi::service::flags;
 use crate::checksum::Sum;
@@ -6,10 +6,9 @@ use crate::encapsulation::OUTER_TTL;
 use crate::headers::{
     AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, TCP_LEN, VLAN_LEN, number, tcp_flag,
 };
+use crate::icmp::ICMP_LEN;
 use crate::packet::{Packet, PacketMut};
 
-/// Length of the ICMP header, in bytes.
-pub const ICMP_LEN: usize = 8;
 /// Bytes of a packet that ICMP quotes: the answer stays within 576 bytes (RFC 1812 §4.3.2.3).
 pub const QUOTE_V4: usize = 576 - IPV4_LEN - ICMP_LEN;
 /// Bytes of a packet that ICMPv6 quotes: the answer stays within 1280 bytes (RFC 4443 §2.4 (c)).
@@ -27,11 +26,66 @@ pub enum Reply {
         /// Control bits.
         flags: u8,
     },
-    /// ICMP or ICMPv6 port unreachable.
-    Unreachable {
+    /// An ICMP or ICMPv6 error.
+    Error {
+        /// What it says.
+        says: Says,
         /// Bytes of the packet that are quoted.
         quote: usize,
     },
+}
+
+/// What an error says (RFC 792, RFC 1191, RFC 4443): type, code, and the four bytes behind the checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Says {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// The four bytes as they stand in memory.
+    pub rest: u32,
+}
+
+impl Says {
+    /// Nobody listens on this port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_unreachable(family: Family) -> Self {
+        match family {
+            Family::V4 => Self { kind: 3, code: 3, rest: 0 },
+            Family::V6 => Self { kind: 1, code: 4, rest: 0 },
+        }
+    }
+
+    /// Nobody speaks this protocol. Of IPv6 a bad parameter: the next header, at byte 6 of the packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol_unreachable(family: Family) -> Self {
+        match family {
+            Family::V4 => Self { kind: 3, code: 2, rest: 0 },
+            Family::V6 => Self { kind: 4, code: 1, rest: 6_u32.to_be() },
+        }
+    }
+
+    /// No packet larger than this fits, in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn too_big(family: Family, mtu: u32) -> Self {
+        match family {
+            Family::V4 => Self { kind: 3, code: 4, rest: mtu.to_be() },
+            Family::V6 => Self { kind: 2, code: 0, rest: mtu.to_be() },
+        }
+    }
+
+    /// The packet's hops are used up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn time_exceeded(family: Family) -> Self {
+        match family {
+            Family::V4 => Self { kind: 11, code: 0, rest: 0 },
+            Family::V6 => Self { kind: 3, code: 0, rest: 0 },
+        }
+    }
 }
 
 impl Reply {
@@ -40,20 +94,35 @@ impl Reply {
     #[inline(always)]
     #[must_use]
     pub fn to<P: Packet + ?Sized>(frame: &P, headers: &Headers, service_flags: u32) -> Option<Self> {
-        const GROUP_BIT: u8 = 1;
-        // The whole header is checked for: of one byte the compiler makes a check that the verifier does not know.
-        let to_many = frame.array::<ETHERNET_LEN>(0)?[0] & GROUP_BIT != 0;
-        if service_flags & flags::EMPTY_REJECT == 0 || to_many || !is_host(headers) {
+        if service_flags & flags::EMPTY_REJECT == 0 {
             return None;
         }
-        if headers.protocol == number::TCP {
-            return Self::reset(frame, headers);
+        Self::closed(frame, headers)
+    }
+
+    /// The answer to a packet that nobody listens to; `None` as above.
+    #[inline(always)]
+    #[must_use]
+    pub fn closed<P: Packet + ?Sized>(frame: &P, headers: &Headers) -> Option<Self> {
+        match headers.protocol {
+            number::TCP if is_answerable(frame, headers)? => Self::reset(frame, headers),
+            number::TCP => None,
+            number::UDP => Self::error(frame, headers, Says::port_unreachable(headers.family)),
+            _ => Self::error(frame, headers, Says::protocol_unreachable(headers.family)),
         }
+    }
+
+    /// An error about a packet; `None` as above. The caller has seen that the packet is no error itself, and no piece
+    /// other than the first.
+    #[inline(always)]
+    #[must_use]
+    pub fn error<P: Packet + ?Sized>(frame: &P, headers: &Headers, says: Says) -> Option<Self> {
         let most = match headers.family {
             Family::V4 => QUOTE_V4,
             Family::V6 => QUOTE_V6,
         };
-        Some(Self::Unreachable { quote: (headers.ip_len as usize).min(most) })
+        let quote = (headers.ip_len as usize).min(most);
+        is_answerable(frame, headers)?.then_some(Self::Error { says, quote })
     }
 
     /// RFC 9293 §3.10.7.1: a segment to a port that nobody listens on.
@@ -86,7 +155,7 @@ impl Reply {
         match (self, headers.family) {
             (Self::Reset { .. }, Family::V4) => headers.link_len + IPV4_LEN + TCP_LEN,
             (Self::Reset { .. }, Family::V6) => headers.link_len + IPV6_LEN + TCP_LEN,
-            (Self::Unreachable { quote }, _) => headers.link_len + quote,
+            (Self::Error { quote, .. }, _) => headers.link_len + quote,
         }
     }
 
@@ -96,8 +165,8 @@ impl Reply {
     pub const fn growth(self, headers: &Headers) -> usize {
         match (self, headers.family) {
             (Self::Reset { .. }, _) => 0,
-            (Self::Unreachable { .. }, Family::V4) => IPV4_LEN + ICMP_LEN,
-            (Self::Unreachable { .. }, Family::V6) => IPV6_LEN + ICMP_LEN,
+            (Self::Error { .. }, Family::V4) => IPV4_LEN + ICMP_LEN,
+            (Self::Error { .. }, Family::V6) => IPV6_LEN + ICMP_LEN,
         }
     }
 
@@ -116,22 +185,39 @@ impl Reply {
                 *frame.array_mut(ip)? = header_v6(headers, number::TCP, TCP_LEN);
                 *frame.array_mut(ip + IPV6_LEN)? = tcp(headers, seq, ack, flags);
             }
-            (Self::Unreachable { quote }, Family::V4) => {
+            (Self::Error { says, quote }, Family::V4) => {
                 *frame.array_mut(ip)? = header_v4(headers, number::ICMP, ICMP_LEN + quote);
                 let icmp = ip + IPV4_LEN;
                 let sum = Sum::new().add_packet::<QUOTE_V4, P>(frame, icmp + ICMP_LEN, quote)?;
-                *frame.array_mut(icmp)? = icmp_header(3, 3, sum);
+                *frame.array_mut(icmp)? = icmp_header(says, sum);
             }
-            (Self::Unreachable { quote }, Family::V6) => {
+            (Self::Error { says, quote }, Family::V6) => {
                 *frame.array_mut(ip)? = header_v6(headers, number::ICMPV6, ICMP_LEN + quote);
                 let icmp = ip + IPV6_LEN;
                 let sum = pseudo_header(headers, number::ICMPV6, ICMP_LEN + quote);
                 let sum = sum.add_packet::<QUOTE_V6, P>(frame, icmp + ICMP_LEN, quote)?;
-                *frame.array_mut(icmp)? = icmp_header(1, 4, sum);
+                *frame.array_mut(icmp)? = icmp_header(says, sum);
             }
         }
         Some(())
     }
+}
+
+/// Whether a packet came to us alone, and from one host. `None` when the frame is shorter than its link header.
+#[inline(always)]
+#[must_use]
+pub fn is_answerable<P: Packet + ?Sized>(frame: &P, headers: &Headers) -> Option<bool> {
+    const GROUP_BIT: u8 = 1;
+    // The whole header is checked for: of one byte the compiler makes a check that the verifier does not know.
+    let to_many = frame.array::<ETHERNET_LEN>(0)?[0] & GROUP_BIT != 0;
+    Some(!to_many && is_host(headers))
+}
+
+/// Turns the link header around in its place; tags stay.
+#[inline(always)]
+#[must_use]
+pub fn turn_link<P: PacketMut + ?Sized>(frame: &mut P, link_len: usize) -> Option<()> {
+    turn(frame, link_len, 0)
 }
 
 /// Whether the source is one host that an answer can reach.
@@ -223,9 +309,11 @@ fn tcp(headers: &Headers, seq: u32, ack: u32, flags: u8) -> [u8; TCP_LEN] {
 
 /// ICMP and ICMPv6 headers look the same; `sum` is of everything else that the checksum covers.
 #[inline(always)]
-fn icmp_header(kind: u8, code: u8, sum: Sum) -> [u8; ICMP_LEN] {
-    let [low, high] = sum.add_u16(u16::from_le_bytes([kind, code])).checksum().to_le_bytes();
-    [kind, code, low, high, 0, 0, 0, 0]
+fn icmp_header(says: Says, sum: Sum) -> [u8; ICMP_LEN] {
+    let Says { kind, code, rest } = says;
+    let [low, high] = sum.add_u16(u16::from_le_bytes([kind, code])).add_u32(rest).checksum().to_le_bytes();
+    let [a, b, c, d] = rest.to_le_bytes();
+    [kind, code, low, high, a, b, c, d]
 }
 
 /// RFC 9293 §3.1 and RFC 8200 §8.1: sums of addresses, length and protocol. Both directions have the same.

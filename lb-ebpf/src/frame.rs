@@ -2,12 +2,13 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use lb_common::packet::{Packet, PacketMut};
 
-/// The bytes between `data` and `data_end` of an XDP context.
+/// The bytes between `data` and `data_end` of an XDP context. Of a frame that is more than the driver's buffer, that is
+/// the first buffer.
 ///
 /// The two pointers are read once: the verifier then knows that all checks speak of the same frame.
 pub struct Frame<'c> {
@@ -31,6 +32,14 @@ impl<'c> Frame<'c> {
         self.context.ingress_ifindex() as u32
     }
 
+    /// Bytes of the whole frame, over all its buffers. A call into the kernel: only where [`Packet::len`] is not enough.
+    #[inline(always)]
+    #[must_use]
+    pub fn total_len(&self) -> usize {
+        // SAFETY: the context is the one the kernel gave to the program.
+        unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) as usize }
+    }
+
     /// Moves the start of the frame: earlier (room in front) for a negative distance. `None` when the driver has no
     /// room, or too little of the frame would stay.
     #[inline(always)]
@@ -47,7 +56,7 @@ impl<'c> Frame<'c> {
     #[inline(always)]
     #[must_use]
     pub fn cut_to(self, len: usize) -> Option<Self> {
-        let distance = len as i32 - self.len() as i32;
+        let distance = len as i32 - self.total_len() as i32;
         if distance > 0 {
             return None;
         }

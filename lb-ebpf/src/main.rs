@@ -15,6 +15,8 @@ use lb_ebpf::Frame;
 
 #[path = "snowshed/account.rs"]
 mod account;
+#[path = "snowshed/aside.rs"]
+mod aside;
 #[path = "snowshed/config.rs"]
 mod config;
 #[path = "snowshed/direct.rs"]
@@ -39,12 +41,19 @@ mod verdict;
 use verdict::Verdict;
 
 /// The one entry point.
-#[xdp]
+#[xdp(frags)]
 fn snowshed(context: XdpContext) -> u32 {
-    let judged = handle(Frame::new(&context), context.ctx);
+    let mut judged = handle(Frame::new(&context), context.ctx);
+    // One place, and not one for each kind of frame: the stack is the sum of all that is called.
+    if judged == ASIDE {
+        judged = aside::judge(context.ctx);
+    }
     account::verdict((judged >> 32) as u32);
     judged as u32
 }
+
+/// No verdict yet: what no service takes at first sight. No verdict is 0.
+const ASIDE: u64 = 0;
 
 /// A verdict as one word, all that a subprogram can return: XDP's action, and in the upper half the reason.
 #[inline(always)]
@@ -60,20 +69,15 @@ fn handle(frame: Frame<'_>, context: *mut xdp_md) -> u64 {
     }
     match headers::parse(&frame) {
         Ok(Parsed::Flow(headers)) => balance(frame, &headers, context),
-        Ok(Parsed::NotOurs(reason)) => judged(Verdict::pass(reason)),
-        Err(Malformed) => judged(Verdict::pass(Reason::Malformed)),
+        Ok(Parsed::NotOurs(reason @ (Reason::NotIp | Reason::VlanDepth))) => judged(Verdict::pass(reason)),
+        // Also what seems cut short: the frame may be more than the driver's first buffer.
+        Ok(Parsed::NotOurs(_)) | Err(Malformed) => ASIDE,
     }
 }
 
 #[inline(always)]
 fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
-    let Some(service) = service::find(headers) else {
-        if !config::get().is_some_and(|config| config.nat_v4.count | config.nat_v6.count != 0) {
-            return judged(Verdict::pass(Reason::NoService));
-        }
-        nat::hand_over(headers);
-        return nat::back(context);
-    };
+    let Some(service) = service::find(headers) else { return unclaimed(headers, context) };
     account::service(service, headers, frame.len() as u64);
     if service.flags & flags::PROTECTED != 0 {
         let judged = protect::check(service, headers);
@@ -89,24 +93,45 @@ fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
         }
         return nat::forward(context, service, config);
     }
-    judged(tunnel(frame, headers, service, config))
+    tunnel(frame, headers, service, config, context)
+}
+
+/// No service has the packet: a server's answer, something else that is for us, or not ours.
+#[inline(always)]
+fn unclaimed(headers: &Headers, context: *mut xdp_md) -> u64 {
+    if config::translates() {
+        nat::hand_over(headers);
+        let judged = nat::back(context);
+        if judged != crate::judged(Verdict::pass(Reason::NoService)) {
+            return judged;
+        }
+    }
+    ASIDE
 }
 
 #[inline(always)]
-fn tunnel(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &ConfigEntry) -> Verdict {
+fn tunnel(
+    frame: Frame<'_>,
+    headers: &Headers,
+    service: &ServiceEntry,
+    config: &ConfigEntry,
+    context: *mut xdp_md,
+) -> u64 {
     let bytes = frame.len() as u64;
     let hash = FlowHash::of(headers, service.flags, config.hash_key);
     let decision = match steer::choose(service, headers, hash) {
         Ok(decision) => decision,
-        Err(Reason::EmptyPool) => return reject::answer(frame, headers, service, Reason::EmptyPool),
-        Err(reason) => return Verdict::drop(reason),
+        Err(Reason::EmptyPool) => return judged(reject::answer(frame, headers, service, Reason::EmptyPool)),
+        Err(reason) => return judged(Verdict::drop(reason)),
     };
     let ingress = frame.ingress();
-    if let Err(reason) = forward::encapsulate(frame, headers, decision.backend, hash, config) {
-        return Verdict::drop(reason);
+    match forward::encapsulate(frame, headers, decision.backend, hash, config) {
+        Ok(()) => {}
+        Err(Reason::TooBig) => return aside::reply::too_big(context, forward::largest(decision.backend)),
+        Err(reason) => return judged(Verdict::drop(reason)),
     }
     account::backend(decision.index, bytes);
-    transmit::through(decision.backend.ifindex, ingress)
+    judged(transmit::through(decision.backend.ifindex, ingress))
 }
 
 #[unsafe(link_section = "license")]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::abi::nat::NatSource;
 use lb_common::abi::{
     AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry,
-    ServiceEntry, ServiceKey, ServiceStats, Slot,
+    ServiceEntry, ServiceKey, ServiceStats, Slot, VipEntry,
 };
 
 pub mod arena;
@@ -93,6 +93,12 @@ pub trait Dataplane: Send {
     /// [`DataplaneError`] when the map cannot be written.
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), DataplaneError>;
 
+    /// Replaces what is known of one of our addresses; `None` makes it nobody's.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map is full or cannot be written.
+    fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError>;
+
     /// Sums of the per-CPU counters.
     ///
     /// # Errors
@@ -146,6 +152,12 @@ pub trait Dataplane: Send {
     /// [`DataplaneError`] when a map cannot be read.
     fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError>;
 
+    /// What is known of an address, for `explain`; `None` when it is not ours.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError>;
+
     /// Where the program is attached, as the kernel tells it now.
     fn attachments(&self) -> Vec<Attachment>;
 
@@ -194,6 +206,8 @@ pub struct Observed {
     pub egress: BTreeSet<u32>,
     /// Every service.
     pub services: BTreeMap<ServiceKey, ObservedService>,
+    /// Every address of ours.
+    pub vips: BTreeMap<Address, VipEntry>,
     /// Every access list by its number, its lines in ascending order.
     pub acls: BTreeMap<u32, Vec<AclPrefix>>,
     /// Every backend entry in use (identity other than 0), by index.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::backend::{mode, state};
 use lb_common::abi::service::flags;
+use lb_common::abi::vip::{self, VipEntry};
 use lb_common::abi::{BackendEntry, ConfigEntry, FlowEntry, Reason, ServiceEntry, Slot, address_of, ip_of, protection};
 use lb_common::hash::FlowHash;
 use lb_common::headers::{AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, tcp_flag};
@@ -231,7 +232,7 @@ fn walk(
     explanation: &mut Explanation,
 ) -> Result<(), DataplaneError> {
     let Some(entry) = dataplane.service(&key_of(&service))? else {
-        explanation.step("service", format!("{service} is not in the maps: packets go up to this machine's own stack"));
+        explanation.nobody(service, dataplane.vip(&address_of(service.address))?);
         return Ok(());
     };
     explanation.service(&entry);
@@ -396,6 +397,21 @@ impl Explanation {
                 format!("new connections go: {}; established ones: {}", self.opening.sentence(), established.sentence())
             }
         }
+    }
+
+    /// No service has the packet: what its address does with it.
+    fn nobody(&mut self, service: ServiceAddress, vip: Option<VipEntry>) {
+        let Some(vip) = vip else {
+            self.step("service", format!("{service} is not in the maps: packets go up to this machine's own stack"));
+            return;
+        };
+        let (what, action, reason) = match vip.flags {
+            flags if flags & vip::flags::QUARANTINED != 0 => ("is quarantined", "drop", Reason::Quarantined),
+            flags if flags & vip::flags::REJECT != 0 => ("answers for closed ports", "reject", Reason::ClosedRejected),
+            _ => ("is silent about closed ports", "drop", Reason::ClosedDropped),
+        };
+        self.step("service", format!("{service} is not in the maps; its address is ours and {what}"));
+        self.opening = Outcome::without_backend(action, reason);
     }
 
     fn service(&mut self, entry: &ServiceEntry) {

@@ -26,7 +26,7 @@ pub use frontend::{Frontend, RateLimits};
 pub use health_check::{HealthCheck, Probe};
 pub use ids::{AclId, BackendId, FrontendId, IpId, LbId, NatSourceId, OperationId, OrganizationId, ProjectId, TokenId};
 pub use ip::Ip;
-pub use lb::{Lb, LbType, Quarantine};
+pub use lb::{ClosedPort, Lb, LbType, Quarantine};
 pub use nat_source::NatSource;
 pub use organization::{Organization, Project};
 pub use pools::{Family, Pools};

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::model::{BackendId, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, RateLimits, Weight};
+use crate::model::{
+    BackendId, ClosedPort, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, RateLimits, Weight,
+};
 
 pub mod access;
 mod nat;
@@ -54,6 +56,8 @@ pub struct Tables {
     pub generation: Generation,
     /// Every service.
     pub services: OrdMap<ServiceAddress, Arc<PlannedService>>,
+    /// Every address of ours, and what it does beside its services.
+    pub vips: OrdMap<IpAddr, PlannedVip>,
     /// Every server that a service refers to.
     pub servers: OrdMap<ServerRef, PlannedServer>,
     /// Source addresses of translated flows, in the order of their numbers.
@@ -64,6 +68,17 @@ pub struct Tables {
 #[must_use]
 pub fn wanted_addresses(tables: &Tables) -> BTreeSet<IpAddr> {
     tables.servers.keys().map(|server| server.address).collect()
+}
+
+/// What an address does with packets that no service takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedVip {
+    /// Echo requests are answered.
+    pub answers_echo: bool,
+    /// What a client sees of a port that nobody listens on.
+    pub on_closed_port: ClosedPort,
+    /// Nothing is answered: the tenant is contained.
+    pub quarantined: bool,
 }
 
 /// A service and its slot table.

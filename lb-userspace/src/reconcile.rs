@@ -31,6 +31,7 @@ mod nat;
 mod run;
 mod services;
 mod takeover;
+mod vips;
 
 pub use backends::identity;
 pub use services::{address_of_key, key_of};
@@ -41,6 +42,7 @@ use apply::Trouble;
 use backends::Backends;
 use services::Services;
 use takeover::{LeftDown, Succession};
+use vips::Vips;
 
 /// First and longest wait before what failed is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -118,6 +120,7 @@ pub struct Reconciler<D> {
     backends: Backends,
     services: Services,
     access: AccessLists,
+    vips: Vips,
     left_down: LeftDown,
     succession: Succession,
     /// Services and servers that have to be looked at.
@@ -185,6 +188,7 @@ impl<D: Dataplane> Reconciler<D> {
             backends: Backends::new(settings.max_backends, settings.backend_grace),
             services: Services::new(settings.max_services),
             access: AccessLists::default(),
+            vips: Vips::default(),
             left_down: LeftDown::default(),
             succession: Succession::default(),
             dirty: BTreeSet::new(),
@@ -303,6 +307,15 @@ impl<D: Dataplane> Reconciler<D> {
                 self.empty.insert(*address);
             } else {
                 self.empty.remove(address);
+            }
+        }
+        for difference in last.vips.diff(&next.vips) {
+            match difference {
+                DiffItem::Add(address, _)
+                | DiffItem::Update { new: (address, _), .. }
+                | DiffItem::Remove(address, _) => {
+                    self.vips.look_at(*address);
+                }
             }
         }
         for difference in last.servers.diff(&next.servers) {

@@ -17,8 +17,9 @@ use lb_common::abi::{self, ServiceEntry, ServiceKeyV4, names};
 use lb_userspace::ledger::sqlite::SqliteLedger;
 use lb_userspace::ledger::{Change, Ledger, Proposal};
 use lb_userspace::model::{
-    Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId,
-    Lb, LbId, LbType, Name, Owner, Probe, Protocol, RateLimits, Scope, Server, StickySessions, Tags, Times, Weight,
+    Actor, Algorithm, Backend, BackendId, ClosedPort, Document, EmptyPool, Forwarding, Frontend, FrontendId,
+    HealthCheck, Ip, IpId, Lb, LbId, LbType, Name, Owner, Probe, Protocol, RateLimits, Scope, Server, StickySessions,
+    Tags, Times, Weight,
 };
 use tests::leftovers;
 use tests::netns::{End, Netns, cable};
@@ -345,6 +346,8 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             description: String::new(),
             tags: Tags::default(),
             kind: LbType::S,
+            answers_echo: true,
+            on_closed_port: ClosedPort::Reject,
             quarantine: None,
             times,
         }),

@@ -38,20 +38,31 @@ reasons! {
     /// Answered with TCP RST or ICMP port unreachable: no usable server, policy reject.
     Rejected = 3, "rejected", "the service has no usable server: see `snowshed status`";
 
+    /// Answered: an echo request to an address of ours.
+    EchoAnswered = 4, "echo_answered", "";
+    /// Answered with TCP RST or ICMP unreachable: nobody listens on this port of an address of ours; policy reject.
+    ClosedRejected = 5, "closed_rejected", "";
+    /// Answered with ICMP "fragmentation needed" or ICMPv6 "packet too big".
+    TooBigAnswered = 6, "too_big_answered", "";
+    /// Answered with ICMP "time exceeded".
+    TtlAnswered = 7, "ttl_answered", "";
+
     /// Passed to the kernel: not IPv4 or IPv6.
     NotIp = 16, "not_ip", "";
     /// Passed: an IP protocol other than TCP and UDP.
     OtherProtocol = 17, "other_protocol", "";
     /// Passed: no service has this address, port and protocol.
     NoService = 18, "no_service", "";
-    /// Passed: a fragment other than the first carries no ports.
+    /// Passed: a piece of a packet that is not for us.
     Fragment = 19, "fragment", "";
     /// Passed: headers are cut short or contradict themselves.
     Malformed = 20, "malformed", "";
     /// Passed: more VLAN tags than are walked (two).
     VlanDepth = 21, "vlan_depth", "";
-    /// Passed: IPv6 extension headers are not walked yet.
+    /// Passed: IPv6 extension headers.
     ExtensionHeader = 22, "extension_header", "";
+    /// Passed: neighbour or multicast listener discovery for an address of ours; the kernel's.
+    Link = 24, "link", "";
 
     /// Passed: to a source address of translated flows, but of no such flow.
     NatNoFlow = 23, "nat_no_flow", "";
@@ -78,6 +89,17 @@ reasons! {
     NatPortsExhausted = 41, "nat_ports_exhausted", "give `addresses.nat_v4` or `nat_v6` more addresses";
     /// Dropped: no source address of the client's IP version.
     NatNoSource = 42, "nat_no_source", "give `addresses.nat_v4` or `nat_v6` an address";
+
+    /// Dropped: nobody listens on this port of an address of ours; policy drop, or nothing that may be answered.
+    ClosedDropped = 43, "closed_dropped", "";
+    /// Dropped: an ICMP error to an address of ours that quotes no packet of a flow we know.
+    IcmpUnknown = 44, "icmp_unknown", "";
+    /// Dropped: a piece of a packet whose first piece was not seen before it.
+    FragmentUnknown = 45, "fragment_unknown", "";
+    /// Dropped: to an address of ours, with headers that are cut short, too many, or contradict themselves.
+    BadHeaders = 46, "bad_headers", "";
+    /// Dropped: an echo request to an address of ours: it does not answer them, or not so many.
+    EchoDropped = 47, "echo_dropped", "";
 
     /// Dropped: the service is quarantined.
     Quarantined = 48, "quarantined", "the load balancer, its project or its organization is quarantined: see `snowshed status`";

@@ -104,12 +104,24 @@ pub fn translate<P: PacketMut + ?Sized>(frame: &mut P, headers: &Headers, to: &T
             put16::<6, UDP_LEN>(udp, checksum);
         }
     }
+    translate_addresses(frame, headers, to, delta.addresses)
+}
+
+/// As [`translate`], of a piece of a packet that has no transport header: its checksum stands in the first piece.
+#[inline(always)]
+#[must_use]
+pub fn translate_piece<P: PacketMut + ?Sized>(frame: &mut P, headers: &Headers, to: &Tuple) -> Option<()> {
+    translate_addresses(frame, headers, to, Delta::between(&Tuple::of(headers), to).addresses)
+}
+
+#[inline(always)]
+fn translate_addresses<P: PacketMut + ?Sized>(frame: &mut P, headers: &Headers, to: &Tuple, delta: u16) -> Option<()> {
     match headers.family {
         Family::V4 => {
             /// TTL is the lower byte of its word: one less is −1, which is 0xfffe in ones' complement.
             const ONE_HOP: u16 = 0xfffe;
             let ip = frame.array_mut::<IPV4_LEN>(headers.link_len)?;
-            let sum = Sum::new().add_u16(delta.addresses).add_u16(ONE_HOP);
+            let sum = Sum::new().add_u16(delta).add_u16(ONE_HOP);
             let checksum = adjusted(u16_at::<10, IPV4_LEN>(ip), !sum.checksum());
             ip[8] = ip[8].wrapping_sub(1);
             put16::<10, IPV4_LEN>(ip, checksum);

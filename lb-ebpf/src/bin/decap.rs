@@ -22,7 +22,7 @@ static DECAP_VIPS: HashMap<Address, u32> = HashMap::with_max_entries(limits::MAX
 static DECAP_VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::MAX_REASONS, 0);
 
 /// The one entry point.
-#[xdp]
+#[xdp(frags)]
 fn snowshed_decap(context: XdpContext) -> u32 {
     let verdict = match handle(Frame::new(&context)) {
         Ok(()) => UNWRAPPED,

@@ -11,3 +11,9 @@ static CONFIG: Array<ConfigEntry> = Array::with_max_entries(1, 0);
 pub(crate) fn get() -> Option<&'static ConfigEntry> {
     CONFIG.get(0)
 }
+
+/// Whether there are source addresses of translated flows.
+#[inline(always)]
+pub(crate) fn translates() -> bool {
+    get().is_some_and(|config| config.nat_v4.count | config.nat_v6.count != 0)
+}

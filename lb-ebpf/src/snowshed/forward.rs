@@ -40,6 +40,12 @@ pub(crate) fn encapsulate(
     .ok_or(Reason::NoHeadroom)
 }
 
+/// Largest packet that fits into one to the backend.
+#[inline(always)]
+pub(crate) fn largest(backend: &BackendEntry) -> u32 {
+    u32::from(backend.mtu).saturating_sub(encapsulation::outer_len(backend) as u32)
+}
+
 /// Makes room and writes; `None` when there is no room.
 #[inline(always)]
 fn wrap<const LINK: usize, const OUTER: usize>(frame: Frame<'_>, recipe: Recipe<'_>) -> Option<()> {

@@ -12,6 +12,7 @@ use aya_ebpf::{
 use lb_common::abi::nat::{NatPlace, NatRange, NatSource};
 use lb_common::abi::{Address, BackendEntry, ConfigEntry, FlowKey, NatFlow, Reason, ServiceEntry, limits};
 use lb_common::hash::FlowHash;
+use lb_common::headers::walk::MAX_TRANSPORT;
 use lb_common::headers::{AddressWords, ETHERNET_LEN, Family, FlowKeyWords, Headers, Inherited};
 use lb_common::link::{LinkHeader, ONE_TAG, TWO_TAGS};
 use lb_common::nat::flow::{Standing, admit, is_live};
@@ -21,7 +22,8 @@ use lb_common::nat::rewrite::{Delta, Tuple, translate};
 use lb_common::packet::Packet as _;
 use lb_ebpf::{Frame, OnStack, atomic};
 
-use crate::verdict::Verdict;
+use crate::aside::reply;
+use crate::verdict::{Verdict, Way};
 use crate::{account, reject, steer, transmit};
 
 #[map]
@@ -61,21 +63,29 @@ pub(crate) fn handed_over() -> Option<(Headers, &'static FlowKey)> {
     let slot = NAT_PACKET.get_ptr_mut(0)?;
     // SAFETY: as above; the program that called wrote it just now. The words are the bytes of a key, whose alignment is 1.
     let (headers, key) = unsafe { (&(*slot).headers, &*(&raw const (*slot).key).cast::<FlowKey>()) };
-    Some((Headers { link_len: headers.link_len & 0x1f, transport: headers.transport & 0x7f, ..*headers }, key))
+    Some((Headers { link_len: headers.link_len & 0x1f, transport: headers.transport & MAX_TRANSPORT, ..*headers }, key))
 }
 
 /// A client's packet, on to the flow's server or answered in its place. Returns what [`crate::judged`] makes of the
 /// verdict.
 #[inline(always)]
 pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry) -> u64 {
+    const EMPTY_POOL: u32 = Reason::EmptyPool as u32;
+    const UNKNOWN_FLOW: u32 = Reason::NatUnknownFlow as u32;
+    const TOO_BIG: u32 = Reason::TooBig as u32;
+    const TTL_EXCEEDED: u32 = Reason::TtlExceeded as u32;
     let judged = translated(context, service, config);
-    if judged != crate::judged(Verdict::drop(Reason::NatUnknownFlow))
-        && judged != crate::judged(Verdict::drop(Reason::EmptyPool))
-    {
+    if judged as u32 != Way::Drop as u32 {
         return judged;
     }
     // One after the other, and not one in the other: together their stacks would be too large.
-    refused(context, service, judged == crate::judged(Verdict::drop(Reason::EmptyPool)))
+    match (judged >> 32) as u32 {
+        EMPTY_POOL => refused(context, service, true),
+        UNKNOWN_FLOW => refused(context, service, false),
+        TOO_BIG => reply::too_big(context, reply::noted_limit()),
+        TTL_EXCEEDED => reply::time_exceeded(context),
+        _ => judged,
+    }
 }
 
 #[inline(never)]
@@ -95,8 +105,14 @@ pub(crate) fn refused(context: *mut xdp_md, service: &ServiceEntry, is_empty: bo
 }
 
 /// A packet that no service has: a server's answer on its way back to the client, or not ours. Returns as [`forward`].
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn back(context: *mut xdp_md) -> u64 {
+    let judged = returned(context);
+    if judged == crate::judged(Verdict::drop(Reason::TtlExceeded)) { reply::time_exceeded(context) } else { judged }
+}
+
+#[inline(never)]
+fn returned(context: *mut xdp_md) -> u64 {
     let context = XdpContext::new(context);
     let Some((headers, _)) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
     crate::judged(to_client(Frame::new(&context), &headers))
@@ -120,14 +136,14 @@ fn to_server(
     };
     let (flow, backend) = match (standing, known, backend) {
         (Standing::Follows, Some(flow), Some(backend)) => {
-            admit(headers, ttl(&frame, headers)?, backend)?;
+            admitted(headers, ttl(&frame, headers)?, backend)?;
             (flow, backend)
         }
         (Standing::Unknown, ..) => return Err(Reason::NatUnknownFlow),
         _ => {
             let hash = FlowHash::of(headers, service.flags, config.hash_key);
             let decision = steer::owner(service, hash)?;
-            admit(headers, ttl(&frame, headers)?, decision.backend)?;
+            admitted(headers, ttl(&frame, headers)?, decision.backend)?;
             let index_flag = if place.is_some() { BPF_ANY } else { BPF_NOEXIST };
             open(headers, decision.index, decision.backend, hash, config, now, index_flag)?
         }
@@ -147,13 +163,19 @@ fn to_server(
     Ok(transmit::through(backend.ifindex, ingress))
 }
 
+/// [`admit`], and notes for the answer what would fit.
+#[inline(always)]
+fn admitted(headers: &Headers, ttl: u8, backend: &BackendEntry) -> Result<(), Reason> {
+    let admitted = admit(headers, ttl, backend);
+    if admitted == Err(Reason::TooBig) {
+        reply::note_limit(u32::from(backend.mtu));
+    }
+    admitted
+}
+
 #[inline(always)]
 fn to_client(frame: Frame<'_>, headers: &Headers) -> Verdict {
-    let key = OnStack(headers.destination.address());
-    // SAFETY: the map is preallocated; the value is four bytes, copied at once.
-    let Some(number) = (unsafe { NAT_SOURCES.get(&key.0) }).copied() else {
-        return Verdict::pass(Reason::NoService);
-    };
+    let Some(number) = number_of(headers) else { return Verdict::pass(Reason::NoService) };
     let port = u16::from_be((headers.ports >> 16) as u16);
     let Some(flow) = index_of(number, port).and_then(element_at).filter(|flow| flow.is_from_server(headers)) else {
         return Verdict::pass(Reason::NatNoFlow);
@@ -324,6 +346,32 @@ pub(crate) fn relink(mut frame: Frame<'_>, headers: &Headers, link: LinkHeader) 
     .ok_or(Reason::NoHeadroom)
 }
 
+/// Whether a packet is for a source address of translated flows.
+#[inline(always)]
+pub(crate) fn is_source(headers: &Headers) -> bool {
+    number_of(headers).is_some()
+}
+
+/// The number of the source address that a packet is for.
+#[inline(always)]
+pub(crate) fn number_of(headers: &Headers) -> Option<u32> {
+    let key = OnStack(headers.destination.address());
+    // SAFETY: the map is preallocated; the value is four bytes, copied at once.
+    unsafe { NAT_SOURCES.get(&key.0) }.copied()
+}
+
+/// The flow of a client's tuple.
+#[inline(always)]
+pub(crate) fn flow_of(key: &FlowKey) -> Option<&'static NatFlow> {
+    place_of(key).and_then(element).map(|flow| &*flow)
+}
+
+/// What stands at a place; [`NatFlow::is_from_server`] says whether it is a packet's flow.
+#[inline(always)]
+pub(crate) fn flow_at(index: u32) -> Option<&'static NatFlow> {
+    element_at(index).map(|flow| &*flow)
+}
+
 /// Where the index says that the flow of a client's packet is.
 #[inline(always)]
 fn place_of(key: &FlowKey) -> Option<NatPlace> {
@@ -358,8 +406,9 @@ fn ttl(frame: &Frame<'_>, headers: &Headers) -> Result<u8, Reason> {
     Inherited::read(frame, headers).map(|inherited| inherited.ttl as u8).ok_or(Reason::Malformed)
 }
 
+/// The clock of flows.
 #[inline(always)]
-fn now() -> u32 {
+pub(crate) fn now() -> u32 {
     // SAFETY: the helper has no arguments.
     lifetime::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }

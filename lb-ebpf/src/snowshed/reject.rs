@@ -23,9 +23,17 @@ static REJECTS: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 /// the reason given.
 #[inline(always)]
 pub(crate) fn answer(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry, reason: Reason) -> Verdict {
-    let Some(reply) = Reply::to(&frame, headers, service.flags) else { return Verdict::drop(reason) };
+    match Reply::to(&frame, headers, service.flags) {
+        Some(reply) => send(frame, headers, reply, Reason::RejectLimited, Reason::Rejected),
+        None => Verdict::drop(reason),
+    }
+}
+
+/// Turns the packet into its answer, counted under `sent`; within the rate, otherwise drops it.
+#[inline(always)]
+pub(crate) fn send(frame: Frame<'_>, headers: &Headers, reply: Reply, limited: Reason, sent: Reason) -> Verdict {
     if !within_rate() {
-        return Verdict::drop(Reason::RejectLimited);
+        return Verdict::drop(limited);
     }
     let cut = reply.keeps(headers);
     let growth = reply.growth(headers) as i32;
@@ -33,7 +41,7 @@ pub(crate) fn answer(frame: Frame<'_>, headers: &Headers, service: &ServiceEntry
         return Verdict::drop(Reason::NoHeadroom);
     };
     match reply.write(&mut frame, headers) {
-        Some(()) => Verdict::send_back(Reason::Rejected),
+        Some(()) => Verdict::send_back(sent),
         None => Verdict::drop(Reason::NoHeadroom),
     }
 }

@@ -30,3 +30,23 @@ pub(crate) fn find(headers: &Headers) -> Option<&'static ServiceEntry> {
         }
     }
 }
+
+/// The service of a key as [`key_words`] gives it.
+#[inline(always)]
+pub(crate) fn at(family: Family, words: &[u64; 3]) -> Option<&'static ServiceEntry> {
+    match family {
+        // SAFETY: the words begin with the bytes of a key, whose alignment is 1; for the element see `find`.
+        Family::V4 => unsafe { SERVICES_V4.get(&*(&raw const *words).cast::<ServiceKeyV4>()) },
+        // SAFETY: as above.
+        Family::V6 => unsafe { SERVICES_V6.get(&*(&raw const *words).cast::<ServiceKey>()) },
+    }
+}
+
+/// Key of the service at the packet's port, in the map of its IP version.
+#[inline(always)]
+pub(crate) fn key_words(headers: &Headers) -> [u64; 3] {
+    match headers.family {
+        Family::V4 => [headers.service_key_v4_word().0, 0, 0],
+        Family::V6 => headers.service_key_words().0,
+    }
+}

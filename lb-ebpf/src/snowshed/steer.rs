@@ -68,6 +68,16 @@ pub(crate) fn choose(
     Ok(decision)
 }
 
+/// Chooses the backend and notes nothing.
+#[inline(always)]
+pub(crate) fn find(
+    service: &ServiceEntry,
+    headers: &Headers,
+    hash: FlowHash,
+) -> Result<Decision<&'static BackendEntry>, Reason> {
+    steer::steer(&Maps, service, headers, hash)
+}
+
 /// The owner of a new flow's slot.
 #[inline(always)]
 pub(crate) fn owner(service: &ServiceEntry, hash: FlowHash) -> Result<Decision<&'static BackendEntry>, Reason> {

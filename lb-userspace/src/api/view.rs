@@ -73,6 +73,8 @@ impl<'a> View<'a> {
             kind: lb.kind.as_str().to_owned(),
             subscriber: None,
             ssl_compatibility_level: "ssl_compatibility_level_intermediate".to_owned(),
+            answers_echo: lb.answers_echo,
+            on_closed_port: lb.on_closed_port.as_str().to_owned(),
             created_at: Some(lb.times.created_at),
             updated_at: Some(lb.times.updated_at),
             private_network_count: 0,

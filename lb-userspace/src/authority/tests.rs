@@ -36,6 +36,8 @@ fn world() -> (Snapshot, LbId) {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        answers_echo: true,
+        on_closed_port: crate::model::ClosedPort::Reject,
         quarantine: None,
         times: Times::created(START),
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lb_common::abi::{
     AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot,
+    ServiceKey, Slot, VipEntry,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -98,6 +98,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
         self.inner.remove_service(key)
     }
 
+    fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.write_vip(address, entry)
+    }
+
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         self.read()?;
         self.inner.counters()
@@ -141,6 +146,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
         self.read()?;
         self.inner.nat_flow(key)
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.vip(address)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

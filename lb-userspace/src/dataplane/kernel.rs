@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lb_common::abi::{
     AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot, names,
+    ServiceKey, Slot, VipEntry, names,
 };
 
 use crate::config::XdpMode;
@@ -70,6 +70,7 @@ pub struct KernelDataplane {
     egress: Table<u32, u64>,
     protections: Protections,
     nat: Nat,
+    vips: Table<Address, VipEntry>,
     counters: Arc<KernelCounters>,
     arena: Arena,
     /// Ranges of the arena that each service owns: table, and previous owners' table.
@@ -109,6 +110,7 @@ impl KernelDataplane {
             egress: Table::new(open(names::EGRESS)?, "")?,
             protections: Protections::open(|name| directory.pin(name))?,
             nat: Nat::open(|name| directory.pin(name))?,
+            vips: Table::new(open(names::VIPS)?, "dataplane.max_services")?,
             counters: Arc::new(KernelCounters::open(|name| directory.pin(name))?),
             arena: Arena::new(slots.capacity(), GRACE),
             slots,
@@ -241,6 +243,7 @@ impl Dataplane for KernelDataplane {
             let protection = self.protections.of(&entry)?;
             observed.services.insert(key, ObservedService { entry, slots, previous, protection });
         }
+        observed.vips = self.vips.all()?.into_iter().collect();
         observed.acls = self.protections.acls()?;
         for index in 0..self.backends.capacity() {
             if let Some(entry) = self.backends.get(index)? {
@@ -330,6 +333,13 @@ impl Dataplane for KernelDataplane {
         Ok(())
     }
 
+    fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError> {
+        match entry {
+            Some(entry) => self.vips.insert(address, entry),
+            None => self.vips.remove(address).map(drop),
+        }
+    }
+
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         self.counters.read()
     }
@@ -367,6 +377,10 @@ impl Dataplane for KernelDataplane {
 
     fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
         self.nat.flow(key)
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        self.vips.get(address)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
     AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot, limits, services_map,
+    ServiceKey, Slot, VipEntry, limits, services_map,
 };
 
 use super::{
@@ -35,6 +35,8 @@ pub struct Contents {
     pub slots: Vec<Slot>,
     /// `PROTECTION`, of services that read it.
     pub protection: BTreeMap<u32, ProtectionEntry>,
+    /// `VIPS`.
+    pub vips: BTreeMap<Address, VipEntry>,
     /// `ACL`.
     pub acl: BTreeMap<AclKey, u32>,
     /// `NAT_SOURCES` and `NAT_POOL`.
@@ -128,6 +130,7 @@ impl Dataplane for MemoryDataplane {
             config: self.contents.config,
             egress: self.contents.egress.clone(),
             services: services.collect(),
+            vips: self.contents.vips.clone(),
             acls,
             backends: self.contents.backends.clone(),
             nat_sources: self.contents.nat_sources.clone(),
@@ -218,6 +221,15 @@ impl Dataplane for MemoryDataplane {
         Ok(())
     }
 
+    fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError> {
+        match entry {
+            Some(entry) => self.contents.vips.insert(*address, *entry),
+            None => self.contents.vips.remove(address),
+        };
+        self.written();
+        Ok(())
+    }
+
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         Ok(Counters::default())
     }
@@ -262,6 +274,10 @@ impl Dataplane for MemoryDataplane {
     fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
         // Here time stands still: every flow has been seen just now.
         Ok(self.contents.nat_flows.get(key).map(|flow| (*flow, flow.seen)))
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        Ok(self.contents.vips.get(address).copied())
     }
 
     fn attachments(&self) -> Vec<Attachment> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_common::abi::{
     AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot,
+    ServiceKey, Slot, VipEntry,
 };
 
 use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, Publish};
@@ -48,6 +48,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
         lock(self).remove_service(key)
     }
 
+    fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError> {
+        lock(self).write_vip(address, entry)
+    }
+
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         lock(self).counters()
     }
@@ -82,6 +86,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
         lock(self).nat_flow(key)
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        lock(self).vip(address)
     }
 
     fn attachments(&self) -> Vec<Attachment> {

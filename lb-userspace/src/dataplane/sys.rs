@@ -105,6 +105,8 @@ unsafe impl Plain for lb_common::abi::ProtectionEntry {}
 unsafe impl Plain for lb_common::abi::AclKey {}
 // SAFETY: two u64.
 unsafe impl Plain for lb_common::abi::BackendStats {}
+// SAFETY: two u32.
+unsafe impl Plain for lb_common::abi::VipEntry {}
 
 /// The bytes of a value.
 pub(super) fn bytes_of<T: Plain>(value: &T) -> &[u8] {

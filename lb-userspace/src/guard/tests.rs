@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::{Limits, Proposed, Refusal, Report, Violation, judge};
 use crate::ledger::{ChainHash, Change, Snapshot};
 use crate::model::{
-    Actor, Document, Generation, Ip, IpId, Lb, LbId, LbType, Name, OrganizationId, Owner, Pools, ProjectId, Scope,
-    Tags, Times,
+    Actor, ClosedPort, Document, Generation, Ip, IpId, Lb, LbId, LbType, Name, OrganizationId, Owner, Pools, ProjectId,
+    Scope, Tags, Times,
 };
 
 mod rules;
@@ -28,6 +28,8 @@ fn lb(number: u128, of: u128) -> Lb {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        answers_echo: true,
+        on_closed_port: ClosedPort::Reject,
         quarantine: None,
         times: Times::created(Timestamp::UNIX_EPOCH),
     }

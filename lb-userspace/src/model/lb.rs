@@ -20,11 +20,61 @@ pub struct Lb {
     pub tags: Tags,
     /// Quota and rate class.
     pub kind: LbType,
+    /// Its addresses answer echo requests.
+    #[serde(default = "answers", skip_serializing_if = "Clone::clone")]
+    pub answers_echo: bool,
+    /// What a client sees of a port of its addresses that nobody listens on.
+    #[serde(default, skip_serializing_if = "ClosedPort::is_default")]
+    pub on_closed_port: ClosedPort,
     /// Why nothing is forwarded to it, if so. Set and lifted by Trust & Safety only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
     /// Created, updated, deleted.
     pub times: Times,
+}
+
+/// The default of [`Lb::answers_echo`].
+const fn answers() -> bool {
+    true
+}
+
+/// What a client sees of a port that nobody listens on. The packet never goes up to the edge's own stack: that might send
+/// it back to where it came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosedPort {
+    /// TCP RST, or ICMP port or protocol unreachable.
+    #[default]
+    Reject,
+    /// Nothing.
+    Drop,
+}
+
+impl ClosedPort {
+    /// The name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Drop => "drop",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::str::FromStr for ClosedPort {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        [Self::Reject, Self::Drop]
+            .into_iter()
+            .find(|policy| policy.as_str() == text)
+            .ok_or_else(|| Invalid::constraint(format!("`{text}` is not known here: reject or drop is expected")))
+    }
 }
 
 /// Traffic is dropped in the data plane, and everything else stays as it is.

@@ -11,7 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::access::{self, AccessList};
 use super::nat;
 use super::slots::{self, Candidate};
-use super::{NextHops, Node, PlannedServer, PlannedService, Resolution, ServerRef, ServiceAddress, Tables, Unresolved};
+use super::{
+    NextHops, Node, PlannedServer, PlannedService, PlannedVip, Resolution, ServerRef, ServiceAddress, Tables,
+    Unresolved,
+};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{
@@ -49,6 +52,7 @@ struct Last {
 #[derive(Debug, Default)]
 struct Contribution {
     services: BTreeMap<ServiceAddress, Arc<PlannedService>>,
+    vips: BTreeMap<IpAddr, PlannedVip>,
     servers: BTreeMap<ServerRef, PlannedServer>,
     access: BTreeMap<FrontendId, Access>,
     /// Until when, if it is deleted.
@@ -140,6 +144,12 @@ impl Planner {
         if addresses.is_empty() {
             return contribution;
         }
+        let vip = PlannedVip {
+            answers_echo: lb.answers_echo,
+            on_closed_port: lb.on_closed_port,
+            quarantined: view.snapshot.is_quarantined(lb),
+        };
+        contribution.vips = addresses.iter().map(|ip| (ip.address, vip)).collect();
         let mut pools: BTreeMap<(BackendId, Option<Family>), Pool> = BTreeMap::new();
         for frontend in view.snapshot.frontends_of(id).filter(|frontend| serves(lb, &frontend.times)) {
             let Some(backend) = view.snapshot.backend(frontend.backend) else { continue };
@@ -316,6 +326,7 @@ impl Last {
                 self.ends.remove(&(end, lb));
             }
             remove_absent(&mut tables.services, &old.services, &new.services);
+            remove_absent(&mut tables.vips, &old.vips, &new.vips);
             for server in remove_absent(&mut tables.servers, &old.servers, &new.servers) {
                 self.pools_by_address.remove(&(server.address, server.backend));
             }
@@ -334,13 +345,18 @@ impl Last {
                     }
                 }
             }
+            for (address, vip) in &new.vips {
+                if old.vips.get(address) != Some(vip) {
+                    tables.vips.insert(*address, *vip);
+                }
+            }
             for (server, planned) in &new.servers {
                 if old.servers.get(server) != Some(planned) {
                     tables.servers.insert(*server, *planned);
                     self.pools_by_address.insert((server.address, server.backend));
                 }
             }
-            if !new.services.is_empty() || new.ends.is_some() {
+            if !new.vips.is_empty() || new.ends.is_some() {
                 self.contributions.insert(lb, new);
             }
         }
@@ -352,6 +368,7 @@ impl Last {
 fn is_same(before: &Tables, after: &Tables) -> bool {
     before.generation == after.generation
         && before.services.ptr_eq(&after.services)
+        && before.vips.ptr_eq(&after.vips)
         && before.servers.ptr_eq(&after.servers)
         && before.nat_sources == after.nat_sources
 }

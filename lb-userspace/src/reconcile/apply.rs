@@ -69,6 +69,15 @@ impl<D: Dataplane> Reconciler<D> {
             }
         }
 
+        // Behind the services: an address stays ours until its last one is gone.
+        let services = &self.services.held;
+        let service_of = |address| {
+            let first = ServiceKey { address, port: [0; 2], protocol: 0, pad: [0; 5] };
+            services.range(first..).next().map(|(key, _)| key).filter(|key| key.address == address)
+        };
+        if let Err(error) = self.vips.apply(&self.tables, service_of, &mut self.dataplane) {
+            trouble.note(|| chain(&error));
+        }
         if !self.backends.end_unreferenced().is_empty() {
             self.write_backends(trouble);
         }

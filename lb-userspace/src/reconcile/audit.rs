@@ -35,6 +35,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.config = observed.config;
         self.egress = Some(observed.egress.clone());
         self.nat_sources = Some(observed.nat_sources.clone());
+        self.vips.adopt(&observed.vips);
         for (index, entry) in &observed.backends {
             self.backends.adopt(*index, *entry);
         }
@@ -68,6 +69,9 @@ impl<D: Dataplane> Reconciler<D> {
         self.compare_backends(observed, now);
         for what in self.access.compare(&observed.acls, now) {
             self.repair(now, names::ACL, what);
+        }
+        for what in self.vips.compare(&observed.vips) {
+            self.repair(now, names::VIPS, what);
         }
         self.compare_services(observed, now);
     }

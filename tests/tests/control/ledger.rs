@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lb_userspace::ledger::{Change, Ledger, Proposal, Snapshot};
 use lb_userspace::model::{
-    Actor, Document, Lb, LbId, LbType, Name, OrganizationId, Owner, ProjectId, Scope, Tags, Times,
+    Actor, ClosedPort, Document, Lb, LbId, LbType, Name, OrganizationId, Owner, ProjectId, Scope, Tags, Times,
 };
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ pub(crate) fn lb(name: &str, owner: Owner) -> Lb {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        answers_echo: true,
+        on_closed_port: ClosedPort::Reject,
         quarantine: None,
         times: Times::created(jiff::Timestamp::UNIX_EPOCH),
     }

@@ -9,8 +9,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::nat::{NatPlace, NatRange, NatSource};
 use lb_common::abi::{
     AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, Reason,
-    SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, backend::state, mapped_v4, names,
-    services_map,
+    SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, VipEntry, backend::state, mapped_v4,
+    names, services_map,
 };
 
 /// What an XDP program answers.
@@ -105,6 +105,7 @@ impl Edge {
         const DAY_NS: u64 = 86_400_000_000_000;
         let mut loader = EbpfLoader::new();
         loader.override_global("REJECT_INTERVAL_NS", &DAY_NS, true).override_global("REJECT_BURST", &burst, true);
+        loader.override_global("ECHO_INTERVAL_NS", &DAY_NS, true).override_global("ECHO_BURST", &burst, true);
         for (map, entries) in [
             (names::SERVICES_V4, 256),
             (names::SERVICES_V6, 256),
@@ -112,6 +113,8 @@ impl Edge {
             (names::BACKENDS, 256),
             (names::FLOWS_OPENED, 4096),
             (names::FLOWS_PINNED, 4096),
+            (names::VIPS, 256),
+            (names::FRAGMENTS, 4096),
             (names::SERVICE_STATS, 256),
             (names::BACKEND_STATS, 256),
             (names::PROTECTION, 256),
@@ -173,6 +176,12 @@ impl Edge {
     pub fn nat_index_len(&self) -> usize {
         let index = HashMap::<_, Plain<FlowKey>, Plain<NatPlace>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap());
         index.unwrap().keys().count()
+    }
+
+    pub fn set_vip(&mut self, address: [u8; 16], flags: u32) {
+        let mut vips =
+            HashMap::<_, [u8; 16], Plain<VipEntry>>::try_from(self.ebpf.map_mut(names::VIPS).unwrap()).unwrap();
+        vips.insert(address, Plain(VipEntry { flags, pad: 0 }), 0).unwrap();
     }
 
     pub fn set_service(&mut self, key: &ServiceKey, entry: &ServiceEntry) {
@@ -271,7 +280,7 @@ impl Edge {
 
 /// Runs a program on a frame.
 pub fn run(program: &Xdp, frame: &[u8]) -> Outcome {
-    let mut bytes = vec![0; 4096];
+    let mut bytes = vec![0; 16_384];
     let result = program
         .test_run(TestRunOptions { data_in: Some(frame), data_out: Some(&mut bytes), ..TestRunOptions::default() })
         .unwrap();

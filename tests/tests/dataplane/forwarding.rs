@@ -2,6 +2,7 @@
 
 use lb_common::abi::backend::state;
 use lb_common::abi::service::flags;
+use lb_common::abi::vip::flags::{ECHO, REJECT};
 use lb_common::abi::{
     AclKey, BackendEntry, FlowEntry, FlowKey, ProtectionEntry, Reason, ServiceEntry, ServiceKey, Slot, mapped_v4, names,
 };
@@ -29,6 +30,9 @@ impl Pair {
         pair.edge.allow_egress();
         pair.set_backend(5, entry);
         pair.set_slots(100, &[Slot::to_backend(5); 3]);
+        for address in [mapped_v4([192, 0, 2, 1]), VIP_V6] {
+            pair.set_vip(address, ECHO | REJECT);
+        }
         for (port, protocol) in [(80, 6), (53, 17)] {
             for address in [mapped_v4([192, 0, 2, 1]), VIP_V6] {
                 pair.set_service(key(address, port, protocol), service(3, 0));
@@ -45,6 +49,11 @@ impl Pair {
     pub fn set_slots(&mut self, offset: u32, slots: &[Slot]) {
         self.edge.set_slots(offset, slots);
         self.model.slots.extend((offset..).zip(slots.iter().copied()));
+    }
+
+    pub fn set_vip(&mut self, address: [u8; 16], flags: u32) {
+        self.edge.set_vip(address, flags);
+        self.model.vips.insert(address, flags);
     }
 
     pub fn set_service(&mut self, key: ServiceKey, entry: ServiceEntry) {
@@ -166,8 +175,13 @@ fn outer_sources_vary_with_the_flow_and_only_with_it() {
 
 #[test]
 fn packets_that_are_not_for_a_service_are_passed_up_untouched_with_their_reason() {
-    let plain = || Frame::tcp(4000, SYN);
+    let plain = || Frame::tcp(4000, SYN).with_v4(|ip| ip.destination = [192, 0, 2, 2]);
+    let plain_v6 = || Frame::tcp(4000, SYN).v6().with_v6(|ip| ip.destination[15] = 2);
     let other = |protocol| Frame { transport: Transport::Other { protocol }, ..plain() };
+    let extended = |chain: &[u8], next| {
+        let payload = [chain, &Frame::udp(1).packet()[20..]].concat();
+        Frame { transport: Transport::Other { protocol: next }, payload, ..plain_v6() }
+    };
     let cut = |frame: Frame, to: usize| frame.bytes()[..to].to_vec();
     let patched = |at: usize, value: u8| {
         let mut bytes = plain().bytes();
@@ -175,15 +189,19 @@ fn packets_that_are_not_for_a_service_are_passed_up_untouched_with_their_reason(
         bytes
     };
     let cases: Vec<(&str, Vec<u8>, Reason)> = vec![
-        ("another address", plain().with_v4(|ip| ip.destination = [192, 0, 2, 2]).bytes(), Reason::NoService),
-        ("another port", patched(37, 81), Reason::NoService),
-        ("UDP to a TCP service", patched(23, 17), Reason::NoService),
+        ("TCP", plain().bytes(), Reason::NoService),
+        ("UDP", patched(23, 17), Reason::NoService),
+        ("all options", plain().with_v4(|ip| ip.options = vec![1; 40]).bytes(), Reason::NoService),
         ("ARP", patched(13, 6), Reason::NotIp),
+        ("an unknown EtherType", patched(12, 0x99), Reason::NotIp),
         ("ICMP", other(1).bytes(), Reason::OtherProtocol),
         ("IPIP", other(4).bytes(), Reason::OtherProtocol),
-        ("ICMPv6", other(58).v6().bytes(), Reason::OtherProtocol),
-        ("hop-by-hop options", other(0).v6().bytes(), Reason::ExtensionHeader),
-        ("an IPv6 fragment", other(44).v6().bytes(), Reason::ExtensionHeader),
+        ("SCTP", other(132).bytes(), Reason::OtherProtocol),
+        ("hop-by-hop options", extended(&[17, 0, 1, 4, 0, 0, 0, 0], 0).bytes(), Reason::NoService),
+        ("an IPv6 fragment", extended(&[17, 0, 0, 9, 0, 0, 0, 7], 44).bytes(), Reason::Fragment),
+        ("nine extension headers", extended(&[60, 0, 1, 4, 0, 0, 0, 0].repeat(9), 60).bytes(), Reason::Malformed),
+        ("encrypted", extended(&[1; 16], 50).bytes(), Reason::OtherProtocol),
+        ("a first fragment", plain().with_v4(|ip| ip.fragment = 0x2000).bytes(), Reason::Fragment),
         ("a later fragment", plain().with_v4(|ip| ip.fragment = 1).bytes(), Reason::Fragment),
         ("the last fragment", plain().with_v4(|ip| ip.fragment = 0x1fff).bytes(), Reason::Fragment),
         ("three tags", Frame { tags: vec![(0x8100, 1); 3], ..plain() }.bytes(), Reason::VlanDepth),
@@ -195,7 +213,8 @@ fn packets_that_are_not_for_a_service_are_passed_up_untouched_with_their_reason(
         ("cut within IP", cut(plain(), 30), Reason::Malformed),
         ("cut within TCP", cut(plain(), 50), Reason::Malformed),
         ("cut within a tag", cut(Frame { tags: vec![(0x8100, 1)], ..plain() }, 16), Reason::Malformed),
-        ("IPv6 cut short", cut(plain().v6(), 60), Reason::Malformed),
+        ("IPv6 cut short", cut(plain_v6(), 60), Reason::Malformed),
+        ("a frame of 9,000 bytes", Frame { payload: vec![7; 8_900], ..plain() }.bytes(), Reason::NoService),
     ];
     for (name, bytes, reason) in cases {
         let mut pair = Pair::new(&backend(1));
@@ -236,8 +255,6 @@ fn a_backend_that_cannot_be_reached_has_its_reason() {
     let cases = [
         ("unresolved", with(|b| b.state &= !state::RESOLVED), Reason::NextHopUnresolved),
         ("a free entry", with(|b| b.identity = 0), Reason::NoBackend),
-        ("one byte too big", with(|b| b.mtu = len + 19), Reason::TooBig),
-        ("one byte too big, IPv6", BackendEntry { mtu: len + 39, ..backend_v6(1) }, Reason::TooBig),
         ("an interface that is not in EGRESS", with(|b| b.ifindex = 4321), Reason::EgressMissing),
     ];
     for (name, entry, reason) in cases {

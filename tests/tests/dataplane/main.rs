@@ -5,6 +5,7 @@
 
 mod direct;
 mod edge;
+mod edges;
 mod flood;
 mod forwarding;
 mod memory;

@@ -44,6 +44,12 @@ fn every_map_of_the_load_balancer_has_its_name_in_the_abi() {
         names::ACL,
         names::SOURCES,
         names::BUCKETS,
+        names::VIPS,
+        names::FRAGMENTS,
+        names::ASIDE,
+        names::WAY,
+        names::LIMIT,
+        names::ANSWERS,
     ];
     let ebpf = EbpfLoader::new().load_file(objects().join("snowshed.o")).unwrap();
     let mut maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect();

@@ -12,6 +12,7 @@ use lb_common::abi::{
 use crate::edge::{DROP, INGRESS, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
 use crate::packets::{V4, V6, checksum, transport_checksum};
 
+pub mod edges;
 pub mod nat;
 pub mod protection;
 
@@ -20,6 +21,10 @@ pub mod protection;
 pub struct Model {
     pub config: Option<ConfigEntry>,
     pub services: BTreeMap<ServiceKey, ServiceEntry>,
+    /// Addresses of ours: flags.
+    pub vips: BTreeMap<[u8; 16], u32>,
+    /// What first pieces said, by source, destination, identification and (of IPv4) protocol: ports and protocol.
+    pub pieces: BTreeMap<edges::Piece, ([u8; 4], u8)>,
     pub slots: BTreeMap<u32, Slot>,
     pub backends: BTreeMap<u32, BackendEntry>,
     pub opened: BTreeMap<FlowKey, FlowEntry>,
@@ -33,8 +38,25 @@ pub struct Model {
     pub backend_stats: BTreeMap<u32, BackendStats>,
 }
 
+/// XDP's action, the reason, and the frame if it is another than before.
+type Judged = (u32, Reason, Option<Vec<u8>>);
+
+/// What is behind the IP headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Flow,
+    Icmp,
+    Piece,
+    Other,
+    Broken,
+}
+
 /// A packet taken apart.
+#[derive(Clone, Copy)]
 struct Packet<'a> {
+    kind: Kind,
+    /// Identification of a packet in pieces, as it stands in it.
+    fragment: Option<[u8; 4]>,
     link: &'a [u8],
     /// The IP packet, without what follows it in the frame.
     ip: &'a [u8],
@@ -53,37 +75,59 @@ impl Model {
         Outcome { action, bytes: bytes.unwrap_or_else(|| frame.to_vec()) }
     }
 
-    fn judge(&mut self, frame: &[u8], made: &Outcome) -> (u32, Reason, Option<Vec<u8>>) {
+    fn judge(&mut self, frame: &[u8], made: &Outcome) -> Judged {
         let packet = match take_apart(frame) {
             Ok(packet) => packet,
             Err(reason) => return (PASS, reason, None),
         };
-        let is_disguised = packet.v6 && packet.destination[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-        let service = self.services.get(&packet.service_key()).copied();
-        let Some(service) = service.filter(|_| !is_disguised) else {
-            return nat::back(self, &packet);
-        };
+        match packet.kind {
+            Kind::Flow if packet.fragment.is_none() => {
+                let is_disguised = packet.v6 && packet.destination[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+                match self.services.get(&packet.service_key()).copied().filter(|_| !is_disguised) {
+                    Some(service) => self.serve(&packet, &service, made),
+                    None => match nat::back(self, &packet) {
+                        (PASS, Reason::NoService, _) => edges::judge(self, &packet, made),
+                        judged => judged,
+                    },
+                }
+            }
+            _ => edges::judge(self, &packet, made),
+        }
+    }
+
+    /// A packet with ports to a service.
+    fn serve(&mut self, packet: &Packet<'_>, service: &ServiceEntry, made: &Outcome) -> Judged {
+        let frame = packet.link;
         let stats = self.service_stats.entry(service.id).or_default();
         stats.packets += 1;
         stats.bytes += frame.len() as u64;
         stats.opened += u64::from(packet.opens());
-        if let Some((position, reason)) = protection::refusal(self, &packet, &service) {
+        if let Some((position, reason)) = protection::refusal(self, packet, service) {
             self.service_stats.entry(service.id).or_default().refused[position] += 1;
             return (DROP, reason, None);
         }
         if service.flags & 4 != 0 {
-            return nat::forward(self, &packet, &service, made);
+            return nat::forward(self, packet, service, made);
         }
         if service.slots_len == 0 {
             let answer = (service.flags & 1 != 0).then(|| packet.answer()).flatten();
             return answer.map_or((DROP, Reason::EmptyPool, None), |bytes| (TX, Reason::Rejected, Some(bytes)));
         }
         let hash = packet.hash(self.config.unwrap().hash_key, service.flags & 2 != 0);
-        let Some((index, backend)) = self.choose(&packet, &service, hash) else {
+        let Some((index, backend)) = self.choose(packet, service, hash) else {
             return (DROP, Reason::NoBackend, None);
         };
-        let made = if service.flags & 8 != 0 { relink(&packet, &backend) } else { self.wrap(&packet, &backend, hash) };
+        let is_direct = service.flags & 8 != 0;
+        let made = if is_direct { relink(packet, &backend) } else { self.wrap(packet, &backend, hash) };
         match made {
+            Err(Reason::TooBig) => {
+                let outer = match backend.state & 4 {
+                    _ if is_direct => 0,
+                    0 => 40,
+                    _ => 20,
+                };
+                edges::too_big(packet, u32::from(backend.mtu).saturating_sub(outer))
+            }
             Err(reason) => (DROP, reason, None),
             Ok(bytes) => {
                 let stats = self.backend_stats.entry(index).or_default();
@@ -364,20 +408,28 @@ fn take_apart(frame: &[u8]) -> Result<Packet<'_>, Reason> {
     if header < need || len < header || len > rest.len() {
         return Err(Reason::Malformed);
     }
-    let protocol = rest[if v6 { 6 } else { 9 }];
-    if v6 && [0, 43, 44, 50, 51, 60, 135, 139, 140].contains(&protocol) {
-        return Err(Reason::ExtensionHeader);
+    let ip = &rest[..len];
+    let mut end = Headers { protocol: rest[if v6 { 6 } else { 9 }], transport: header, fragment: None, is_first: true };
+    let mut is_broken = false;
+    if v6 {
+        is_broken = end.walk(ip, frame, at + 2).is_none();
+    } else if u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
+        end.fragment = Some([ip[4], ip[5], 0, 0]);
+        end.is_first = u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff == 0;
     }
-    if protocol != 6 && protocol != 17 {
-        return Err(Reason::OtherProtocol);
-    }
-    if !v6 && u16::from_be_bytes([rest[6], rest[7]]) & 0x1fff != 0 {
-        return Err(Reason::Fragment);
-    }
-    let (ip, transport) = (&rest[..len], &rest[header..len]);
-    if transport.len() < if protocol == 6 { 20 } else { 8 } {
-        return Err(Reason::Malformed);
-    }
+    let Headers { protocol, transport, fragment, is_first } = end;
+    let transport = ip.get(transport..).unwrap_or(&[]);
+    let is_short = |least: usize| transport.len() < least;
+    let kind = match protocol {
+        _ if is_broken => Kind::Broken,
+        _ if !is_first => Kind::Piece,
+        6 if is_short(20) => Kind::Broken,
+        17 if is_short(8) => Kind::Broken,
+        6 | 17 => Kind::Flow,
+        1 if !v6 => Kind::Icmp,
+        58 if v6 => Kind::Icmp,
+        _ => Kind::Other,
+    };
     let address = |at: usize| {
         let mut address = [0; 16];
         if v6 {
@@ -388,7 +440,51 @@ fn take_apart(frame: &[u8]) -> Result<Packet<'_>, Reason> {
         }
         address
     };
-    Ok(Packet { link: frame, ip, v6, source: address(0), destination: address(1), protocol, transport })
+    Ok(Packet { kind, fragment, link: frame, ip, v6, source: address(0), destination: address(1), protocol, transport })
+}
+
+/// Where the IP headers end.
+struct Headers {
+    protocol: u8,
+    transport: usize,
+    fragment: Option<[u8; 4]>,
+    is_first: bool,
+}
+
+impl Headers {
+    /// Walks IPv6 extension headers: at most eight, within the frame, the transport within its first 512 bytes. `None`
+    /// when they do not end so.
+    fn walk(&mut self, ip: &[u8], frame: &[u8], link: usize) -> Option<()> {
+        let _ = ip;
+        for walked in 0.. {
+            if ![0, 43, 44, 51, 60, 135, 139, 140].contains(&self.protocol) || !self.is_first {
+                return Some(());
+            }
+            if walked == 8 {
+                return None;
+            }
+            // What is behind the IP packet may be read here, as the program does; the packet is then broken all the same.
+            let header: [u8; 8] = frame.get(link + self.transport..)?.get(..8)?.try_into().ok()?;
+            let bytes = match self.protocol {
+                44 => {
+                    let field = u16::from_be_bytes([header[2], header[3]]);
+                    if field & 0xfff9 != 0 {
+                        self.fragment = Some(header[4..].try_into().ok()?);
+                    }
+                    self.is_first = field >> 3 == 0;
+                    8
+                }
+                51 => (usize::from(header[1]) + 2) * 4,
+                _ => (usize::from(header[1]) + 1) * 8,
+            };
+            self.protocol = header[0];
+            self.transport += bytes;
+            if link + self.transport > 511 {
+                return None;
+            }
+        }
+        None
+    }
 }
 
 fn word(bytes: &[u8]) -> u32 {

@@ -78,6 +78,7 @@ fn populate(pair: &mut Pair, random: &mut StdRng) {
     pair.set_slots(1000, &slots);
     protect(pair, random);
     for id in 0..8u8 {
+        pair.set_vip(vip(id % 2 == 1, id), random.random_range(0..16) & if id == 3 { 7 } else { 3 });
         for port in [80, 53] {
             for protocol in [6, 17] {
                 let entry = ServiceEntry {

@@ -4,6 +4,7 @@
 mod command_line;
 mod doctor;
 mod drill;
+mod edges;
 mod failure;
 mod lifecycle;
 mod nat;

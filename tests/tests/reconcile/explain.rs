@@ -7,7 +7,7 @@ use lb_common::abi::{FlowEntry, Slot};
 use lb_userspace::dataplane::Dataplane;
 use lb_userspace::dataplane::chaos::{ChaosDataplane, Odds};
 use lb_userspace::explain::{ExplainError, Explanation, explain};
-use lb_userspace::model::Protocol;
+use lb_userspace::model::{ClosedPort, Document, Lb, Protocol};
 use lb_userspace::plan::{Resolution, ServiceAddress, Unresolved};
 use lb_userspace::reconcile::key_of;
 
@@ -28,14 +28,21 @@ fn ask(maps: &Shared, number: u16) -> Explanation {
 }
 
 #[test]
-fn a_packet_to_no_service_is_passed() {
-    let (world, maps) = edge();
+fn a_packet_to_no_service_is_passed_unless_its_address_is_ours() {
+    let (mut world, maps) = edge();
     world.settle(&mut world.agent(Arc::clone(&maps)));
     let other = ServiceAddress { port: 81, ..service(1, 80) };
     let answer = explain(&maps, client(1), other).unwrap();
-    assert_eq!((answer.opening.action, answer.opening.reason, answer.steps.len()), ("pass", "no_service", 1));
+    assert_eq!((answer.opening.action, answer.opening.reason, answer.steps.len()), ("reject", "closed_rejected", 1));
     let udp = ServiceAddress { protocol: Protocol::Udp, ..service(1, 80) };
-    assert_eq!(explain(&maps, client(1), udp).unwrap().opening.action, "pass");
+    assert_eq!(explain(&maps, client(1), udp).unwrap().opening.action, "reject");
+    let elsewhere = explain(&maps, client(1), service(99, 80)).unwrap().opening;
+    assert_eq!((elsewhere.action, elsewhere.reason), ("pass", "no_service"));
+    let Document::Lb(of) = lb(1, None) else { unreachable!() };
+    world.put(&[Document::Lb(Lb { on_closed_port: ClosedPort::Drop, ..of })]);
+    world.settle(&mut world.agent(Arc::clone(&maps)));
+    let silent = explain(&maps, client(1), other).unwrap().opening;
+    assert_eq!((silent.action, silent.reason), ("drop", "closed_dropped"));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) fn lb(number: u128, deleted: Option<i64>) -> Document {
         description: String::new(),
         tags: Tags::default(),
         kind: LbType::S,
+        answers_echo: true,
+        on_closed_port: ClosedPort::Reject,
         quarantine: None,
         times: times(deleted),
     })
@@ -367,6 +369,13 @@ pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
     assert_eq!(contents.services.keys().copied().collect::<BTreeSet<_>>(), keys);
     let ids: BTreeSet<u32> = contents.services.values().map(|entry| entry.id).collect();
     assert_eq!(ids.len(), keys.len(), "service ids are shared");
+
+    let vips = tables.vips.iter().map(|(address, vip)| {
+        let reject = vip.on_closed_port == ClosedPort::Reject;
+        let flags = u32::from(vip.answers_echo) | u32::from(reject) << 1 | u32::from(vip.quarantined) << 2;
+        (lb_common::abi::address_of(*address), lb_common::abi::VipEntry { flags, pad: 0 })
+    });
+    assert_eq!(contents.vips, vips.collect());
 
     let mut numbers = BTreeSet::new();
     for (address, planned) in &tables.services {

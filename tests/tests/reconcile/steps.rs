@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::abi::backend::state;
-use lb_common::abi::{BackendEntry, ServiceEntry, Slot};
+use lb_common::abi::{BackendEntry, ServiceEntry, Slot, VipEntry};
 use lb_userspace::dataplane::Dataplane;
 use lb_userspace::explain::explain;
 use lb_userspace::model::{Document, Generation, Lb, Quarantine};
@@ -238,6 +238,23 @@ fn a_stray_backend_entry_is_freed() {
 }
 
 #[test]
+fn addresses_that_somebody_altered_are_written_again_and_strays_removed() {
+    let (mut world, dataplane) = two_services();
+    let mut agent = world.agent(Arc::clone(&dataplane));
+    world.settle(&mut agent);
+    tamper(&dataplane, |maps| {
+        let first = *maps.vips.keys().next().unwrap();
+        let last = *maps.vips.keys().next_back().unwrap();
+        maps.vips.remove(&first);
+        maps.vips.insert(last, VipEntry { flags: 4, pad: 0 });
+        maps.vips.insert([9; 16], VipEntry { flags: 1, pad: 0 });
+    });
+    world.wait(SECOND);
+    assert_eq!(world.settle(&mut agent).repaired.get("VIPS"), Some(&3));
+    assert_holds(&contents(&dataplane), &world.plan());
+}
+
+#[test]
 fn an_older_ledger_never_overwrites_a_newer_table() {
     let (mut world, dataplane) = two_services();
     let old = world.snapshot.clone();
@@ -289,7 +306,7 @@ fn ways_and_empty_pools_show_in_the_status() {
 }
 
 #[test]
-fn a_quarantine_is_one_write_per_service_and_so_is_its_end() {
+fn a_quarantine_is_one_write_per_service_and_address_and_so_is_its_end() {
     let (mut world, dataplane) = two_services();
     let mut agent = world.agent(Arc::clone(&dataplane));
     world.settle(&mut agent);
@@ -301,7 +318,7 @@ fn a_quarantine_is_one_write_per_service_and_so_is_its_end() {
         world.put(&[Document::Lb(Lb { quarantine, ..of })]);
         let before = writes(&dataplane);
         world.settle(&mut agent);
-        assert_eq!(writes(&dataplane), before + 1);
+        assert_eq!(writes(&dataplane), before + 2, "the service, and its address");
         assert_holds(&contents(&dataplane), &world.plan());
         let explained = [1, 2].map(|number| explain(&dataplane, client, service(number, 80)).unwrap().opening);
         let expected = if is_contained { ("drop", "quarantined") } else { ("forward", "transmitted") };

@@ -16,7 +16,7 @@ static POISONED: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// Bytes of headroom that are filled: more than any outer header.
 const HEADROOM: i32 = 96;
 
-#[xdp]
+#[xdp(frags)]
 fn poison(context: XdpContext) -> u32 {
     let Some(mut frame) = Frame::new(&context).move_start(-HEADROOM) else { return xdp_action::XDP_ABORTED };
     let Some(bytes) = frame.array_mut::<{ HEADROOM as usize }>(0) else { return xdp_action::XDP_ABORTED };

@@ -20,7 +20,9 @@ use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::authority::Sight;
 use crate::ledger::{Change, Snapshot};
-use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, Lb, LbId, LbType, Name, Owner, Tags, Times};
+use crate::model::{
+    Actor, ClosedPort, Document, Family, Invalid, Ip, IpId, Kind, Lb, LbId, LbType, Name, Owner, Tags, Times,
+};
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
@@ -99,8 +101,10 @@ pub(in crate::api) async fn update(
             arguments.or("description", request.description, None, |text| Lb::parse_description(text).map(Some));
         let tags = arguments.or("tags", request.tags, None, |tags| Tags::try_from(tags).map(Some));
         ssl_compatibility_level(&mut arguments, request.ssl_compatibility_level);
-        let parsed = name.zip(description).zip(tags);
-        let ((name, description), tags) = arguments.build(parsed)?;
+        let closed =
+            arguments.or("on_closed_port", request.on_closed_port, None, |text| text.parse::<ClosedPort>().map(Some));
+        let parsed = name.zip(description).zip(tags).zip(closed);
+        let (((name, description), tags), on_closed_port) = arguments.build(parsed)?;
         let now = now(context);
         commit(
             context,
@@ -113,6 +117,8 @@ pub(in crate::api) async fn update(
                     name: name.clone().unwrap_or_else(|| before.name.clone()),
                     description: description.clone().unwrap_or_else(|| before.description.clone()),
                     tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
+                    answers_echo: request.answers_echo.unwrap_or(before.answers_echo),
+                    on_closed_port: on_closed_port.unwrap_or(before.on_closed_port),
                     ..Lb::clone(&before)
                 };
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
@@ -252,6 +258,8 @@ fn parse(
         tags,
         kind,
         ssl_compatibility_level: ssl,
+        answers_echo,
+        on_closed_port,
     } = request;
     let mut arguments = Arguments::default();
     let owner = arguments.owner(current, actor, project_id.as_deref(), organization_id.as_deref());
@@ -260,6 +268,9 @@ fn parse(
     let tags = arguments.or("tags", tags, Tags::default(), Tags::try_from);
     let kind = arguments.or("type", kind, LbType::default(), |text| text.parse());
     ssl_compatibility_level(&mut arguments, ssl);
+    let answers_echo = answers_echo.unwrap_or(true);
+    let on_closed_port =
+        arguments.or("on_closed_port", on_closed_port, ClosedPort::default(), |text| text.parse::<ClosedPort>());
     let existing = existing(&mut arguments, ip_id, ip_ids);
     let addresses = existing.zip(owner).map(|(existing, owner)| Addresses {
         assign_v4: assign_flexible_ip.unwrap_or(existing.is_empty()),
@@ -268,17 +279,19 @@ fn parse(
         owner,
         new: [IpId::new(), IpId::new()],
     });
-    let lb =
-        name.zip(description).zip(tags).zip(kind).zip(owner).map(|((((name, description), tags), kind), owner)| Lb {
-            id: LbId::new(),
-            owner,
-            name,
-            description,
-            tags,
-            kind,
-            quarantine: None,
-            times: Times::created(now),
-        });
+    let parsed = name.zip(description).zip(tags).zip(kind).zip(owner).zip(on_closed_port);
+    let lb = parsed.map(|(((((name, description), tags), kind), owner), on_closed_port)| Lb {
+        id: LbId::new(),
+        owner,
+        name,
+        description,
+        tags,
+        kind,
+        answers_echo,
+        on_closed_port,
+        quarantine: None,
+        times: Times::created(now),
+    });
     arguments.build(lb.zip(addresses))
 }
 

@@ -49,6 +49,12 @@ pub struct Lb {
     pub route_count: u32,
     /// Zone.
     pub zone: String,
+    /// Snowshed's own: its addresses answer echo requests.
+    #[serde(default)]
+    pub answers_echo: bool,
+    /// Snowshed's own: what a client sees of a port that nobody listens on: `reject` or `drop`.
+    #[serde(default)]
+    pub on_closed_port: String,
     /// Snowshed's own: generation of the last change to it, its addresses, frontends or backends.
     #[serde(default)]
     pub generation: u64,
@@ -195,6 +201,13 @@ pub struct CreateLb {
     /// Only `ssl_compatibility_level_unknown` or `ssl_compatibility_level_intermediate`: TLS is not terminated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssl_compatibility_level: Option<String>,
+    /// Snowshed's own: its addresses answer echo requests; true when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_echo: Option<bool>,
+    /// Snowshed's own: what a client sees of a port that nobody listens on: `reject` (a TCP reset, an ICMP error) when
+    /// absent, or `drop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_closed_port: Option<String>,
 }
 
 /// Body of `PUT` and `PATCH /lbs/{id}`. `PATCH` keeps what is absent.
@@ -213,6 +226,12 @@ pub struct UpdateLb {
     /// As in [`CreateLb`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssl_compatibility_level: Option<String>,
+    /// As in [`CreateLb`]; kept when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_echo: Option<bool>,
+    /// As in [`CreateLb`]; kept when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_closed_port: Option<String>,
 }
 
 /// Body of `POST /lbs/{id}/migrate`.

@@ -92,6 +92,8 @@ fn applied(spec: &LbSpec) -> Observed {
         kind: spec.kind.as_str().to_owned(),
         subscriber: None,
         ssl_compatibility_level: String::new(),
+        answers_echo: true,
+        on_closed_port: "reject".to_owned(),
         created_at: Some(now),
         updated_at: Some(now),
         private_network_count: 0,

@@ -113,6 +113,8 @@ impl Fleet {
                 description: String::new(),
                 tags: Tags::default(),
                 kind: LbType::S,
+                answers_echo: true,
+                on_closed_port: crate::model::ClosedPort::Reject,
                 quarantine: None,
                 times,
             }),

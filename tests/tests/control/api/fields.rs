@@ -32,11 +32,20 @@ fn create_lb() -> CreateLb {
         tags: Some(vec![]),
         kind: some_text(),
         ssl_compatibility_level: some_text(),
+        answers_echo: Some(true),
+        on_closed_port: some_text(),
     }
 }
 
 fn update_lb() -> UpdateLb {
-    UpdateLb { name: some_text(), description: some_text(), tags: Some(vec![]), ssl_compatibility_level: some_text() }
+    UpdateLb {
+        name: some_text(),
+        description: some_text(),
+        tags: Some(vec![]),
+        ssl_compatibility_level: some_text(),
+        answers_echo: Some(true),
+        on_closed_port: some_text(),
+    }
 }
 
 fn create_ip() -> CreateIp {

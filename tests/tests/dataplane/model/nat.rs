@@ -2,7 +2,7 @@
 
 use lb_common::abi::{BackendEntry, Reason, ServiceEntry};
 
-use super::{Model, Packet, link_to};
+use super::{Judged, Model, Packet, edges, link_to};
 use crate::edge::{DROP, INGRESS, NAT_SOURCES, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
 use crate::packets::{checksum, transport_checksum};
 
@@ -20,8 +20,6 @@ pub struct Flow {
     fins: [bool; 2],
     reset: bool,
 }
-
-type Judged = (u32, Reason, Option<Vec<u8>>);
 
 /// A client's packet to a translated service.
 pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceEntry, made: &Outcome) -> Judged {
@@ -46,8 +44,11 @@ pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceE
     let Some(backend) = model.backends.get(&index).copied().filter(|entry| entry.identity != 0) else {
         return (DROP, Reason::NoBackend, None);
     };
-    if let Err(reason) = admit(packet, &backend) {
-        return (DROP, reason, None);
+    match admit(packet, &backend) {
+        Ok(()) => {}
+        Err(Reason::TooBig) => return edges::too_big(packet, u32::from(backend.mtu)),
+        Err(Reason::TtlExceeded) => return edges::time_exceeded(packet),
+        Err(reason) => return (DROP, reason, None),
     }
     if is_new {
         let flow = opened(model, packet, made, index, &backend);
@@ -81,11 +82,117 @@ pub(super) fn back(model: &mut Model, packet: &Packet<'_>) -> Judged {
         .find(|(key, flow)| (flow.source, flow.server, key.protocol) == (to, from, packet.protocol));
     let Some((key, flow)) = found else { return (PASS, Reason::NatNoFlow, None) };
     if packet.ttl() <= 1 {
-        return (DROP, Reason::TtlExceeded, None);
+        return edges::time_exceeded(packet);
     }
     flow.note(packet, 1);
     let (vip, client) = ((key.destination, key.destination_port), (key.source, key.source_port));
     (TX, Reason::Transmitted, Some(rewritten(packet, &flow.link, vip, client)))
+}
+
+/// Where a piece or an error of a flow goes: the ends its packets get, the link header and the interface.
+pub(super) struct Way {
+    from: ([u8; 16], [u8; 2]),
+    to: ([u8; 16], [u8; 2]),
+    link: Vec<u8>,
+    pub(super) ifindex: u32,
+}
+
+/// To the server of a client's flow; with the index of its backend.
+pub(super) fn way_there(model: &Model, packet: &Packet<'_>) -> Option<Result<(Way, u32), Reason>> {
+    let flow = model.translated.get(&packet.flow_key()).filter(|flow| is_live(model, flow))?;
+    let backend = model.backends.get(&flow.backend)?;
+    if let Err(reason) = admit(packet, backend) {
+        return Some(Err(reason));
+    }
+    let way = Way { from: flow.source, to: flow.server, link: link_to(backend), ifindex: backend.ifindex };
+    Some(Ok((way, flow.backend)))
+}
+
+/// To the client of a server's flow.
+pub(super) fn way_back(model: &Model, packet: &Packet<'_>) -> Option<Way> {
+    let to = (packet.destination, [packet.transport[2], packet.transport[3]]);
+    let from = (packet.source, [packet.transport[0], packet.transport[1]]);
+    let (key, flow) = model
+        .translated
+        .iter()
+        .find(|(key, flow)| (flow.source, flow.server, key.protocol) == (to, from, packet.protocol))?;
+    let (vip, client) = ((key.destination, key.destination_port), (key.source, key.source_port));
+    Some(Way { from: vip, to: client, link: flow.link.clone(), ifindex: INGRESS })
+}
+
+/// A piece without transport header between other ends, one hop older.
+pub(super) fn piece(packet: &Packet<'_>, way: &Way) -> Vec<u8> {
+    let mut ip = packet.ip.to_vec();
+    readdress(&mut ip, packet, way);
+    framed(packet, way, &ip)
+}
+
+/// An error between other ends, and what it quotes with them.
+pub(super) fn error(packet: &Packet<'_>, quote: &edges::Quote, way: &Way) -> Vec<u8> {
+    let mut ip = packet.ip.to_vec();
+    let link = packet.link_len();
+    let (inner, transport) = (quote.ip - link, quote.transport - link);
+    // The quoted packet went the other way.
+    let (before, is_tcp) = (ip.clone(), quote.is_tcp());
+    if packet.v6 {
+        ip[inner + 8..inner + 24].copy_from_slice(&way.to.0);
+        ip[inner + 24..inner + 40].copy_from_slice(&way.from.0);
+    } else {
+        ip[inner + 12..inner + 16].copy_from_slice(&way.to.0[12..]);
+        ip[inner + 16..inner + 20].copy_from_slice(&way.from.0[12..]);
+        let field = carried(
+            &before[inner + 10..inner + 12],
+            checksum(&before[inner + 12..inner + 20]),
+            checksum(&ip[inner + 12..inner + 20]),
+        );
+        ip[inner + 10..inner + 12].copy_from_slice(&field);
+    }
+    ip[transport..transport + 2].copy_from_slice(&way.to.1);
+    ip[transport + 2..transport + 4].copy_from_slice(&way.from.1);
+    let at = transport + if is_tcp { 16 } else { 6 };
+    let is_quoted = !is_tcp || transport + 20 <= ip.len();
+    if is_quoted && (is_tcp || before[at..at + 2] != [0, 0]) {
+        let (addresses, len) = if packet.v6 { (inner + 8, 32) } else { (inner + 12, 8) };
+        let sum = |ip: &[u8]| checksum(&[&ip[addresses..addresses + len], &ip[transport..transport + 4]].concat());
+        let mut field = carried(&before[at..at + 2], sum(&before), sum(&ip));
+        if !is_tcp && field == [0, 0] {
+            field = [0xff, 0xff];
+        }
+        ip[at..at + 2].copy_from_slice(&field);
+    }
+    let header = packet.ip.len() - packet.transport.len();
+    let mut outer = ip.clone();
+    readdress(&mut outer, packet, way);
+    let sum = |ip: &[u8]| {
+        let mut message = ip[header..].to_vec();
+        message[2..4].fill(0);
+        if packet.v6 { transport_checksum(&ip[8..40], 58, &message) } else { checksum(&message) }
+    };
+    let field = carried(&packet.ip[header + 2..header + 4], sum(packet.ip), sum(&outer));
+    outer[header + 2..header + 4].copy_from_slice(&field);
+    framed(packet, way, &outer)
+}
+
+/// Addresses and hops of an IP header, its checksum kept as right as it was.
+fn readdress(ip: &mut [u8], packet: &Packet<'_>, way: &Way) {
+    if packet.v6 {
+        ip[7] -= 1;
+        ip[8..24].copy_from_slice(&way.from.0);
+        ip[24..40].copy_from_slice(&way.to.0);
+        return;
+    }
+    let header = usize::from(ip[0] & 15) * 4;
+    let before = ip.to_vec();
+    ip[8] -= 1;
+    ip[12..16].copy_from_slice(&way.from.0[12..]);
+    ip[16..20].copy_from_slice(&way.to.0[12..]);
+    let field = carried(&before[10..12], scratch(&before[..header], 10), scratch(&ip[..header], 10));
+    ip[10..12].copy_from_slice(&field);
+}
+
+fn framed(packet: &Packet<'_>, way: &Way, ip: &[u8]) -> Vec<u8> {
+    let ethertype = if packet.v6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+    [&way.link, &ethertype[..], ip, packet.trailer()].concat()
 }
 
 /// Whether a flow's server is up and the one it was opened to.
@@ -110,13 +217,11 @@ impl Flow {
 /// The flow that the program opened: its source address and port stand in the packet it made.
 fn opened(model: &mut Model, packet: &Packet<'_>, made: &Outcome, index: u32, backend: &BackendEntry) -> Flow {
     let at = link_to(backend).len() + 2;
-    let (address, transport) = if packet.v6 {
-        (made.bytes[at + 8..at + 24].to_vec(), at + 40)
+    let transport = at + packet.ip.len() - packet.transport.len();
+    let address = if packet.v6 {
+        made.bytes[at + 8..at + 24].to_vec()
     } else {
-        (
-            [&[0; 10][..], &[0xff; 2], &made.bytes[at + 12..at + 16]].concat(),
-            at + packet.ip.len() - packet.transport.len(),
-        )
+        [&[0; 10][..], &[0xff; 2], &made.bytes[at + 12..at + 16]].concat()
     };
     let source: ([u8; 16], [u8; 2]) =
         (address.try_into().unwrap(), made.bytes[transport..transport + 2].try_into().unwrap());
@@ -212,21 +317,21 @@ fn rewritten(packet: &Packet<'_>, link: &[u8], from: ([u8; 16], [u8; 2]), to: ([
 }
 
 /// Checksum of bytes, without that of the field itself.
-fn scratch(bytes: &[u8], field: usize) -> u16 {
+pub(super) fn scratch(bytes: &[u8], field: usize) -> u16 {
     let mut bytes = bytes.to_vec();
     bytes[field..field + 2].fill(0);
     checksum(&bytes)
 }
 
 /// A checksum field, as wrong after the change as it was before.
-fn carried(field: &[u8], right_before: u16, right_after: u16) -> [u8; 2] {
+pub(super) fn carried(field: &[u8], right_before: u16, right_after: u16) -> [u8; 2] {
     let field = u32::from(u16::from_be_bytes([field[0], field[1]]));
     let after = (field + 0xffff - u32::from(right_before) % 0xffff + u32::from(right_after)) % 0xffff;
     (after as u16).to_be_bytes()
 }
 
 impl Packet<'_> {
-    fn ttl(&self) -> u8 {
+    pub(super) fn ttl(&self) -> u8 {
         self.ip[if self.v6 { 7 } else { 8 }]
     }
 }
