@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::{LastUsed, TokenKey};
 use crate::config::{Config, HashKey, SecretError};
 use crate::dataplane::{DataplaneError, KernelConfig, KernelCounters, KernelDataplane, Sizes};
+use crate::faults::Faults;
 use crate::guard::Limits;
 use crate::ledger::{Ledger, LedgerError, SqliteLedger, backup};
 use crate::model::Pools;
@@ -162,6 +163,10 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let mut status = reconciler.status();
     let tables = reconciler.tables();
     let requests: Arc<api::Requests> = Arc::default();
+    let read_counters: observe::CounterSource = Arc::new({
+        let counters = Arc::clone(&counters);
+        move || counters.read()
+    });
     let metrics = Arc::new(Metrics::new(observe::Edge {
         snapshots: ledger.subscribe(),
         status: status.clone(),
@@ -174,9 +179,10 @@ async fn run(config: &Config) -> Result<(), AgentError> {
             let counters = Arc::clone(&counters);
             move || counters.nat_usage()
         }),
-        counters: Arc::new(move || counters.read()),
+        counters: Arc::clone(&read_counters),
     }));
     let traffic = traffic_source(reader, reconciler.directory());
+    let sampler = Arc::new(observe::Sampler::new(read_counters, reconciler.directory(), reconciler.tables()));
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));
     components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
@@ -190,6 +196,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     // The first activation; its failure is in the status and is tried again, the API can be asked about it.
     status.changed().await.map_err(|_| AgentError::Ended("reconciler"))?;
 
+    components.spawn(sample_traffic(Arc::clone(&sampler)));
     let events = Arc::new(observe::Events::new());
     let watched =
         observe::events::Watched { ledger: Arc::clone(&ledger), health: health.view.clone(), status: status.clone() };
@@ -211,6 +218,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         events: Arc::clone(&events),
         token_key,
         last_used: Arc::clone(&last_used),
+        live_traffic: sampler,
     };
     let context = context(config, parts, &health, &dataplane);
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
@@ -305,6 +313,20 @@ struct Parts {
     events: Arc<observe::Events>,
     token_key: TokenKey,
     last_used: Arc<LastUsed>,
+    live_traffic: Arc<dyn observe::LiveTraffic>,
+}
+
+/// Reads the counters from time to time: what is deleted must have no live traffic.
+async fn sample_traffic(sampler: Arc<observe::Sampler>) -> &'static str {
+    loop {
+        let reading = Arc::clone(&sampler);
+        match tokio::task::spawn_blocking(move || reading.sample()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::error!("live traffic cannot be read: {error}"),
+            Err(_) => return "traffic sampler",
+        }
+        tokio::time::sleep(observe::TRAFFIC_EVERY).await;
+    }
 }
 
 type TrafficSource = Arc<dyn Fn() -> Result<observe::Traffic, String> + Send + Sync>;
@@ -318,7 +340,8 @@ fn traffic_source(counters: Arc<KernelCounters>, directory: watch::Receiver<Arc<
 }
 
 fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &Shared) -> api::Context {
-    let Parts { ledger, status, tables, requests, metrics, traffic, events, token_key, last_used } = parts;
+    let Parts { ledger, status, tables, requests, metrics, events, token_key, last_used, traffic, live_traffic } =
+        parts;
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
@@ -345,6 +368,8 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         clock: Arc::new(Timestamp::now),
         traffic,
         metrics: Arc::new(move || metrics.render()),
+        live_traffic,
+        faults: Faults::default(),
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
     }
 }

@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::authority::{LastUsed, TokenKey};
+use crate::faults::Faults;
 use crate::guard::Limits;
 use crate::health::HealthView;
 use crate::ledger::Ledger;
 use crate::model::Pools;
-use crate::observe::{Events, Traffic};
+use crate::observe::{Events, LiveTraffic, Traffic};
 use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
 
@@ -24,6 +25,7 @@ mod auth;
 mod body;
 mod change;
 mod etag;
+mod expect;
 mod handlers;
 mod idempotency;
 mod listing;
@@ -71,6 +73,10 @@ pub struct Context {
     pub traffic: Arc<dyn Fn() -> Result<Traffic, String> + Send + Sync>,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Knows the live traffic.
+    pub live_traffic: Arc<dyn LiveTraffic>,
+    /// What a test took away: nothing otherwise.
+    pub faults: Faults,
     /// Answers `/snowshed/v1/explain`.
     pub explain: Arc<dyn Explain>,
 }

@@ -3,8 +3,12 @@
 //!
 //! Something that an actor may not see is answered exactly like something that is not there.
 
+use std::collections::BTreeSet;
+
 use crate::ledger::Snapshot;
-use crate::model::{Act, Actor, OrganizationId, Owner, ProjectId, Reach, Role, Scope};
+use crate::model::{
+    Act, Action, Actor, LbId, Measure, OrganizationId, Owner, Place, Plan, ProjectId, Reach, Role, Scope, What,
+};
 
 pub mod bootstrap;
 pub mod key;
@@ -85,6 +89,33 @@ impl Write {
         Ok(Self { scope: Scope::Token { token } })
     }
 
+    /// The right to put a measure in force, to change or to end it.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn measure(current: &Snapshot, actor: &Actor, measure: &Measure) -> Result<Self, Denied> {
+        check_measure(current, actor, measure)?;
+        Ok(Self { scope: Scope::Measure { measure: measure.id } })
+    }
+
+    /// The right to carry a plan out: on its load balancers of one project, or within their organization.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn plan(current: &Snapshot, actor: &Actor, measure: &Measure) -> Result<Self, Denied> {
+        check_measure(current, actor, measure)?;
+        let plan = measure.plan().ok_or(Denied::Unseen)?;
+        let scope = match measure_reach(current, measure).ok_or(Denied::Unseen)? {
+            Reach::Project { owner } => {
+                let lbs: BTreeSet<LbId> = plan.subjects.keys().copied().collect();
+                Scope::Lbs { lbs: lbs.try_into().map_err(|_| Denied::Unseen)?, project: owner.project }
+            }
+            Reach::Organization { organization } => Scope::Organization { organization },
+            Reach::Fleet => return Err(Denied::Unseen),
+        };
+        Ok(Self { scope })
+    }
+
     /// What may be changed.
     #[must_use]
     pub const fn scope(&self) -> &Scope {
@@ -104,6 +135,56 @@ impl Write {
 /// [`Denied::Role`].
 pub fn may(actor: &Actor, act: Act) -> Result<(), Denied> {
     if actor.role.may(act) { Ok(()) } else { Err(Denied::Role { role: actor.role, act }) }
+}
+
+/// Checks that an actor sees what a measure is about, and that its role does such things.
+///
+/// # Errors
+/// [`Denied`].
+pub(crate) fn check_measure(current: &Snapshot, actor: &Actor, measure: &Measure) -> Result<(), Denied> {
+    let reach = measure_reach(current, measure).ok_or(Denied::Unseen)?;
+    if !actor.reach.covers(&reach) {
+        return Err(Denied::Unseen);
+    }
+    let acts: &[Act] = match &measure.what {
+        What::Freeze { .. } => &[Act::Contain, Act::Administer],
+        What::Plan(Plan { action: Action::Delete, .. }) => &[Act::Contain, Act::Edit],
+        What::Plan(_) | What::Quarantine { .. } | What::LetGo { .. } => &[Act::Contain],
+    };
+    let may = acts.iter().any(|act| actor.role.may(*act));
+    if may { Ok(()) } else { Err(Denied::Role { role: actor.role, act: Act::Contain }) }
+}
+
+/// What a measure is about.
+pub(crate) fn measure_reach(current: &Snapshot, measure: &Measure) -> Option<Reach> {
+    match &measure.what {
+        What::Freeze { place, .. } | What::Quarantine { place } => place_reach(current, place),
+        What::LetGo { .. } => Some(Reach::Fleet),
+        What::Plan(plan) => {
+            let mut owners = plan.subjects.keys().map(|lb| current.lb(*lb).map(|lb| lb.owner));
+            let first = owners.next()??;
+            owners.try_fold(Reach::Project { owner: first }, |reach, owner| {
+                let owner = owner?;
+                let organization = Reach::Organization { organization: first.organization };
+                Some([reach, organization].into_iter().find(|it| it.covers_owner(owner)).unwrap_or(Reach::Fleet))
+            })
+        }
+    }
+}
+
+/// Where the place of a measure lies; nowhere, when it is not there.
+pub(crate) fn place_reach(current: &Snapshot, place: &Place) -> Option<Reach> {
+    match place {
+        Place::Lb { lb } => current.lb(*lb).map(|lb| Reach::Project { owner: lb.owner }),
+        Place::Project { project } => {
+            current.tenants().project(*project).map(|project| Reach::Project { owner: project.owner })
+        }
+        Place::Organization { organization } => {
+            let found = current.tenants().organization(*organization);
+            found.map(|organization| Reach::Organization { organization: organization.id })
+        }
+        Place::Actor { .. } | Place::Zone => Some(Reach::Fleet),
+    }
 }
 
 /// The project that a creation names, or the only one that its actor has.
@@ -142,6 +223,7 @@ fn place(current: &Snapshot, scope: &Scope) -> Option<Reach> {
             tenants.is_live_reach(&reach).then_some(reach)
         }
         Scope::Token { token } => tenants.token(token).map(|token| token.reach),
+        Scope::Measure { measure } => measure_reach(current, current.measure(measure)?),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod backend_attach;
 pub mod backup;
 pub mod client;
 pub mod completion;
+pub mod contain;
 pub mod context;
 pub mod delete;
 pub mod detach;
@@ -218,6 +219,30 @@ Examples:
   snowshed restore --at 2026-04-07T16:30:00Z --scope project:11111111-1111-4111-8111-111111111111
   snowshed restore --at 1717 --scope lb:22222222-2222-4222-8222-222222222222 --dry-run")]
     Restore(recovery::Restore),
+    /// Read-only mode: refuse changes at a place; traffic flows on, reads keep working
+    #[command(after_help = "Examples:
+  snowshed freeze project:ID --reason 'a controller runs wild' --for 1h
+  snowshed freeze zone --verb lb.delete --reason inquiry --for 30m")]
+    Freeze(contain::Freeze),
+    /// End a freeze early, also one that a budget put in force
+    #[command(after_help = "Examples:
+  snowshed thaw 11111111-1111-4111-8111-111111111111")]
+    Thaw(contain::Thaw),
+    /// Drop the traffic of a load balancer, a project or an organization; nothing else of it changes
+    #[command(after_help = "Examples:
+  snowshed quarantine lb:ID --reason phishing --wait")]
+    Quarantine(contain::Contain),
+    /// End a quarantine
+    #[command(after_help = "Examples:
+  snowshed release lb:ID --reason 'cleaned up' --wait")]
+    Release(contain::Contain),
+    /// Show the freezes and quarantines in force
+    #[command(after_help = "Examples:
+  snowshed measures
+  snowshed measures -o json")]
+    Measures(contain::Measures),
+    #[command(subcommand)]
+    Ts(contain::TsCommand),
     /// Take the load balancer's program off this machine's interfaces and remove what it left in the kernel
     #[command(
         after_help = "Traffic stops at once. Stopping the agent does not need this: forwarding goes on without it.
@@ -299,8 +324,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal) ->
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error, terminal),
     };
+    let expects_denial = cli.global.expect_deny;
     match dispatch(cli, terminal) {
         Ok(()) => Exit::Ok,
+        Err(failure) if expects_denial && failure.is_denial() => {
+            terminal.note(format!("refused, as expected: {}", failure.what)).map_or_else(|it| it.exit, |()| Exit::Ok)
+        }
         Err(failure) => {
             terminal.report(&failure);
             failure.exit
@@ -344,6 +373,26 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Gate(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Backup(command) => command.run(terminal, global.output),
         Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Freeze(args) => block_on(async {
+            args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
+        }),
+        Command::Thaw(args) => block_on(async {
+            args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
+        }),
+        Command::Quarantine(args) => block_on(async {
+            args.run("quarantines", contain::Desk { client: &Client::new(&global)?, terminal, format: global.output })
+                .await
+        }),
+        Command::Release(args) => block_on(async {
+            args.run("releases", contain::Desk { client: &Client::new(&global)?, terminal, format: global.output })
+                .await
+        }),
+        Command::Measures(args) => block_on(async {
+            args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
+        }),
+        Command::Ts(command) => block_on(async {
+            command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
+        }),
         Command::Restore(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Diff(args) => {
             let args = apply::Apply::from(args);

@@ -2,8 +2,13 @@
 //!
 //! Every rule is one function in its own file below `rules/`; it looks at the whole proposed state, not at a request.
 
-use crate::ledger::{Change, Snapshot};
-use crate::model::{Actor, DocumentKey, Invalid, Pools, Scope};
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::ledger::{Change, Exceeded, Snapshot};
+use crate::model::{Actor, DocumentKey, Invalid, LbId, Measure, MeasureId, Pools, Scope};
+use crate::observe::Rate;
 
 pub mod limits;
 mod rules;
@@ -11,18 +16,35 @@ mod rules;
 pub use limits::Limits;
 
 /// A change that somebody wants to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Proposed {
     /// What it may touch.
     pub scope: Scope,
     /// Every document before and after.
     pub changes: Vec<Change>,
+    /// Verb and noun of the operation.
+    pub verb: String,
+    /// When.
+    pub at: Timestamp,
+    /// The plan it carries out, if it does.
+    pub plan: Option<MeasureId>,
     /// It brings back what the ledger held before: what is deleted may live again.
     pub is_recovery: bool,
+    /// Live traffic that would be cut off, of those load balancers that must have none.
+    pub traffic: BTreeMap<LbId, Rate>,
+}
+
+impl Proposed {
+    /// A change like any other: no plan, no recovery, and no traffic in its way.
+    #[must_use]
+    pub fn new(scope: Scope, changes: Vec<Change>, verb: impl Into<String>, at: Timestamp) -> Self {
+        let traffic = BTreeMap::new();
+        Self { scope, changes, verb: verb.into(), at, plan: None, is_recovery: false, traffic }
+    }
 }
 
 /// What the guard found; an empty one allows the change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Everything that is wrong, in the order of the rules and the changes.
     pub violations: Vec<Violation>,
@@ -34,10 +56,19 @@ impl Report {
     pub const fn is_allowed(&self) -> bool {
         self.violations.is_empty()
     }
+
+    /// The budget that is used up, when nothing else is wrong.
+    #[must_use]
+    pub fn exceeded(&self) -> Option<&Exceeded> {
+        match self.violations.as_slice() {
+            [Violation { refusal: Refusal::Budget { exceeded }, .. }] => Some(exceeded),
+            _ => None,
+        }
+    }
 }
 
 /// Something that a rule does not allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     /// Name of the rule.
     pub rule: &'static str,
@@ -48,7 +79,7 @@ pub struct Violation {
 }
 
 /// What is wrong with a change. Variants are facts; the API turns them into its error types.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
     /// A field has a value that the rest of the state does not allow.
     Argument {
@@ -75,6 +106,28 @@ pub enum Refusal {
     InUse {
         /// What uses it, and what to do.
         help: String,
+    },
+    /// The load balancer is protected.
+    Protected,
+    /// The load balancer has live traffic.
+    Traffic {
+        /// How much.
+        rate: Rate,
+    },
+    /// Too many for one call: it takes a plan.
+    PlanNeeded {
+        /// Load balancers that would be taken out of service.
+        count: usize,
+    },
+    /// Read-only mode.
+    Frozen {
+        /// The freeze.
+        freeze: Box<Measure>,
+    },
+    /// A budget of removals is used up: the answer is read-only mode.
+    Budget {
+        /// Which, and by what.
+        exceeded: Box<Exceeded>,
     },
     /// The change lies outside what the actor may touch.
     OutOfScope {

@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::model::{Actor, Document, DocumentKey, Generation, OperationId, Scope};
+use crate::model::{Actor, Document, DocumentKey, Generation, Measure, MeasureId, OperationId, Scope};
 
 pub mod backup;
 mod chain;
+mod containment;
+mod deny;
 pub mod difference;
 mod engine;
 mod files;
@@ -21,6 +23,9 @@ pub mod snapshot;
 pub mod sqlite;
 pub mod tenants;
 
+pub use containment::{BUDGET, Budget, Exceeded, Removal, Removed};
+pub(crate) use containment::{by_owner, exceeded, frozen, removed, stale, trip};
+pub use deny::DenyingLedger;
 pub use engine::MAX_CHANGES;
 pub use memory::MemoryLedger;
 pub(crate) use scope::check_scope;
@@ -104,6 +109,7 @@ pub struct Kept {
 ///     reason: String::new(),
 ///     at: jiff::Timestamp::UNIX_EPOCH,
 ///     attempt: None,
+///     plan: None,
 ///     changes,
 /// }
 /// # }
@@ -131,6 +137,8 @@ pub struct Proposal {
     pub at: Timestamp,
     /// The request that is answered by it, if that has a key.
     pub attempt: Option<Attempt>,
+    /// The plan that it carries out, if it does.
+    pub plan: Option<MeasureId>,
     /// What; at least one change, each document at most once.
     pub changes: Vec<Change>,
 }
@@ -155,6 +163,12 @@ pub struct Operation {
     /// The request that is answered by it, if that has a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
+    /// The plan that it carries out, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<MeasureId>,
+    /// Load balancers that it takes out of service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Removed>,
     /// Every document before and after.
     pub changes: Vec<Change>,
     /// Hash of the operation before.
@@ -194,6 +208,37 @@ pub trait Ledger: Send + Sync {
     }
 }
 
+/// Checks a proposal and hands the operation to `write`. A budget that is used up becomes a freeze in the same breath:
+/// nothing comes between the operation that decides and the read-only mode.
+fn append(
+    current: &Snapshot,
+    proposal: Proposal,
+    is_judged: bool,
+    mut write: impl FnMut(&Operation, &[u8]) -> Result<(), LedgerError>,
+) -> Result<Arc<Operation>, LedgerError> {
+    let checked = if is_judged {
+        engine::check(current, &proposal)
+    } else {
+        engine::check_log(current, &proposal).map(|()| engine::removed(current, &proposal))
+    };
+    let removed = match checked {
+        Err(LedgerError::Exceeded(exceeded)) => {
+            let freeze = trip(current, &proposal, &exceeded).map_err(LedgerError::Refused)?;
+            log::error!("read-only mode: {}", freeze.reason);
+            let (operation, body) = engine::next(current, freeze, Vec::new())?;
+            write(&operation, &body)?;
+            return Err(match operation.changes.into_iter().next().map(|change| change.after) {
+                Some(Document::Measure(freeze)) => LedgerError::Frozen(Box::new(freeze)),
+                _ => LedgerError::Exceeded(exceeded),
+            });
+        }
+        checked => checked?,
+    };
+    let (operation, body) = engine::next(current, proposal, removed)?;
+    write(&operation, &body)?;
+    Ok(Arc::new(operation))
+}
+
 /// Why the ledger could not be opened, read or appended to. Variants are facts.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -208,6 +253,15 @@ pub enum LedgerError {
     /// The proposal breaks a rule of the engine itself.
     #[error("the ledger refuses the operation: {0}")]
     Refused(String),
+    /// Read-only mode: a freeze refuses it. If a budget was used up by this very proposal, the freeze is in the log now.
+    #[error("a freeze is in force in {}: {}", .0.place().map(ToString::to_string).unwrap_or_default(), .0.reason.as_str())]
+    Frozen(Box<Measure>),
+    /// It would remove more than a budget allows.
+    #[error("the ledger refuses the operation: {0}")]
+    Exceeded(Box<Exceeded>),
+    /// It was expected to be refused, and would have been allowed. Nothing was done.
+    #[error("the operation was expected to be refused, and would have been allowed: nothing was done")]
+    Denied,
     /// The log is torn or was tampered with.
     #[error("the ledger {path} is not intact at generation {generation}: {what}. Nothing was changed. {remedy}")]
     NotIntact {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod dataplane;
 pub mod doctor;
 pub mod explain;
+pub mod faults;
 pub mod guard;
 pub mod health;
 pub mod ledger;

@@ -12,6 +12,7 @@ pub mod health_check;
 pub mod ids;
 pub mod ip;
 pub mod lb;
+pub mod measure;
 pub mod nat_source;
 pub mod organization;
 pub mod pools;
@@ -24,9 +25,12 @@ pub use backend::{Algorithm, Backend, EmptyPool, Forwarding, Protocol, Server, S
 pub use document::{Document, DocumentKey, Kind, Times};
 pub use frontend::{Frontend, RateLimits};
 pub use health_check::{HealthCheck, Probe};
-pub use ids::{AclId, BackendId, FrontendId, IpId, LbId, NatSourceId, OperationId, OrganizationId, ProjectId, TokenId};
+pub use ids::{
+    AclId, BackendId, FrontendId, IpId, LbId, MeasureId, NatSourceId, OperationId, OrganizationId, ProjectId, TokenId,
+};
 pub use ip::Ip;
-pub use lb::{ClosedPort, Lb, LbType, Quarantine};
+pub use lb::{ClosedPort, Lb, LbType};
+pub use measure::{Action, Measure, Place, Plan, Reason, What};
 pub use nat_source::NatSource;
 pub use organization::{Organization, Project};
 pub use pools::{Family, Pools};

@@ -2,11 +2,13 @@
 
 mod edge;
 pub mod events;
+mod live;
 mod metrics;
 pub mod traffic;
 
-pub use edge::Edge;
+pub use edge::{CounterSource, Edge};
 pub use events::Events;
+pub use live::{EVERY as TRAFFIC_EVERY, LiveTraffic, Rate, Sampler};
 pub use metrics::Metrics;
 pub use traffic::Traffic;
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::dataplane::{Attachment, Dataplane, NatSources};
+use crate::faults::Faults;
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{Family, Forwarding};
@@ -26,6 +27,7 @@ mod access;
 mod apply;
 mod audit;
 mod backends;
+mod hold;
 mod moves;
 mod nat;
 mod run;
@@ -34,12 +36,14 @@ mod takeover;
 mod vips;
 
 pub use backends::identity;
+pub use hold::HoldLimit;
 pub use services::{address_of_key, key_of};
 pub use takeover::health_left_in;
 
 use access::AccessLists;
 use apply::Trouble;
 use backends::Backends;
+use hold::Hold;
 use services::Services;
 use takeover::{LeftDown, Succession};
 use vips::Vips;
@@ -79,12 +83,16 @@ pub struct Settings {
     pub max_backends: u32,
     /// Somebody put a backup in the ledger's place: what the maps hold of later generations is taken over once.
     pub ledger_was_restored: bool,
+    /// How many services may leave the maps without an approved plan.
+    pub hold: HoldLimit,
+    /// What a test took away: nothing otherwise.
+    pub faults: Faults,
 }
 
 impl Settings {
     /// The defaults, around a configuration that has none.
     #[must_use]
-    pub const fn new(config: ConfigEntry) -> Self {
+    pub fn new(config: ConfigEntry) -> Self {
         Self {
             config,
             seed: config.hash_key[0] ^ config.hash_key[1],
@@ -94,6 +102,8 @@ impl Settings {
             backend_grace: Duration::from_secs(5),
             max_services: limits::MAX_SERVICES,
             max_backends: limits::MAX_BACKENDS,
+            hold: HoldLimit::default(),
+            faults: Faults::default(),
             ledger_was_restored: false,
         }
     }
@@ -123,6 +133,7 @@ pub struct Reconciler<D> {
     vips: Vips,
     left_down: LeftDown,
     succession: Succession,
+    hold: Hold,
     /// Services and servers that have to be looked at.
     dirty: BTreeSet<ServiceKey>,
     dirty_servers: BTreeSet<ServerRef>,
@@ -191,6 +202,7 @@ impl<D: Dataplane> Reconciler<D> {
             vips: Vips::default(),
             left_down: LeftDown::default(),
             succession: Succession::default(),
+            hold: Hold::default(),
             dirty: BTreeSet::new(),
             dirty_servers: BTreeSet::new(),
             audit_every: settings.audit_interval,
@@ -385,6 +397,7 @@ impl<D: Dataplane> Reconciler<D> {
         // What is due by now was tried; if it failed, the backoff counts.
         next = changes.into_iter().flatten().filter(|at| *at > now).fold(next, Timestamp::min).max(now);
 
+        self.status.held = self.hold.held.iter().map(services::shown).collect();
         self.status.services = self.services.held.len();
         self.status.backends = self.backends.len();
         self.status.unresolved = self.unresolved.iter().map(|(server, why)| (server.address, *why)).collect();
@@ -423,6 +436,10 @@ pub struct Status {
     pub untranslatable: Vec<Family>,
     /// Services without a usable server: `address port/protocol`.
     pub empty_services: Vec<String>,
+    /// Services that are held in the maps against the ledger, since too many would leave without an approved plan:
+    /// `address port/protocol`.
+    #[serde(default)]
+    pub held: Vec<String>,
     /// What was found altered by somebody else, and repaired, since the agent started: how often, by map.
     pub repaired: BTreeMap<String, u64>,
     /// The last repairs, newest last, at most 32.

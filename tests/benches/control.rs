@@ -314,6 +314,7 @@ fn seed(path: &Path, load_balancers: usize) -> Vec<(BackendId, Ipv4Addr)> {
             reason: "filling the ledger".to_owned(),
             at: now,
             attempt: None,
+            plan: None,
             changes: documents.into_iter().map(|after| Change { before: None, after }).collect(),
         };
         ledger.append(proposal).unwrap();
@@ -348,7 +349,8 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             kind: LbType::S,
             answers_echo: true,
             on_closed_port: ClosedPort::Reject,
-            quarantine: None,
+            protected: false,
+            at_once: false,
             times,
         }),
         Document::Ip(Ip {

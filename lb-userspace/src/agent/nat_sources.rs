@@ -48,6 +48,7 @@ pub(super) fn reserve(
         reason: "the configuration names these source addresses of translated flows".to_owned(),
         at: now,
         attempt: None,
+        plan: None,
         changes,
     })?;
     log::info!("generation {}: {} source addresses of translated flows", operation.generation, wanted.len());

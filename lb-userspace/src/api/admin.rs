@@ -3,11 +3,15 @@
 pub(super) mod advice;
 pub(super) mod events;
 pub(super) mod explain;
+pub(super) mod freezes;
 pub(super) mod health;
+mod measures;
 pub(super) mod metrics;
 pub(super) mod operations;
 pub(super) mod organizations;
+pub(super) mod plans;
 pub(super) mod projects;
+pub(super) mod quarantines;
 pub(super) mod recovery;
 pub(super) mod status;
 mod tenants;

@@ -1,11 +1,17 @@
 //! From a proposal to the ledger: guard, append, and a bounded number of tries when somebody else was first.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
 use super::idempotency::{Answer, Caller};
 use super::{ApiError, Context};
 use crate::authority::Write;
+use crate::faults::Layer;
 use crate::guard::{self, Proposed};
-use crate::ledger::{Change, LedgerError, Proposal, Snapshot};
-use crate::model::{Actor, Document, Generation};
+use crate::ledger::{self, Change, Exceeded, LedgerError, Proposal, Snapshot};
+use crate::model::{Actor, Document, Generation, LbId, MeasureId, Scope};
+use crate::observe::Rate;
 
 /// How often a change is proposed anew because the ledger moved.
 const MAX_TRIES: usize = 16;
@@ -18,14 +24,46 @@ pub(super) struct Draft {
     pub(super) changes: Vec<Change>,
 }
 
+/// What an operation is, beside its changes.
+pub(super) struct Order {
+    /// Verb and noun.
+    pub(super) verb: &'static str,
+    /// Why, in the actor's words; may be empty.
+    pub(super) reason: String,
+    /// The plan that is carried out.
+    pub(super) plan: Option<MeasureId>,
+    /// What is deleted may live again.
+    pub(super) is_recovery: bool,
+    /// Live traffic that must not be cut off.
+    pub(super) traffic: BTreeMap<LbId, Rate>,
+}
+
+impl Order {
+    /// An operation like any other.
+    pub(super) const fn new(verb: &'static str) -> Self {
+        Self { verb, reason: String::new(), plan: None, is_recovery: false, traffic: BTreeMap::new() }
+    }
+}
+
 /// Drafts a change from the newest snapshot, judges it and appends it. Nothing is appended when nothing would change.
 /// The answer is what `show` makes of the snapshot after the change; it is kept with the operation when the request
 /// has a key.
 pub(super) fn commit<A: Answer>(
     context: &Context,
     caller: &Caller,
-    verb: &str,
+    verb: &'static str,
     mut draft: impl FnMut(&Snapshot) -> Result<Draft, ApiError>,
+    show: impl Fn(&Snapshot) -> Result<A, ApiError>,
+) -> Result<A, ApiError> {
+    commit_as(context, caller, &Order::new(verb), |current, _| draft(current), show)
+}
+
+/// The same with all that an operation can be. The draft is given the time of the operation.
+pub(super) fn commit_as<A: Answer>(
+    context: &Context,
+    caller: &Caller,
+    order: &Order,
+    mut draft: impl FnMut(&Snapshot, Timestamp) -> Result<Draft, ApiError>,
     show: impl Fn(&Snapshot) -> Result<A, ApiError>,
 ) -> Result<A, ApiError> {
     let actor: &Actor = caller;
@@ -35,30 +73,18 @@ pub(super) fn commit<A: Answer>(
         if caller.is_known(&current, at) {
             return Err(ApiError::unavailable("a request with the same Idempotency-Key was carried out meanwhile"));
         }
-        let Draft { authority, mut changes } = draft(&current)?;
+        let Draft { authority, mut changes } = draft(&current, at)?;
         changes.retain(|change| change.before.as_ref() != Some(&change.after));
         if changes.is_empty() {
             return show(&current);
         }
-        let proposed = Proposed { scope: authority.into_scope(), changes, is_recovery: false };
-        let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
-        if !report.is_allowed() {
-            return Err(report.into());
-        }
+        let proposal = judged(context, actor, &current, order, authority.into_scope(), changes, at)?;
         let next = Generation(current.generation().0 + 1);
-        let answer = show(&current.after(next, current.head(), proposed.changes.iter().map(|change| &change.after)))?;
-        let proposal = Proposal {
-            expected: current.generation(),
-            actor: actor.clone(),
-            scope: proposed.scope,
-            verb: verb.to_owned(),
-            reason: String::new(),
-            at,
-            attempt: caller.attempt(&answer)?,
-            changes: proposed.changes,
-        };
+        let answer = show(&current.after(next, current.head(), proposal.changes.iter().map(|change| &change.after)))?;
+        let proposal = Proposal { attempt: caller.attempt(&answer)?, ..proposal };
         match context.ledger.append(proposal) {
             Ok(operation) => {
+                let verb = order.verb;
                 log::info!("operation {} {verb} by {}: {}", operation.generation, actor.name, operation.id);
                 return Ok(answer);
             }
@@ -67,6 +93,61 @@ pub(super) fn commit<A: Answer>(
         }
     }
     Err(ApiError::unavailable("others changed the ledger at the same time, again and again"))
+}
+
+/// The proposal, when the guard allows it. A budget that is used up becomes read-only mode here and now.
+fn judged(
+    context: &Context,
+    actor: &Actor,
+    current: &Snapshot,
+    order: &Order,
+    scope: Scope,
+    changes: Vec<Change>,
+    at: Timestamp,
+) -> Result<Proposal, ApiError> {
+    let proposed = Proposed {
+        plan: order.plan,
+        is_recovery: order.is_recovery,
+        traffic: order.traffic.clone(),
+        ..Proposed::new(scope, changes, order.verb, at)
+    };
+    let report = match context.faults.is_off(Layer::Guard) {
+        true => guard::Report::default(),
+        false => guard::judge(current, &proposed, actor, &context.limits, &context.pools),
+    };
+    let proposal = Proposal {
+        expected: current.generation(),
+        actor: actor.clone(),
+        scope: proposed.scope,
+        verb: proposed.verb,
+        reason: order.reason.clone(),
+        at,
+        attempt: None,
+        plan: proposed.plan,
+        changes: proposed.changes,
+    };
+    if let Some(exceeded) = report.exceeded() {
+        return Err(trip(context, current, &proposal, exceeded));
+    }
+    if report.is_allowed() { Ok(proposal) } else { Err(report.into()) }
+}
+
+/// Puts the freeze in force that answers a budget that is used up. Who was first to do so does not matter.
+fn trip(context: &Context, current: &Snapshot, proposal: &Proposal, exceeded: &Exceeded) -> ApiError {
+    let freeze = match ledger::trip(current, proposal, exceeded) {
+        Ok(freeze) => freeze,
+        Err(error) => return ApiError::internal(&error),
+    };
+    let measure = freeze.changes.first().map(|change| change.after.clone());
+    match context.ledger.append(freeze) {
+        Ok(operation) => log::error!("read-only mode: {}", operation.reason),
+        Err(LedgerError::Conflict { .. } | LedgerError::Denied) => {}
+        Err(error) => return error.into(),
+    }
+    match measure {
+        Some(Document::Measure(freeze)) => ApiError::frozen(&freeze, proposal.at),
+        _ => ApiError::internal("the freeze is none"),
+    }
 }
 
 /// Runs what reads or writes the ledger off the async threads: an append waits for the disk.

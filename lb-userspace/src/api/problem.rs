@@ -2,13 +2,15 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 
 use super::wire::{Detail, Problem, ProblemKind};
 use crate::authority::Denied;
 use crate::guard::{Refusal, Report};
 use crate::ledger::LedgerError;
 use crate::model::text::InvalidReason;
-use crate::model::{Act, DocumentKey, Invalid, Role};
+use crate::model::{Act, DocumentKey, Invalid, Measure, MeasureId, Role};
+use crate::observe::Rate;
 
 /// A request that is answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +165,94 @@ impl ApiError {
         })
     }
 
+    /// A plan that cannot be carried out.
+    pub(super) fn plan(plan: MeasureId, precondition: &str, help: &str) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::PreconditionFailed,
+            message: format!("the plan {plan} cannot be carried out"),
+            help_message: format!("nothing was changed: {help}"),
+            resource: Some("plan".to_owned()),
+            resource_id: Some(plan.to_string()),
+            precondition: Some(precondition.to_owned()),
+            ..Problem::default()
+        })
+    }
+
+    /// Read-only mode. Never "not found" or "denied": clients take those for "gone", and rebuild.
+    pub(super) fn frozen(freeze: &Measure, now: Timestamp) -> Self {
+        let place = freeze.place().map(ToString::to_string).unwrap_or_default();
+        let left = freeze.expires_at.map_or(3600, |end| end.duration_since(now).as_secs().max(1));
+        Self::new(Problem {
+            kind: ProblemKind::Locked,
+            message: format!("read-only mode in {place}: {}", freeze.reason.as_str()),
+            help_message: format!(
+                "nothing was changed, reads keep working, and nothing is gone: do not make anything anew. Put in force by \
+                 {} until {}; an operator ends it early with `snowshed thaw {}`",
+                freeze.by,
+                freeze.expires_at.map_or_else(|| "it is ended".to_owned(), |end| end.to_string()),
+                freeze.id
+            ),
+            resource: Some("freeze".to_owned()),
+            resource_id: Some(freeze.id.to_string()),
+            retry_after: Some(left.unsigned_abs()),
+            ..Problem::default()
+        })
+    }
+
+    /// The request expected to be refused, and would have been carried out.
+    pub(super) fn would_be_allowed() -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::ExpectationFailed,
+            message: "the request was expected to be refused, and would have been carried out".to_owned(),
+            help_message: "nothing was done. Sent without `Expect: deny` it is carried out".to_owned(),
+            ..Problem::default()
+        })
+    }
+
+    /// An expectation that nobody knows.
+    pub(super) fn unknown_expectation() -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::ExpectationFailed,
+            message: "the request has an expectation that is not known".to_owned(),
+            help_message: "nothing was done. `Expect: deny` is known: the request must be refused".to_owned(),
+            ..Problem::default()
+        })
+    }
+
+    fn precondition(key: DocumentKey, message: String, help_message: String, precondition: &str) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::PreconditionFailed,
+            message,
+            help_message,
+            resource: Some(key.kind.as_str().to_owned()),
+            resource_id: Some(key.id.to_string()),
+            precondition: Some(precondition.to_owned()),
+            ..Problem::default()
+        })
+    }
+
+    fn protected(key: DocumentKey) -> Self {
+        let help =
+            "take the protection off first (PATCH with {\"protected\": false}; `snowshed lb update --no-protected`)";
+        Self::precondition(key, format!("{key} is protected"), help.to_owned(), "lb_is_not_protected")
+    }
+
+    fn live_traffic(key: DocumentKey, rate: Rate) -> Self {
+        let message = format!(
+            "{key} has live traffic: {:.1} packets and {:.1} new connections a second in the last minutes",
+            rate.packets_per_second, rate.connections_per_second
+        );
+        let help = "nothing was changed. If it is to go nevertheless, say so: `with_traffic=true` (`--with-traffic`)";
+        Self::precondition(key, message, help.to_owned(), "lb_has_no_traffic")
+    }
+
+    fn plan_needed(key: DocumentKey, count: usize) -> Self {
+        let message = format!("{count} load balancers would be taken out of service by one call");
+        let help =
+            "nothing was changed. More than one takes a plan: POST /snowshed/v1/plans, look at it, then apply it";
+        Self::precondition(key, message, help.to_owned(), "plan_is_made")
+    }
+
     fn out_of_scope(what: &str) -> Self {
         let detail = Detail { resource: Some("lb".to_owned()), action: Some("write".to_owned()), ..Detail::default() };
         Self::new(Problem {
@@ -220,6 +310,11 @@ impl From<Report> for ApiError {
                 Refusal::Deleted { key } => Self::deleted(key),
                 Refusal::InUse { help } => Self::in_use(violation.key, help),
                 Refusal::OutOfScope { what } => Self::out_of_scope(&what),
+                Refusal::Protected => Self::protected(violation.key),
+                Refusal::Traffic { rate } => Self::live_traffic(violation.key, rate),
+                Refusal::PlanNeeded { count } => Self::plan_needed(violation.key, count),
+                Refusal::Frozen { freeze } => Self::frozen(&freeze, freeze.times.updated_at),
+                Refusal::Budget { exceeded } => Self::internal(&exceeded.to_string()),
             };
             if arguments.is_empty() {
                 return error;
@@ -233,6 +328,11 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         if let LedgerError::Conflict { .. } = error {
             return Self::unavailable("others changed the ledger at the same time, again and again");
+        }
+        match error {
+            LedgerError::Frozen(freeze) => return Self::frozen(&freeze, freeze.times.updated_at),
+            LedgerError::Denied => return Self::would_be_allowed(),
+            _ => {}
         }
         // What the engine refuses the guard should have refused: either way the operator must read of it.
         log::error!("the ledger did not take a change: {}", crate::observe::chain(&error));
@@ -262,6 +362,7 @@ impl IntoResponse for ApiError {
             ProblemKind::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             ProblemKind::OutOfStock | ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ProblemKind::Locked => StatusCode::LOCKED,
+            ProblemKind::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             ProblemKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ProblemKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ProblemKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -269,6 +370,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, axum::Json(&*self.0)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.0.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,5 +1,6 @@
 //! The paths, and what every request passes: who asks, which zone, how large, how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,11 +8,14 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
-use super::handlers::{absent, acls, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats};
+use super::handlers::{
+    absent, acls, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats, undelete,
+};
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context, admin, auth, body, idempotency, requests};
+use super::{ApiError, Context, admin, auth, body, expect, idempotency, requests};
+use crate::ledger::DenyingLedger;
 use crate::model::Invalid;
 
 /// Longest time a request may take.
@@ -19,12 +23,27 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 const ZONES: &str = "/lb/v1/zones/";
 
-/// The API.
+/// The API. What expects to be refused goes to the same routes over a ledger that cannot be written.
 pub fn router(context: Context) -> Router {
+    let ledger = Arc::new(DenyingLedger::new(Arc::clone(&context.ledger)));
+    let denying = routes(Context { ledger, ..context.clone() });
+    // A path is matched after that, in one router only: what the first has found would stand in the second's way.
+    Router::new().fallback_service(routes(context)).layer(from_fn_with_state(denying, expect::dispatch))
+}
+
+fn routes(context: Context) -> Router {
     let guarded = Router::new()
         .nest("/lb/v1/zones/{zone}", zoned())
         .route("/snowshed/v1/status", get(admin::status::get))
         .route("/snowshed/v1/explain", get(admin::explain::get))
+        .route("/snowshed/v1/freezes", get(admin::freezes::list).post(admin::freezes::create))
+        .route("/snowshed/v1/freezes/{id}", delete(admin::freezes::delete))
+        .route("/snowshed/v1/quarantines", get(admin::quarantines::list).post(admin::quarantines::create))
+        .route("/snowshed/v1/releases", post(admin::quarantines::release))
+        .route("/snowshed/v1/plans", post(admin::plans::create))
+        .route("/snowshed/v1/plans/{id}", get(admin::plans::get))
+        .route("/snowshed/v1/plans/{id}/approve", post(admin::plans::approve))
+        .route("/snowshed/v1/plans/{id}/apply", post(admin::plans::apply))
         .route("/snowshed/v1/operations", get(admin::operations::list))
         .route("/snowshed/v1/operations/{id}", get(admin::operations::get))
         .route("/snowshed/v1/events", get(admin::events::get))
@@ -55,6 +74,7 @@ fn zoned() -> Router<Context> {
         .route("/lbs/{id}/frontends", get(frontends::list).post(frontends::create))
         .route("/lbs/{id}/backends", get(backends::list).post(backends::create))
         .route("/lbs/{id}/migrate", post(migrate::migrate))
+        .route("/lbs/{id}/undelete", post(undelete::undelete))
         .route("/lbs/{id}/backend-stats", get(stats::list))
         .route("/lbs/{id}/stats", get(stats::all))
         .route("/lb-types", get(lb_types::list))

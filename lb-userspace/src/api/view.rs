@@ -44,6 +44,7 @@ impl<'a> View<'a> {
         let mut ip: Vec<_> = snapshot.ips_of(lb.id).filter(|ip| is_shown(lb, ip)).map(|ip| self.ip(ip)).collect();
         ip.sort_by_key(|ip| ip.ip_address);
         let (status, of_instance) = match (lb.times.is_live(), is_applied) {
+            (true, _) if snapshot.is_quarantined(lb) => (wire::LbStatus::Locked, wire::InstanceStatus::Locked),
             (false, _) => (wire::LbStatus::ToDelete, wire::InstanceStatus::Stopped),
             (true, true) => (wire::LbStatus::Ready, wire::InstanceStatus::Ready),
             (true, false) => (wire::LbStatus::Pending, wire::InstanceStatus::Pending),
@@ -82,6 +83,8 @@ impl<'a> View<'a> {
             zone: self.zone.to_owned(),
             generation,
             applied_generation: self.applied_generation,
+            protected: lb.protected,
+            deleted_at: lb.times.deleted_at,
             etag: etag::of(lb),
         }
     }

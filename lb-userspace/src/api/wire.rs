@@ -11,6 +11,7 @@ pub mod health_check;
 pub mod ip;
 pub mod lb;
 pub mod list;
+pub mod measure;
 pub mod millis;
 pub mod operation;
 pub mod problem;

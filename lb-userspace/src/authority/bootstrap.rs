@@ -46,6 +46,7 @@ pub fn bootstrap(ledger: &dyn Ledger, wanted: &[Bootstrap], now: Timestamp) -> R
                 reason: format!("the token `{}` of the configuration", one.name),
                 at: now,
                 attempt: None,
+                plan: None,
                 changes: vec![change],
             })?;
         }

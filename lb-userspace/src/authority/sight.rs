@@ -58,6 +58,11 @@ impl<'a> Sight<'a> {
     #[must_use]
     pub fn sees(self, scope: &Scope) -> bool {
         match *scope {
+            Scope::Measure { measure } => {
+                let measure = self.snapshot.measure(measure);
+                let reach = measure.and_then(|measure| super::measure_reach(self.snapshot, measure));
+                reach.is_some_and(|reach| self.reach.covers(&reach))
+            }
             Scope::Lb { project, .. } | Scope::Lbs { project, .. } | Scope::Project { project } => {
                 self.sees_project(project)
             }

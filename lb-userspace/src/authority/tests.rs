@@ -38,7 +38,8 @@ fn world() -> (Snapshot, LbId) {
         kind: LbType::S,
         answers_echo: true,
         on_closed_port: crate::model::ClosedPort::Reject,
-        quarantine: None,
+        protected: false,
+        at_once: false,
         times: Times::created(START),
     };
     let id = lb.id;

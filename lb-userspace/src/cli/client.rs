@@ -35,6 +35,7 @@ pub struct Client {
     token: Option<String>,
     zone: Option<String>,
     wait: Option<Duration>,
+    expect_deny: bool,
 }
 
 /// Where the agent was looked for; errors say it.
@@ -67,6 +68,7 @@ impl Client {
             token: token::find(global)?,
             zone: global.zone.clone(),
             wait: global.wait.then_some(global.timeout),
+            expect_deny: global.expect_deny,
         })
     }
 
@@ -186,7 +188,11 @@ impl Client {
         body: Option<&Value>,
         etag: Option<&str>,
     ) -> Result<Value, Failure> {
+        let is_change = method != Method::GET;
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
+        if self.expect_deny && is_change {
+            request = request.header("Expect", "deny");
+        }
         if let Some(token) = &self.token {
             request = request.header("X-Auth-Token", token);
         }

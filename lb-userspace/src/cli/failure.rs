@@ -72,6 +72,12 @@ impl Failure {
         Self::new(Exit::Error, what)
     }
 
+    /// Whether the agent refused what was asked.
+    #[must_use]
+    pub const fn is_denial(&self) -> bool {
+        matches!(self.exit, Exit::Refused | Exit::ReadOnly | Exit::NotAuthorized | Exit::NotFound)
+    }
+
     /// The same failure with what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -122,12 +128,14 @@ fn exit_of(status: StatusCode, kind: Option<ProblemKind>) -> Exit {
         ) => Exit::Refused,
         (Some(ProblemKind::NotFound), _) => Exit::NotFound,
         (Some(ProblemKind::Locked), _) | (None, 423) => Exit::ReadOnly,
-        (Some(ProblemKind::MethodNotAllowed | ProblemKind::Unavailable), _) => Exit::Error,
+        (Some(ProblemKind::MethodNotAllowed | ProblemKind::Unavailable | ProblemKind::ExpectationFailed), _) => {
+            Exit::Error
+        }
         // An unknown `type` of a newer agent reads as `internal`: the status decides.
         (Some(ProblemKind::Internal) | None, 400) => Exit::Usage,
         (Some(ProblemKind::Internal) | None, 401 | 403) => Exit::NotAuthorized,
         (Some(ProblemKind::Internal) | None, 404) => Exit::NotFound,
-        (Some(ProblemKind::Internal) | None, 409 | 412 | 417) => Exit::Refused,
+        (Some(ProblemKind::Internal) | None, 409 | 412) => Exit::Refused,
         (Some(ProblemKind::Internal) | None, _) => Exit::Error,
     }
 }

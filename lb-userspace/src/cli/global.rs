@@ -49,6 +49,10 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Format,
 
+    /// Do nothing, and fail if the change would be carried out: the agent must refuse it
+    #[arg(long, global = true)]
+    pub expect_deny: bool,
+
     /// After a change, wait until the kernel's maps hold it
     #[arg(long, global = true)]
     pub wait: bool,

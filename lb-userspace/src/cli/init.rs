@@ -123,6 +123,7 @@ fn operator(ledger: &Path) -> anyhow::Result<Secret> {
         reason: "snowshed init on this machine".to_owned(),
         at: now,
         attempt: None,
+        plan: None,
         changes: vec![Change { before: None, after: Document::Token(token) }],
     })?;
     Ok(secret)

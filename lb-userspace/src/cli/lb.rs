@@ -70,6 +70,14 @@ Examples:
   snowshed lb delete web mail dns --expect-count 3"
     )]
     Delete(Delete),
+    /// Bring a deleted load balancer back, with its addresses, exactly as it was
+    #[command(after_help = "Examples:
+  snowshed lb undelete 22222222-2222-4222-8222-222222222222")]
+    Undelete {
+        /// Id; `snowshed ops list` shows what was deleted
+        #[arg(value_name = "ID", value_parser = super::contain::id)]
+        deleted: Uuid,
+    },
 }
 
 /// Arguments of `lb create`.
@@ -96,6 +104,9 @@ pub struct Create {
     /// Reserve no IPv4 address
     #[arg(long)]
     no_ipv4: bool,
+    /// Refuse to be deleted until the protection is taken off
+    #[arg(long)]
+    protected: bool,
     /// Project that will own it; the token's own when not given
     #[arg(long, value_name = "ID", value_parser = value::project)]
     project: Option<Uuid>,
@@ -128,7 +139,7 @@ pub struct List {
 
 /// Arguments of `lb update`.
 #[derive(Args, Debug)]
-#[group(id = "changes", required = true, multiple = true, args = ["name", "description", "tags", "no_tags"])]
+#[group(id = "changes", required = true, multiple = true, args = ["name", "description", "tags", "no_tags", "protected"])]
 pub struct Update {
     /// Name or id
     lb: Reference,
@@ -144,6 +155,9 @@ pub struct Update {
     /// Remove all labels
     #[arg(long, conflicts_with = "tags")]
     no_tags: bool,
+    /// Whether it refuses to be deleted
+    #[arg(long, value_name = "true|false")]
+    protected: Option<bool>,
 }
 
 /// Arguments of `lb delete`.
@@ -155,6 +169,12 @@ pub struct Delete {
     /// Give the addresses back as well; without it they stay reserved for you
     #[arg(long)]
     release_ip: bool,
+    /// Also when it has live traffic
+    #[arg(long)]
+    with_traffic: bool,
+    /// Without a grace period; only one that has no traffic or whose servers are drained
+    #[arg(long)]
+    now: bool,
     #[command(flatten)]
     confirm: Confirm,
 }
@@ -173,9 +193,18 @@ impl LbCommand {
             }
             Self::List(args) => args.run(session).await,
             Self::Update(args) => args.run(session).await,
+            Self::Undelete { deleted } => {
+                let lb = session.client.change(Method::POST, &format!("lbs/{deleted}/undelete"), &json!({})).await?;
+                session.client.wait_applied().await?;
+                show(session, &lb)
+            }
             Self::Delete(args) => {
                 let lbs = session.find_all(Noun::Lb, &args.lbs, None).await?;
-                let query = [("release_ip", args.release_ip.to_string())];
+                let query = [
+                    ("release_ip", args.release_ip.to_string()),
+                    ("with_traffic", args.with_traffic.to_string()),
+                    ("now", args.now.to_string()),
+                ];
                 delete::delete(session, Noun::Lb, &lbs, &args.confirm, &query).await
             }
         }
@@ -224,6 +253,7 @@ impl Create {
             "assign_flexible_ip": !self.no_ipv4 && !has_ipv4,
             "assign_flexible_ipv6": self.ipv6,
             "ip_ids": ip_ids,
+            "protected": self.protected,
         }));
         if let Some(project) = self.project {
             body.insert("project_id".into(), json!(project));
@@ -240,6 +270,7 @@ impl Update {
             let mut body = keep(lb, &FIELDS);
             body.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
             body.extend(self.description.as_ref().map(|text| ("description".to_owned(), json!(text))));
+            body.extend(self.protected.map(|protected| ("protected".to_owned(), json!(protected))));
             if self.no_tags || !self.tags.is_empty() {
                 body.insert("tags".into(), json!(self.tags));
             }

@@ -8,16 +8,21 @@ use crate::model::{Actor, Document, DocumentKey, Kind, Lb, LbId, Pools};
 
 mod addresses;
 mod attachment;
+mod budget;
+mod bulk;
 mod families;
+mod freeze;
 mod immutable;
 mod in_use;
 mod live;
 mod ports;
+mod protected;
 mod quotas;
 mod rates;
 mod references;
 mod scope;
 mod servers;
+mod traffic;
 
 /// What every rule sees.
 pub(super) struct Case<'a> {
@@ -36,12 +41,15 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 12] = [
+pub(super) const ALL: [(&str, Rule); 17] = [
     ("scope", scope::check),
+    ("freeze", freeze::check),
     ("live", live::check),
     ("immutable", immutable::check),
     ("references", references::check),
     ("in_use", in_use::check),
+    ("protected", protected::check),
+    ("traffic", traffic::check),
     ("addresses", addresses::check),
     ("attachment", attachment::check),
     ("ports", ports::check),
@@ -49,6 +57,8 @@ pub(super) const ALL: [(&str, Rule); 12] = [
     ("servers", servers::check),
     ("rates", rates::check),
     ("quotas", quotas::check),
+    ("bulk", bulk::check),
+    ("budget", budget::check),
 ];
 
 impl<'a> Case<'a> {
@@ -67,6 +77,21 @@ impl<'a> Case<'a> {
         ids.into_iter().filter_map(|id| self.after.lb(id)).map(AsRef::as_ref).filter(|lb| lb.times.is_live())
     }
 
+    /// Load balancers that the change deletes.
+    fn deleted_lbs(&self) -> impl Iterator<Item = &'a Lb> {
+        self.changes().filter_map(|change| match (&change.before, &change.after) {
+            (Some(Document::Lb(before)), Document::Lb(after)) if before.times.is_live() && !after.times.is_live() => {
+                Some(before)
+            }
+            _ => None,
+        })
+    }
+
+    /// Load balancers that the change takes out of service.
+    fn removed(&self) -> BTreeSet<LbId> {
+        crate::ledger::removed(self.current, self.after, &self.proposed.changes)
+    }
+
     fn is_changed(&self, key: DocumentKey) -> bool {
         self.changes().any(|change| change.key() == key)
     }
@@ -77,6 +102,7 @@ const fn lb_of(document: &Document) -> Option<LbId> {
     match document {
         Document::Ip(ip) => ip.lb,
         Document::Lb(lb) => Some(lb.id),
+        Document::Measure(_) => None,
         Document::Frontend(frontend) => Some(frontend.lb),
         Document::Backend(backend) => Some(backend.lb),
         Document::Acl(acl) => Some(acl.lb),

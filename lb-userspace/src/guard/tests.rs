@@ -30,7 +30,8 @@ fn lb(number: u128, of: u128) -> Lb {
         kind: LbType::S,
         answers_echo: true,
         on_closed_port: ClosedPort::Reject,
-        quarantine: None,
+        protected: false,
+        at_once: false,
         times: Times::created(Timestamp::UNIX_EPOCH),
     }
 }
@@ -50,7 +51,7 @@ fn ip(number: u128, of: u128, address: [u8; 4], lb: Option<u128>) -> Ip {
 fn judged(current: &Snapshot, scope: Scope, changes: Vec<Change>) -> Report {
     let actor = Actor::editor("tester", owner(1));
     let pools = Pools::new(["192.0.2.0/24".parse().unwrap()]);
-    judge(current, &Proposed { scope, changes, is_recovery: false }, &actor, &Limits::default(), &pools)
+    judge(current, &Proposed::new(scope, changes, "test", Timestamp::UNIX_EPOCH), &actor, &Limits::default(), &pools)
 }
 
 fn in_project(number: u128) -> Scope {

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Attempt, ChainHash, Change, Operation, Proposal};
-use crate::model::{Actor, Generation, OperationId, Scope};
+use super::{Attempt, ChainHash, Change, Operation, Proposal, Removed};
+use crate::model::{Actor, Generation, MeasureId, OperationId, Scope};
 
 /// What comes first in every hash: another format of the log can never give the same one.
 const DOMAIN: &[u8] = b"snowshed ledger operation 1\n";
@@ -23,20 +23,24 @@ pub(super) struct Body {
     reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<Attempt>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<MeasureId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<Removed>,
     pub(super) changes: Vec<Change>,
 }
 
 impl Body {
     /// The body of the operation that a proposal becomes.
-    pub(super) fn new(generation: Generation, proposal: Proposal) -> Self {
-        let Proposal { expected: _, actor, scope, verb, reason, at, attempt, changes } = proposal;
-        Self { generation, id: OperationId::new(), at, actor, scope, verb, reason, attempt, changes }
+    pub(super) fn new(generation: Generation, proposal: Proposal, removed: Vec<Removed>) -> Self {
+        let Proposal { expected: _, actor, scope, verb, reason, at, attempt, plan, changes } = proposal;
+        Self { generation, id: OperationId::new(), at, actor, scope, verb, reason, attempt, plan, removed, changes }
     }
 
     /// The operation at its place in the chain.
     pub(super) fn chained(self, previous: ChainHash, hash: ChainHash) -> Operation {
-        let Self { generation, id, at, actor, scope, verb, reason, attempt, changes } = self;
-        Operation { generation, id, at, actor, scope, verb, reason, attempt, changes, previous, hash }
+        let Self { generation, id, at, actor, scope, verb, reason, attempt, plan, removed, changes } = self;
+        Operation { generation, id, at, actor, scope, verb, reason, attempt, plan, removed, changes, previous, hash }
     }
 }
 

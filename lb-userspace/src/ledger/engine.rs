@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, LedgerError, Operation, Proposal, Snapshot, chain, check_scope};
+use super::{Change, LedgerError, Operation, Proposal, Removed, Snapshot, chain, check_scope, containment};
 use crate::model::Generation;
 
 /// Most documents that one operation may change: what keeps an operation readable in one piece. It is no protection
@@ -22,11 +22,10 @@ pub(super) enum Judging {
 pub(super) fn next(
     current: &Snapshot,
     proposal: Proposal,
-    judging: Judging,
+    removed: Vec<Removed>,
 ) -> Result<(Operation, Vec<u8>), LedgerError> {
-    check(current, &proposal, judging)?;
     let generation = Generation(current.generation().0 + 1);
-    let body = chain::Body::new(generation, proposal);
+    let body = chain::Body::new(generation, proposal, removed);
     let bytes = serde_json::to_vec(&body).map_err(|error| LedgerError::Engine(Box::new(error)))?;
     let previous = current.head();
     let hash = chain::hash(previous, &bytes);
@@ -41,8 +40,25 @@ pub(super) fn after(current: &Snapshot, operation: &Operation) -> Snapshot {
     after
 }
 
-/// Refuses a proposal that was made from another generation, or that breaks a rule of the log itself.
-fn check(current: &Snapshot, proposal: &Proposal, judging: Judging) -> Result<(), LedgerError> {
+/// Refuses a proposal that was made from another generation, that breaks a rule of the log itself, that a freeze or a
+/// budget is against. What it takes out of service, if it may.
+pub(super) fn check(current: &Snapshot, proposal: &Proposal) -> Result<Vec<Removed>, LedgerError> {
+    check_log(current, proposal)?;
+    let Proposal { actor, scope, verb, at, changes, .. } = proposal;
+    check_scope(current, actor, scope, changes).map_err(|(_, what)| refused(what))?;
+    let is_approved = containment::check_measures(current, proposal).map_err(LedgerError::Refused)?;
+    if let Some(freeze) = containment::frozen(current, &actor.name, verb, scope, changes, *at) {
+        return Err(containment::refused(freeze));
+    }
+    let removed = removed(current, proposal);
+    if !is_approved && let Some(exceeded) = containment::exceeded(current, &actor.name, &removed, *at) {
+        return Err(LedgerError::Exceeded(Box::new(exceeded)));
+    }
+    Ok(removed)
+}
+
+/// What the log cannot do without, whatever is switched off by a test.
+pub(super) fn check_log(current: &Snapshot, proposal: &Proposal) -> Result<(), LedgerError> {
     if proposal.expected != current.generation() {
         return Err(LedgerError::Conflict { expected: proposal.expected, actual: current.generation() });
     }
@@ -50,10 +66,14 @@ fn check(current: &Snapshot, proposal: &Proposal, judging: Judging) -> Result<()
     for change in &proposal.changes {
         check_succession(current, change).map_err(LedgerError::Refused)?;
     }
-    if judging == Judging::Off {
-        return Ok(());
-    }
-    check_scope(current, &proposal.actor, &proposal.scope, &proposal.changes).map_err(|(_, what)| refused(what))
+    Ok(())
+}
+
+/// What a proposal takes out of service.
+pub(super) fn removed(current: &Snapshot, proposal: &Proposal) -> Vec<Removed> {
+    let documents = proposal.changes.iter().map(|change| &change.after);
+    let after = current.after(current.generation(), current.head(), documents);
+    containment::by_owner(current, &containment::removed(current, &after, &proposal.changes))
 }
 
 fn check_shape(proposal: &Proposal) -> Result<(), LedgerError> {

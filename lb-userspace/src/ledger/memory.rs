@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::engine::Judging;
-use super::{Ledger, LedgerError, Operation, Proposal, Snapshot, engine};
+use super::{Ledger, LedgerError, Operation, Proposal, Snapshot, append, engine};
+use crate::faults::{Faults, Layer};
 use crate::model::Generation;
 
 /// A ledger without a file.
@@ -13,13 +13,20 @@ use crate::model::Generation;
 pub struct MemoryLedger {
     operations: Mutex<Vec<Operation>>,
     head: watch::Sender<Arc<Snapshot>>,
+    faults: Faults,
 }
 
 impl MemoryLedger {
     /// An empty ledger.
     #[must_use]
     pub fn new() -> Self {
-        Self { operations: Mutex::default(), head: watch::Sender::new(Arc::default()) }
+        Self::with_faults(Faults::default())
+    }
+
+    /// An empty ledger of which a test took layers away.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self { operations: Mutex::default(), head: watch::Sender::new(Arc::default()), faults }
     }
 }
 
@@ -41,10 +48,11 @@ impl Ledger for MemoryLedger {
     fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
         let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
-        let (operation, _) = engine::next(&current, proposal, Judging::On)?;
-        operations.push(operation.clone());
-        self.head.send_replace(Arc::new(engine::after(&current, &operation)));
-        Ok(Arc::new(operation))
+        append(&current, proposal, !self.faults.is_off(Layer::Engine), |operation, _| {
+            operations.push(operation.clone());
+            self.head.send_replace(Arc::new(engine::after(&current, operation)));
+            Ok(())
+        })
     }
 
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {

@@ -25,6 +25,14 @@ pub(crate) fn check_scope(
     }
     for change in changes {
         let key = change.key();
+        if let Document::Measure(measure) = &change.after {
+            let in_other = matches!(scope, Scope::Measure { measure: id } if *id != measure.id);
+            if in_other {
+                return Err((key, format!("{key} lies outside the operation's scope")));
+            }
+            crate::authority::check_measure(current, actor, measure).map_err(|denied| (key, denied.to_string()))?;
+            continue;
+        }
         check_role(actor, change).map_err(|what| (key, what))?;
         for document in change.before.iter().chain([&change.after]) {
             let place = owners.place(document);
@@ -50,6 +58,8 @@ fn check_role(actor: &Actor, change: &Change) -> Result<(), String> {
     let may = match &change.after {
         // What the edge reserves for itself.
         Document::NatSource(_) => actor.token.is_none() && actor.reach == Reach::Fleet,
+        // Its own check.
+        Document::Measure(_) => true,
         Document::Organization(_) | Document::Project(_) => role.may(Act::Administer),
         // Nobody gives away more than he has.
         Document::Token(token) => role.may(Act::Administer) && token.role >= role && token.role.fits(&token.reach),
@@ -64,6 +74,7 @@ fn check_role(actor: &Actor, change: &Change) -> Result<(), String> {
 fn lies_in(scope: &Scope, place: Reach, document: &Document) -> bool {
     let is_token = matches!(document, Document::Token(_));
     match *scope {
+        Scope::Measure { .. } => false,
         Scope::Token { token } => matches!(document, Document::Token(document) if document.id == token),
         Scope::Lb { project, .. } | Scope::Lbs { project, .. } | Scope::Project { project } => {
             !is_token && matches!(place, Reach::Project { owner } if owner.project == project)
@@ -77,7 +88,7 @@ fn selected(scope: &Scope) -> Option<BTreeSet<LbId>> {
     match scope {
         Scope::Lb { lb, .. } => Some(BTreeSet::from([*lb])),
         Scope::Lbs { lbs, .. } => Some(lbs.clone().into()),
-        Scope::Project { .. } | Scope::Organization { .. } | Scope::Token { .. } => None,
+        Scope::Project { .. } | Scope::Organization { .. } | Scope::Token { .. } | Scope::Measure { .. } => None,
     }
 }
 
@@ -93,7 +104,11 @@ fn is_of_lbs(change: &Change, lbs: &BTreeSet<LbId>) -> bool {
         Document::Frontend(_) | Document::Backend(_) | Document::Acl(_) => {
             documents.all(|document| document.lb().is_some_and(|lb| lbs.contains(&lb)))
         }
-        Document::NatSource(_) | Document::Organization(_) | Document::Project(_) | Document::Token(_) => false,
+        Document::Measure(_)
+        | Document::NatSource(_)
+        | Document::Organization(_)
+        | Document::Project(_)
+        | Document::Token(_) => false,
     }
 }
 
@@ -127,6 +142,7 @@ impl<'a> Owners<'a> {
                 return Some(Reach::Organization { organization: organization.id });
             }
             Document::Token(token) => return Some(token.reach),
+            Document::Measure(_) => return None,
             Document::Project(project) => Some(project.owner),
             Document::Ip(ip) => match ip.lb {
                 Some(lb) if self.of_lb(lb) != Some(ip.owner) => None,

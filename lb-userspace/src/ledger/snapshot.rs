@@ -8,10 +8,10 @@ use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ChainHash, Operation, Tenants};
+use super::{ChainHash, Operation, Removal, Tenants};
 use crate::model::{
     Acl, AclId, Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId,
-    NatSource, NatSourceId, OrganizationId, ProjectId, TokenId,
+    Measure, MeasureId, NatSource, NatSourceId, OrganizationId, Place, Plan, ProjectId, TokenId, What,
 };
 
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
@@ -35,6 +35,13 @@ pub struct Snapshot {
     frontends_by_backend: OrdSet<(BackendId, FrontendId)>,
     /// Generation of the last change to a load balancer or to what belongs to it.
     touched: OrdMap<LbId, Generation>,
+    measures: OrdMap<MeasureId, Arc<Measure>>,
+    /// Freezes that were not ended.
+    freezes: OrdSet<MeasureId>,
+    /// Quarantines that were not ended, by their place.
+    quarantines: OrdSet<(Place, MeasureId)>,
+    /// What operations without an approved plan took out of service, as far back as the budget's window.
+    removals: OrdMap<(Timestamp, Generation), Arc<Removal>>,
     /// Live and deleted documents of each project.
     by_project: OrdMap<ProjectId, Owned>,
     tenants: Tenants,
@@ -197,11 +204,58 @@ impl Snapshot {
         self.touched.get(&lb).copied().unwrap_or_default()
     }
 
-    /// Whether nothing may be forwarded to a load balancer. The planner's one question: what says so beside the load
-    /// balancer itself belongs here, and into [`Snapshot::changed_lbs`].
+    /// Whether nothing may be forwarded to a load balancer: it, its project or its organization is quarantined.
     #[must_use]
-    pub const fn is_quarantined(&self, lb: &Lb) -> bool {
-        lb.quarantine.is_some()
+    pub fn is_quarantined(&self, lb: &Lb) -> bool {
+        !self.quarantines.is_empty()
+            && [
+                Place::Lb { lb: lb.id },
+                Place::Project { project: lb.owner.project },
+                Place::Organization { organization: lb.owner.organization },
+            ]
+            .into_iter()
+            .any(|place| self.quarantine_at(&place).is_some())
+    }
+
+    /// The quarantine in force at exactly this place.
+    #[must_use]
+    pub fn quarantine_at(&self, place: &Place) -> Option<&Arc<Measure>> {
+        let first = (place.clone(), MeasureId::from_uuid(uuid::Uuid::nil()));
+        let (_, id) = self.quarantines.range(first..).next().filter(|(at, _)| at == place)?;
+        self.measures.get(id)
+    }
+
+    /// A measure, also one that has ended.
+    #[must_use]
+    pub fn measure(&self, id: MeasureId) -> Option<&Arc<Measure>> {
+        self.measures.get(&id)
+    }
+
+    /// Every measure in the order of the ids, also those that have ended.
+    pub fn measures(&self) -> impl Iterator<Item = &Arc<Measure>> {
+        self.measures.values()
+    }
+
+    /// Freezes that were not ended, also those that have expired.
+    pub fn freezes(&self) -> impl Iterator<Item = &Arc<Measure>> {
+        self.freezes.iter().filter_map(|id| self.measures.get(id))
+    }
+
+    /// Load balancers at a place, also deleted ones; none at an actor.
+    pub fn lbs_at(&self, place: &Place) -> impl Iterator<Item = &Arc<Lb>> {
+        let candidates: Vec<&Arc<Lb>> = match place {
+            Place::Lb { lb } => self.lb(*lb).into_iter().collect(),
+            Place::Project { project } => self.lbs_in(*project).collect(),
+            Place::Organization { .. } | Place::Zone => self.lbs().filter(|lb| place.covers(lb)).collect(),
+            Place::Actor { .. } => Vec::new(),
+        };
+        candidates.into_iter()
+    }
+
+    /// What operations after a moment took out of service without an approved plan; older than the budget's window is
+    /// forgotten.
+    pub fn removals_since(&self, since: Timestamp) -> impl Iterator<Item = (Generation, &Removal)> {
+        self.removals.range((since, Generation(0))..).map(|((_, generation), removal)| (*generation, &**removal))
     }
 
     /// The operation that carried out the request with this key, if its answer is still kept at `now`.
@@ -213,6 +267,7 @@ impl Snapshot {
 
     /// Keeps the key of an operation's request, and forgets those that are too old.
     pub(super) fn remember(&mut self, operation: &Operation) {
+        self.remember_removals(operation);
         let (Some(attempt), Some(token)) = (&operation.attempt, operation.actor.token) else { return };
         while let Some(oldest) = self.attempts_by_age.get_min().cloned() {
             if operation.at.duration_since(oldest.0) < Self::ATTEMPTS_ARE_KEPT {
@@ -228,12 +283,28 @@ impl Snapshot {
         self.attempts_by_age.insert((at, token, attempt.key.clone()));
     }
 
+    fn remember_removals(&mut self, operation: &Operation) {
+        let plan = operation.plan.and_then(|id| self.measure(id)).and_then(|measure| measure.plan());
+        if operation.removed.is_empty() || plan.is_some_and(Plan::is_approved) {
+            return;
+        }
+        let oldest = operation.at.checked_sub(super::BUDGET.window).unwrap_or(Timestamp::MIN);
+        while let Some(key) = self.removals.get_min().map(|(key, _)| *key).filter(|(at, _)| *at < oldest) {
+            self.removals.remove(&key);
+        }
+        let removal = Removal { actor: operation.actor.name.clone(), removed: operation.removed.clone() };
+        self.removals.insert((operation.at, operation.generation), Arc::new(removal));
+    }
+
     /// A document of any kind, also a deleted one.
     #[must_use]
     pub fn document(&self, key: DocumentKey) -> Option<Document> {
         match key.kind {
             Kind::Ip => self.ip(IpId::from_uuid(key.id)).map(|ip| Document::Ip(Ip::clone(ip))),
             Kind::Lb => self.lb(LbId::from_uuid(key.id)).map(|lb| Document::Lb(Lb::clone(lb))),
+            Kind::Measure => {
+                self.measure(MeasureId::from_uuid(key.id)).map(|measure| Document::Measure(Measure::clone(measure)))
+            }
             Kind::Frontend => self
                 .frontend(FrontendId::from_uuid(key.id))
                 .map(|frontend| Document::Frontend(Frontend::clone(frontend))),
@@ -264,6 +335,7 @@ impl Snapshot {
         match document {
             Document::Ip(ip) => self.ip(ip.id).is_some_and(|current| **current == *ip),
             Document::Lb(lb) => self.lb(lb.id).is_some_and(|current| **current == *lb),
+            Document::Measure(measure) => self.measure(measure.id).is_some_and(|current| **current == *measure),
             Document::Frontend(frontend) => self.frontend(frontend.id).is_some_and(|current| **current == *frontend),
             Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
             Document::Acl(acl) => self.acl(acl.id).is_some_and(|current| **current == *acl),
@@ -279,6 +351,7 @@ impl Snapshot {
         match key.kind {
             Kind::Ip => self.ips.contains_key(&IpId::from_uuid(key.id)),
             Kind::Lb => self.lbs.contains_key(&LbId::from_uuid(key.id)),
+            Kind::Measure => self.measures.contains_key(&MeasureId::from_uuid(key.id)),
             Kind::Frontend => self.frontends.contains_key(&FrontendId::from_uuid(key.id)),
             Kind::Backend => self.backends.contains_key(&BackendId::from_uuid(key.id)),
             Kind::Acl => self.acls.contains_key(&AclId::from_uuid(key.id)),
@@ -294,6 +367,13 @@ impl Snapshot {
         let mut changed = BTreeSet::new();
         for (before, after) in pairs(earlier.lbs.diff(&self.lbs)) {
             changed.extend(before.into_iter().chain(after).map(|lb| lb.id));
+        }
+        for (before, after) in pairs(earlier.measures.diff(&self.measures)) {
+            let places =
+                before.into_iter().chain(after).filter(|measure| matches!(measure.what, What::Quarantine { .. }));
+            changed.extend(
+                places.filter_map(|measure| measure.place()).flat_map(|place| self.lbs_at(place)).map(|lb| lb.id),
+            );
         }
         for (before, after) in pairs(earlier.frontends.diff(&self.frontends)) {
             changed.extend(before.into_iter().chain(after).map(|frontend| frontend.lb));
@@ -343,6 +423,7 @@ impl Snapshot {
     fn put(&mut self, document: &Document) {
         match document {
             Document::Ip(ip) => self.put_ip(ip),
+            Document::Measure(measure) => self.put_measure(measure),
             Document::Lb(lb) => {
                 self.touch(lb.id);
                 self.by_project.entry(lb.owner.project).or_default().lbs.insert(lb.id);
@@ -372,6 +453,26 @@ impl Snapshot {
             }
             Document::Organization(_) | Document::Project(_) | Document::Token(_) => self.tenants.put(document),
         }
+    }
+
+    fn put_measure(&mut self, measure: &Measure) {
+        let is_live = measure.times.is_live();
+        match &measure.what {
+            What::Freeze { .. } if is_live => {
+                self.freezes.insert(measure.id);
+            }
+            What::Freeze { .. } => {
+                self.freezes.remove(&measure.id);
+            }
+            What::Quarantine { place } if is_live => {
+                self.quarantines.insert((place.clone(), measure.id));
+            }
+            What::Quarantine { place } => {
+                self.quarantines.remove(&(place.clone(), measure.id));
+            }
+            What::Plan(_) | What::LetGo { .. } => {}
+        }
+        self.measures.insert(measure.id, Arc::new(measure.clone()));
     }
 
     fn put_ip(&mut self, ip: &Ip) {

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use super::backup::UNWATCHED;
 use super::engine::Judging;
 use super::files::{Found, Identity, Witness, Witnessed, destroyed, engine as engine_error, prepare};
-use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, engine};
+use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, append, engine};
+use crate::faults::{Faults, Layer};
 use crate::model::Generation;
 use crate::recovery::drill::Jail;
 
@@ -43,6 +44,14 @@ impl SqliteLedger {
     /// [`LedgerError::InUse`] when another process has it open; [`LedgerError::NotIntact`] when it is torn or was
     /// tampered with; an engine error when a file cannot be made, read or written.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        Self::open_with_faults(path, Faults::default())
+    }
+
+    /// Opens a ledger of which a test took layers away.
+    ///
+    /// # Errors
+    /// As [`SqliteLedger::open`].
+    pub fn open_with_faults(path: &Path, faults: Faults) -> Result<Self, LedgerError> {
         let witness = Witness::lock(path)?;
         let place = verify::Place { path, witness: witness.path() };
         let witnessed = witness.read().map_err(|what| place.not_intact(Generation(0), what))?;
@@ -63,16 +72,22 @@ impl SqliteLedger {
         witness.sync().map_err(engine_error)?;
         let identity = Identity::of(path).map_err(engine_error)?;
         let log = Log { connection, witness, path: path.to_owned(), identity, uncertain: false };
-        Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)), judging: Judging::On })
+        schema::triggers(&log.connection, !faults.is_off(Layer::Engine)).map_err(engine_error)?;
+        let judging = if faults.is_off(Layer::Engine) { Judging::Off } else { Judging::On };
+        Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)), judging })
     }
 
-    /// Opens a ledger whose engine lets operations touch what lies outside their scope: what a bug that switches
-    /// layers off would do. Only who is in a [`Jail`] can ask for it.
+    /// Opens a ledger whose engine and triggers let everything through that keeps the log a log: what a bug that
+    /// switches layers off would do. Only who is in a [`Jail`] can ask for it.
     ///
     /// # Errors
     /// As [`SqliteLedger::open`].
     pub fn open_unguarded(path: &Path, _: &Jail) -> Result<Self, LedgerError> {
-        Ok(Self { judging: Judging::Off, ..Self::open(path)? })
+        let ledger = Self::open(path)?;
+        let log = ledger.log.lock().unwrap_or_else(PoisonError::into_inner);
+        schema::triggers(&log.connection, false).map_err(engine_error)?;
+        drop(log);
+        Ok(Self { judging: Judging::Off, ..ledger })
     }
 
     /// Where its file was when it was opened.
@@ -106,10 +121,11 @@ impl Ledger for SqliteLedger {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.check()?;
         let current = self.snapshot();
-        let (operation, body) = engine::next(&current, proposal, self.judging)?;
-        log.write(&operation, &body)?;
-        self.head.send_replace(Arc::new(engine::after(&current, &operation)));
-        Ok(Arc::new(operation))
+        append(&current, proposal, self.judging == Judging::On, |operation, body| {
+            log.write(operation, body)?;
+            self.head.send_replace(Arc::new(engine::after(&current, operation)));
+            Ok(())
+        })
     }
 
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {

@@ -112,7 +112,8 @@ impl Tenants {
                 }
                 self.tokens_by_digest.insert(token.digest, token.id);
             }
-            Document::Ip(_)
+            Document::Measure(_)
+            | Document::Ip(_)
             | Document::Lb(_)
             | Document::Frontend(_)
             | Document::Backend(_)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, Backend, Frontend, Ip, Lb, LbId, NatSource, Organization, Project, Token};
+use super::{Acl, Backend, Frontend, Ip, Lb, LbId, Measure, NatSource, Organization, Project, Token};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -32,10 +32,10 @@ impl Times {
         Self { updated_at: now, ..self }
     }
 
-    /// The same, deleted `now`.
+    /// The same, deleted `now`. Nothing else differs: brought back, it is what it was to the byte.
     #[must_use]
     pub const fn deleted(self, now: Timestamp) -> Self {
-        Self { updated_at: now, deleted_at: Some(now), ..self }
+        Self { deleted_at: Some(now), ..self }
     }
 
     /// Whether it is not deleted.
@@ -57,6 +57,8 @@ pub enum Kind {
     Frontend,
     /// [`Backend`].
     Backend,
+    /// [`Measure`].
+    Measure,
     /// [`Acl`].
     Acl,
     /// [`NatSource`].
@@ -87,6 +89,7 @@ impl Kind {
             Self::Lb => "lb",
             Self::Frontend => "frontend",
             Self::Backend => "backend",
+            Self::Measure => "measure",
             Self::Acl => "acl",
             Self::NatSource => "nat_source",
             Self::Organization => "organization",
@@ -114,6 +117,8 @@ pub enum Document {
     Frontend(Frontend),
     /// A backend pool.
     Backend(Backend),
+    /// A measure against harm.
+    Measure(Measure),
     /// A rule of an access list.
     Acl(Acl),
     /// A source address of translated flows.
@@ -135,6 +140,7 @@ impl Document {
             Self::Lb(lb) => DocumentKey { kind: Kind::Lb, id: lb.id.as_uuid() },
             Self::Frontend(frontend) => DocumentKey { kind: Kind::Frontend, id: frontend.id.as_uuid() },
             Self::Backend(backend) => DocumentKey { kind: Kind::Backend, id: backend.id.as_uuid() },
+            Self::Measure(measure) => DocumentKey { kind: Kind::Measure, id: measure.id.as_uuid() },
             Self::Acl(acl) => DocumentKey { kind: Kind::Acl, id: acl.id.as_uuid() },
             Self::NatSource(source) => DocumentKey { kind: Kind::NatSource, id: source.id.as_uuid() },
             Self::Organization(organization) => DocumentKey { kind: Kind::Organization, id: organization.id.as_uuid() },
@@ -151,6 +157,7 @@ impl Document {
             Self::Lb(lb) => &lb.times,
             Self::Frontend(frontend) => &frontend.times,
             Self::Backend(backend) => &backend.times,
+            Self::Measure(measure) => &measure.times,
             Self::Acl(acl) => &acl.times,
             Self::NatSource(source) => &source.times,
             Self::Organization(organization) => &organization.times,
@@ -169,6 +176,7 @@ impl Document {
             Self::Backend(backend) => &mut backend.times,
             Self::Acl(acl) => &mut acl.times,
             Self::NatSource(source) => &mut source.times,
+            Self::Measure(measure) => &mut measure.times,
             Self::Organization(organization) => &mut organization.times,
             Self::Project(project) => &mut project.times,
             Self::Token(token) => &mut token.times,
@@ -185,6 +193,7 @@ impl Document {
             Self::Backend(backend) => backend.name.to_string(),
             Self::Acl(acl) => acl.name.to_string(),
             Self::NatSource(source) => source.address.to_string(),
+            Self::Measure(measure) => measure.what.word().to_owned(),
             Self::Organization(organization) => organization.name.to_string(),
             Self::Project(project) => project.name.to_string(),
             Self::Token(token) => token.name.to_string(),
@@ -200,7 +209,7 @@ impl Document {
             Self::Frontend(frontend) => Some(frontend.lb),
             Self::Backend(backend) => Some(backend.lb),
             Self::Acl(acl) => Some(acl.lb),
-            Self::NatSource(_) | Self::Organization(_) | Self::Project(_) | Self::Token(_) => None,
+            Self::Measure(_) | Self::NatSource(_) | Self::Organization(_) | Self::Project(_) | Self::Token(_) => None,
         }
     }
 }

@@ -76,4 +76,6 @@ id! {
     OperationId;
     /// A token.
     TokenId;
+    /// A measure against harm: a freeze, a quarantine, a plan.
+    MeasureId;
 }

@@ -1,6 +1,5 @@
 //! A load balancer: a name, a type, and what is attached to it.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, LbId, Name, Owner, Tags, Times};
@@ -26,9 +25,12 @@ pub struct Lb {
     /// What a client sees of a port of its addresses that nobody listens on.
     #[serde(default, skip_serializing_if = "ClosedPort::is_default")]
     pub on_closed_port: ClosedPort,
-    /// Why nothing is forwarded to it, if so. Set and lifted by Trust & Safety only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quarantine: Option<Quarantine>,
+    /// It refuses to be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// It was deleted without a grace period: it has no traffic, or its servers are drained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
     /// Created, updated, deleted.
     pub times: Times,
 }
@@ -75,17 +77,6 @@ impl std::str::FromStr for ClosedPort {
             .find(|policy| policy.as_str() == text)
             .ok_or_else(|| Invalid::constraint(format!("`{text}` is not known here: reject or drop is expected")))
     }
-}
-
-/// Traffic is dropped in the data plane, and everything else stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quarantine {
-    /// Why, for people.
-    pub reason: String,
-    /// Since when.
-    pub at: Timestamp,
-    /// Who did it.
-    pub by: String,
 }
 
 impl Lb {

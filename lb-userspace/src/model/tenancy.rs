@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LbId, OrganizationId, ProjectId, TokenId};
+use super::{Invalid, LbId, MeasureId, OrganizationId, ProjectId, TokenId};
 
 /// Owner of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -218,6 +218,11 @@ pub enum Scope {
         /// The token.
         token: TokenId,
     },
+    /// One measure against harm.
+    Measure {
+        /// The measure.
+        measure: MeasureId,
+    },
 }
 
 impl Scope {
@@ -226,7 +231,7 @@ impl Scope {
     pub const fn project(&self) -> Option<ProjectId> {
         match self {
             Self::Lb { project, .. } | Self::Lbs { project, .. } | Self::Project { project } => Some(*project),
-            Self::Organization { .. } | Self::Token { .. } => None,
+            Self::Organization { .. } | Self::Token { .. } | Self::Measure { .. } => None,
         }
     }
 }

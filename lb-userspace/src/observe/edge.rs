@@ -94,6 +94,7 @@ impl Edge {
             ("snowshed_applied_generation", "Operation of the ledger that the maps hold", status.applied_generation),
             ("snowshed_services", "Services in the maps", status.services as u64),
             ("snowshed_backends", "Servers in the maps", status.backends as u64),
+            ("snowshed_held_services", "Services held in the maps against the ledger", status.held.len() as u64),
             ("snowshed_empty_services", "Services without a usable server", status.empty_services.len() as u64),
             (
                 "snowshed_reconcile_failing",

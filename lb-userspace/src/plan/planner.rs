@@ -130,7 +130,8 @@ impl Planner {
 
     fn contribution(&self, view: &View<'_>, id: LbId, before: Option<&Contribution>) -> Contribution {
         let Some(lb) = view.snapshot.lb(id) else { return Contribution::default() };
-        let ends = lb.times.deleted_at.map(|at| at.checked_add(self.delete_grace).unwrap_or(Timestamp::MAX));
+        let grace = if lb.at_once { SignedDuration::ZERO } else { self.delete_grace };
+        let ends = lb.times.deleted_at.map(|at| at.checked_add(grace).unwrap_or(Timestamp::MAX));
         let mut contribution = Contribution { ends, ..Contribution::default() };
         if ends.is_some_and(|end| end <= view.now) {
             return contribution;

@@ -57,6 +57,7 @@ impl<D: Dataplane> Reconciler<D> {
             trouble.note(|| chain(&error));
         }
         self.dirty.extend(self.services.settling(now));
+        self.hold(now, trouble);
         for key in std::mem::take(&mut self.dirty) {
             let planned = address_of_key(&key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone);
             let result = match planned {

@@ -77,6 +77,9 @@ pub fn documents_in(snapshot: &Snapshot, scope: &Scope) -> BTreeMap<DocumentKey,
     match scope {
         Scope::Lb { lb, .. } => whole(snapshot, *lb, &mut documents),
         Scope::Lbs { lbs, .. } => lbs.iter().for_each(|lb| whole(snapshot, lb, &mut documents)),
+        Scope::Measure { measure } => {
+            documents.extend(snapshot.measure(*measure).map(|it| Document::Measure(it.as_ref().clone())));
+        }
         Scope::Project { project } => {
             for lb in snapshot.lbs_in(*project) {
                 documents.push(Document::Lb(lb.as_ref().clone()));
@@ -110,7 +113,7 @@ fn moved_away(current: &Document, then: Option<&Document>, scope: &Scope) -> Opt
     let is_in = |holder| match scope {
         Scope::Lb { lb, .. } => *lb == holder,
         Scope::Lbs { lbs, .. } => lbs.contains(holder),
-        Scope::Project { .. } | Scope::Organization { .. } | Scope::Token { .. } => true,
+        Scope::Project { .. } | Scope::Organization { .. } | Scope::Token { .. } | Scope::Measure { .. } => true,
     };
     if !matches!(scope, Scope::Lb { .. } | Scope::Lbs { .. }) {
         return None;

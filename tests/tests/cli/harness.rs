@@ -110,6 +110,8 @@ impl Agent {
             clock: Arc::new(Timestamp::now),
             traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(String::new),
+            live_traffic: Arc::new(NoMaps),
+            faults: lb_userspace::faults::Faults::default(),
             explain: Arc::new(NoMaps),
         };
         let socket = directory.path().join("snowshed.sock");
@@ -218,6 +220,15 @@ backends:
 ";
 
 struct NoMaps;
+
+impl lb_userspace::observe::LiveTraffic for NoMaps {
+    fn of(
+        &self,
+        _: &std::collections::BTreeSet<lb_userspace::model::LbId>,
+    ) -> Result<std::collections::BTreeMap<lb_userspace::model::LbId, lb_userspace::observe::Rate>, String> {
+        Ok(std::collections::BTreeMap::new())
+    }
+}
 
 impl Explain for NoMaps {
     fn explain(

@@ -85,6 +85,18 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("backup restore", &["--name", "latest", "--config", "/nonexistent"]),
     ("undo", &["<operation>", "1", "--dry-run", ""]),
     ("restore", &["--at", "1", "--scope", "lb:11111111-1111-4111-8111-111111111111", "--dry-run", ""]),
+    ("lb undelete", &["<deleted>", ID]),
+    ("freeze", &["<place>", PROJECT, "--reason", "test", "--for", "1m"]),
+    ("thaw", &["<freeze>", ID]),
+    ("quarantine", &["<place>", PROJECT, "--reason", "test"]),
+    ("release", &["<place>", PROJECT, "--reason", "test"]),
+    ("measures", &[]),
+    ("ts quarantine", &["--parent", PROJECT, "--count", "1", "--reason", "test"]),
+    ("ts release", &["--parent", PROJECT, "--count", "1", "--reason", "test"]),
+    ("ts plan-removal", &["--parent", PROJECT, "--count", "1", "--reason", "test"]),
+    ("ts show", &["<plan>", ID]),
+    ("ts approve", &["<plan>", ID]),
+    ("ts apply", &["<plan>", ID]),
     ("completion", &["<shell>", "bash"]),
     ("man", &["<directory>", "/nonexistent"]),
     ("context list", &[]),
@@ -215,11 +227,21 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--at", "yesterday", Exit::Usage, "neither a time such as 2026-04-07T16:30:00Z nor the number"),
     ("--scope", "*", Exit::Usage, "is no scope: lb:ID or project:ID is expected"),
     ("--reason", " ", Exit::Usage, "a reason has at least one character"),
+    ("<place>", "*", Exit::Usage, "is no place: lb:ID, project:ID or organization:ID is expected"),
+    ("--parent", "project:", Exit::Usage, "is no place: lb:ID, project:ID or organization:ID is expected"),
+    ("<freeze>", "*", Exit::Usage, "is not an id: a UUID such as"),
+    ("<plan>", "all", Exit::Usage, "is not an id: a UUID such as"),
+    ("<deleted>", "web", Exit::Usage, "is not an id: a UUID such as"),
+    ("--id", "web", Exit::Usage, "is not an id: a UUID such as"),
+    ("--for", "5", Exit::Usage, "a number with its unit"),
+    ("lb update --protected", "maybe", Exit::Usage, "[possible values: true, false]"),
     ("<shell>", "ksh", Exit::Usage, "possible values"),
 ];
 
 /// An id that nothing has.
 const ID: &str = "33333333-3333-4333-8333-333333333333";
+/// A place that is right.
+const PROJECT: &str = "project:11111111-1111-4111-8111-111111111111";
 
 /// A file that is right.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/web.yaml");

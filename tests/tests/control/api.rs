@@ -1,19 +1,21 @@
 //! The control API: the real router over a ledger, without sockets.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use futures_util::future::BoxFuture;
 use lb_userspace::api::{self, Context, Explain, ExplainError, Requests};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
+use lb_userspace::faults::Faults;
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
-use lb_userspace::model::{Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
-use lb_userspace::observe::{Events, Traffic};
+use lb_userspace::model::{LbId, Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
+use lb_userspace::observe::{Events, LiveTraffic, Rate, Traffic};
 use lb_userspace::plan::{ServiceAddress, Tables};
 use lb_userspace::reconcile::Status;
 use serde_json::{Value, json};
@@ -28,6 +30,7 @@ mod advice;
 mod bad_input;
 mod bad_query;
 mod conflicts;
+mod containment;
 mod coverage;
 mod events;
 mod fields;
@@ -81,6 +84,18 @@ struct Api {
     events: Arc<Events>,
     /// The clock, seconds since 1970.
     seconds: Arc<AtomicI64>,
+    traffic: Live,
+}
+
+/// Live traffic as a test says it is.
+#[derive(Clone, Default)]
+struct Live(Arc<Mutex<BTreeMap<LbId, Rate>>>);
+
+impl LiveTraffic for Live {
+    fn of(&self, lbs: &BTreeSet<LbId>) -> Result<BTreeMap<LbId, Rate>, String> {
+        let rates = self.0.lock().unwrap();
+        Ok(rates.iter().filter(|(lb, _)| lbs.contains(lb)).map(|(lb, rate)| (*lb, *rate)).collect())
+    }
 }
 
 /// Explains that it was asked.
@@ -112,7 +127,12 @@ impl Api {
     }
 
     fn with(ledger: Arc<dyn Ledger>, limits: Limits) -> Self {
+        Self::with_faults(ledger, limits, Faults::default())
+    }
+
+    fn with_faults(ledger: Arc<dyn Ledger>, limits: Limits, faults: Faults) -> Self {
         tenants(&*ledger);
+        let traffic = Live::default();
         let status = watch::Sender::new(Status::default());
         let tables = watch::Sender::default();
         let health = watch::Sender::new(Arc::new(HealthView::default()));
@@ -135,9 +155,11 @@ impl Api {
             clock: Arc::new(move || jiff::Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap()),
             traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
+            live_traffic: Arc::new(traffic.clone()),
+            faults,
             explain: Arc::new(Echo),
         };
-        Self { ledger, router: api::router(context), status, tables, health, requests, events, seconds }
+        Self { ledger, router: api::router(context), status, tables, health, requests, events, traffic, seconds }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {

@@ -12,6 +12,7 @@ mod attempts;
 mod backup;
 mod damage;
 mod kill;
+mod layers;
 mod rules;
 mod size;
 
@@ -32,7 +33,8 @@ pub(crate) fn lb(name: &str, owner: Owner) -> Lb {
         kind: LbType::S,
         answers_echo: true,
         on_closed_port: ClosedPort::Reject,
-        quarantine: None,
+        protected: false,
+        at_once: false,
         times: Times::created(jiff::Timestamp::UNIX_EPOCH),
     }
 }
@@ -51,6 +53,7 @@ fn proposal(current: &Snapshot, changes: Vec<Change>) -> Proposal {
         reason: String::new(),
         at: jiff::Timestamp::UNIX_EPOCH,
         attempt: None,
+        plan: None,
         changes,
     }
 }

@@ -25,6 +25,7 @@ fn append(ledger: &dyn Ledger, verb: &str, changes: Vec<Change>) -> Operation {
         reason: String::new(),
         at: at(i64::try_from(current.generation().0).unwrap() + 1),
         attempt: None,
+        plan: None,
         changes,
     };
     Operation::clone(&ledger.append(proposal).unwrap())

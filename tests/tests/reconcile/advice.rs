@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lb_userspace::dataplane::Attachment;
 use lb_userspace::health::{HealthView, MassFailure};
 use lb_userspace::ledger::Snapshot;
-use lb_userspace::model::{Document, LbId, Quarantine};
+use lb_userspace::model::{Document, LbId, Measure, MeasureId, Place, Reason, Times, What};
 use lb_userspace::plan::{Node, Planner, Tables};
 use lb_userspace::reconcile::Status;
 use lb_userspace::recovery::advice::{self, Advice, Code, Facts};
@@ -71,9 +71,16 @@ fn nobody_acts_on_a_load_balancer_that_is_deleted_quarantined_or_on_its_way_to_t
     assert_eq!(case.codes(), [Code::Deleted]);
 
     let mut case = settled();
-    let Document::Lb(mut held) = lb(1, None) else { unreachable!("it is a load balancer") };
-    held.quarantine = Some(Quarantine { reason: "abuse".to_owned(), at: at(1), by: "ts".to_owned() });
-    case.snapshot = case.snapshot.after(case.snapshot.generation(), case.snapshot.head(), &[Document::Lb(held)]);
+    let Document::Lb(held) = lb(1, None) else { unreachable!("it is a load balancer") };
+    let quarantine = Document::Measure(Measure {
+        id: MeasureId::from_uuid(Uuid::from_u128(1)),
+        by: "ts".to_owned(),
+        reason: Reason::try_from("abuse".to_owned()).unwrap(),
+        expires_at: None,
+        what: What::Quarantine { place: Place::Lb { lb: held.id } },
+        times: Times::created(at(1)),
+    });
+    case.snapshot = case.snapshot.after(case.snapshot.generation(), case.snapshot.head(), &[quarantine]);
     assert_eq!(case.codes(), [Code::Quarantined]);
 
     let mut case = settled();

@@ -52,7 +52,8 @@ pub(crate) fn lb(number: u128, deleted: Option<i64>) -> Document {
         kind: LbType::S,
         answers_echo: true,
         on_closed_port: ClosedPort::Reject,
-        quarantine: None,
+        protected: false,
+        at_once: false,
         times: times(deleted),
     })
 }
@@ -293,6 +294,12 @@ impl World {
     /// A reconciler that has seen nothing: a freshly started agent.
     pub(crate) fn agent<D: Dataplane>(&self, dataplane: D) -> Reconciler<D> {
         Reconciler::new(dataplane, self.sources(), settings())
+    }
+
+    pub(crate) fn agent_with<D: Dataplane>(&self, dataplane: D, change: impl FnOnce(&mut Settings)) -> Reconciler<D> {
+        let mut settings = settings();
+        change(&mut settings);
+        Reconciler::new(dataplane, self.sources(), settings)
     }
 
     pub(crate) fn activate<D: Dataplane>(&self, agent: &mut Reconciler<D>) -> Activation {

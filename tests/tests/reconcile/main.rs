@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that unwraps fails with the value")]
 
 mod fixture;
+mod hold;
 
 mod advice;
 mod convergence;

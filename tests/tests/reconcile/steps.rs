@@ -7,7 +7,7 @@ use lb_common::abi::backend::state;
 use lb_common::abi::{BackendEntry, ServiceEntry, Slot, VipEntry};
 use lb_userspace::dataplane::Dataplane;
 use lb_userspace::explain::explain;
-use lb_userspace::model::{Document, Generation, Lb, Quarantine};
+use lb_userspace::model::{Document, Generation, Measure, MeasureId, Place, Reason, Times, What};
 use lb_userspace::plan::{Resolution, Unresolved};
 use lb_userspace::reconcile::{health_left_in, identity, key_of};
 use tokio_util::sync::CancellationToken;
@@ -313,9 +313,15 @@ fn a_quarantine_is_one_write_per_service_and_address_and_so_is_its_end() {
     let client = "198.51.100.7:4000".parse().unwrap();
     for is_contained in [true, false] {
         let Document::Lb(of) = lb(1, None) else { unreachable!() };
-        let quarantine =
-            is_contained.then(|| Quarantine { reason: "phishing".into(), at: at(1), by: "trust and safety".into() });
-        world.put(&[Document::Lb(Lb { quarantine, ..of })]);
+        let times = Times::created(at(1));
+        world.put(&[Document::Measure(Measure {
+            id: MeasureId::from_uuid(uuid::Uuid::from_u128(1)),
+            by: "trust and safety".to_owned(),
+            reason: Reason::try_from("phishing".to_owned()).unwrap(),
+            expires_at: None,
+            what: What::Quarantine { place: Place::Lb { lb: of.id } },
+            times: if is_contained { times } else { times.deleted(at(2)) },
+        })]);
         let before = writes(&dataplane);
         world.settle(&mut agent);
         assert_eq!(writes(&dataplane), before + 2, "the service, and its address");

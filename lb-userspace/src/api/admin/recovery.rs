@@ -113,7 +113,10 @@ impl Recovery {
                     |key| ApiError::denied(denied, key),
                 )
             })?;
-            let proposed = Proposed { scope: authority.into_scope(), changes: reversal.changes, is_recovery: true };
+            let proposed = Proposed {
+                is_recovery: true,
+                ..Proposed::new(authority.into_scope(), reversal.changes, self.verb, now)
+            };
             let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
             if !report.is_allowed() {
                 return Err(report.into());
@@ -130,6 +133,7 @@ impl Recovery {
                 reason: self.reason.as_ref().map_or_else(|| what.clone(), |reason| format!("{what}: {reason}")),
                 at: now,
                 attempt: None,
+                plan: None,
                 changes: proposed.changes,
             };
             match context.ledger.append(proposal) {

@@ -151,7 +151,7 @@ pub(super) fn change<A: Answer>(
     actor: &Caller,
     if_match: &IfMatch,
     id: BackendId,
-    verb: &str,
+    verb: &'static str,
     wanted: impl Fn(&Backend) -> Result<Backend, ApiError>,
     shown: fn(wire::Backend) -> A,
 ) -> Result<A, ApiError> {

@@ -1,5 +1,6 @@
 //! Load balancers: create, get, list, update, delete.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::{Extension, Json};
 use super::allocate::allocate;
 use super::{Id, find_lb, in_lb, in_project, key, now};
 use crate::api::body::{Body, NoBody};
-use crate::api::change::{Draft, commit, create as created, run, update as updated};
+use crate::api::change::{Draft, Order, commit, commit_as, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
@@ -23,6 +24,7 @@ use crate::ledger::{Change, Snapshot};
 use crate::model::{
     Actor, ClosedPort, Document, Family, Invalid, Ip, IpId, Kind, Lb, LbId, LbType, Name, Owner, Tags, Times,
 };
+use crate::observe::Rate;
 
 pub(in crate::api) async fn create(
     State(context): State<Context>,
@@ -119,6 +121,7 @@ pub(in crate::api) async fn update(
                     tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
                     answers_echo: request.answers_echo.unwrap_or(before.answers_echo),
                     on_closed_port: on_closed_port.unwrap_or(before.on_closed_port),
+                    protected: request.protected.unwrap_or(before.protected),
                     ..Lb::clone(&before)
                 };
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
@@ -131,6 +134,16 @@ pub(in crate::api) async fn update(
     .await
 }
 
+/// How a load balancer is deleted.
+struct Deletion {
+    /// Its addresses go with it.
+    release_ip: bool,
+    /// Also while it has live traffic.
+    with_traffic: bool,
+    /// Without a grace period.
+    now: bool,
+}
+
 /// Deleting what is deleted changes nothing.
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
@@ -140,27 +153,29 @@ pub(in crate::api) async fn delete(
     pairs: Pairs,
     _: NoBody,
 ) -> Result<StatusCode, ApiError> {
-    let lb_id = path.parse("lb_id")?;
-    let pairs = pairs.known(&["release_ip"])?;
+    let lb_id: LbId = path.parse("lb_id")?;
+    let pairs = pairs.known(&["release_ip", "with_traffic", "now"])?;
     let mut arguments = Arguments::default();
-    let release_ip = pairs.flag(&mut arguments, "release_ip");
+    let deletion = Deletion {
+        release_ip: pairs.flag(&mut arguments, "release_ip"),
+        with_traffic: pairs.flag(&mut arguments, "with_traffic"),
+        now: pairs.flag(&mut arguments, "now"),
+    };
     arguments.finish()?;
     run(&context, move |context| {
-        let now = now(context);
-        commit(
+        let lb = find_lb(&context.ledger.snapshot(), &actor, lb_id)?;
+        let order = Order { traffic: deletion.traffic(context, &lb)?, ..Order::new("lb.delete") };
+        commit_as(
             context,
             &actor,
-            "lb.delete",
-            |current| {
+            &order,
+            |current, now| {
                 let before = find_lb(current, &actor, lb_id)?;
                 if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
-                let mut changes = Vec::new();
-                if before.times.is_live() {
-                    changes.push(deleted(Document::Lb(Lb::clone(&before)), now));
-                    let released = current.ips_of(lb_id).filter(|ip| release_ip && ip.times.is_live());
-                    changes.extend(released.map(|ip| deleted(Document::Ip(Ip::clone(ip)), now)));
-                }
-                Ok(Draft { authority: in_lb(current, &actor, lb_id)?, changes })
+                Ok(Draft {
+                    authority: in_lb(current, &actor, lb_id)?,
+                    changes: deletion.changes(current, &before, now),
+                })
             },
             |_| Ok(StatusCode::NO_CONTENT),
         )
@@ -168,8 +183,38 @@ pub(in crate::api) async fn delete(
     .await
 }
 
+impl Deletion {
+    fn changes(&self, current: &Snapshot, before: &Lb, now: jiff::Timestamp) -> Vec<Change> {
+        if !before.times.is_live() {
+            return Vec::new();
+        }
+        let after = Lb { at_once: self.now, times: before.times.deleted(now), ..before.clone() };
+        let mut changes = vec![updated(Document::Lb(before.clone()), Document::Lb(after))];
+        let released = current.ips_of(before.id).filter(|ip| self.release_ip && ip.times.is_live());
+        changes.extend(released.map(|ip| deleted(Document::Ip(Ip::clone(ip)), now)));
+        changes
+    }
+
+    /// Traffic that would be cut off, if none may be. Without a grace period only drained servers may have any.
+    fn traffic(&self, context: &Context, lb: &Lb) -> Result<BTreeMap<LbId, Rate>, ApiError> {
+        if !lb.times.is_live() || (self.with_traffic && !self.now) || is_drained(&context.ledger.snapshot(), lb.id) {
+            return Ok(BTreeMap::new());
+        }
+        context.live_traffic.of(&BTreeSet::from([lb.id])).map_err(|error| {
+            ApiError::unavailable(&format!("whether the load balancer has live traffic cannot be read: {error}"))
+        })
+    }
+}
+
+/// Whether every server of a load balancer is drained.
+fn is_drained(snapshot: &Snapshot, lb: LbId) -> bool {
+    let mut servers = snapshot.backends_of(lb).filter(|backend| backend.times.is_live()).flat_map(|it| &it.servers);
+    let mut servers = servers.by_ref().peekable();
+    servers.peek().is_some() && servers.all(|server| server.drain)
+}
+
 /// A tombstone.
-pub(super) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
+pub(in crate::api) fn deleted(before: Document, now: jiff::Timestamp) -> Change {
     let mut after = before.clone();
     let times = after.times_mut();
     *times = times.deleted(now);
@@ -260,6 +305,7 @@ fn parse(
         ssl_compatibility_level: ssl,
         answers_echo,
         on_closed_port,
+        protected,
     } = request;
     let mut arguments = Arguments::default();
     let owner = arguments.owner(current, actor, project_id.as_deref(), organization_id.as_deref());
@@ -289,7 +335,8 @@ fn parse(
         kind,
         answers_echo,
         on_closed_port,
-        quarantine: None,
+        protected: protected.unwrap_or(false),
+        at_once: false,
         times: Times::created(now),
     });
     arguments.build(lb.zip(addresses))

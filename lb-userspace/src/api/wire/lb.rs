@@ -61,6 +61,12 @@ pub struct Lb {
     /// Snowshed's own: generation the data plane holds.
     #[serde(default)]
     pub applied_generation: u64,
+    /// Snowshed's own: it refuses to be deleted.
+    #[serde(default)]
+    pub protected: bool,
+    /// Snowshed's own: when it was deleted; until it is purged it can be brought back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
     #[serde(default)]
     pub etag: String,
@@ -78,7 +84,7 @@ pub enum LbStatus {
     Stopped,
     /// Failed.
     Error,
-    /// Locked.
+    /// Quarantined: nothing is forwarded to its servers.
     Locked,
     /// Changing its type.
     Migrating,
@@ -208,6 +214,9 @@ pub struct CreateLb {
     /// absent, or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_closed_port: Option<String>,
+    /// Snowshed's own: it refuses to be deleted; false when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
 }
 
 /// Body of `PUT` and `PATCH /lbs/{id}`. `PATCH` keeps what is absent.
@@ -232,6 +241,9 @@ pub struct UpdateLb {
     /// As in [`CreateLb`]; kept when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_closed_port: Option<String>,
+    /// Snowshed's own: it refuses to be deleted; kept when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
 }
 
 /// Body of `POST /lbs/{id}/migrate`.

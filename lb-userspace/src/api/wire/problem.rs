@@ -34,6 +34,9 @@ pub struct Problem {
     /// `denied_authentication`: `not_found` or `invalid_argument`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// `locked`: seconds until it is worth trying again; also in `Retry-After`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -89,6 +92,8 @@ pub enum ProblemKind {
     OutOfStock,
     /// 423: locked.
     Locked,
+    /// 417: the request expected to be refused, and would have been carried out.
+    ExpectationFailed,
     /// 405: the path has other methods.
     MethodNotAllowed,
     /// 413: the body is too large.

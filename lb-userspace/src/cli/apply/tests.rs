@@ -101,6 +101,8 @@ fn applied(spec: &LbSpec) -> Observed {
         zone: "fr-par-1".into(),
         generation: 1,
         applied_generation: 1,
+        protected: false,
+        deleted_at: None,
         etag: String::new(),
     };
     let acls = acls(spec, &frontends);

@@ -13,6 +13,9 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             (Document::Lb(before), Document::Lb(after)) => {
                 [("project_id", before.owner != after.owner), ("lb_id", before.id != after.id)]
             }
+            (Document::Measure(before), Document::Measure(after)) => {
+                [("id", before.id != after.id), ("by", before.by != after.by)]
+            }
             (Document::Frontend(before), Document::Frontend(after)) => {
                 [("lb_id", before.lb != after.lb), ("frontend_id", before.id != after.id)]
             }

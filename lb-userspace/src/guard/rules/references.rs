@@ -11,6 +11,7 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
         };
         match document {
             Document::Lb(_)
+            | Document::Measure(_)
             | Document::NatSource(_)
             | Document::Organization(_)
             | Document::Project(_)

@@ -120,7 +120,13 @@ fn limited(port: u16, backend: u128, connections_per_source: u32, packets: u32) 
 fn report(changes: Vec<Change>) -> Report {
     let actor = Actor::editor("tester", owner(1));
     let pools = Pools::new(["192.0.2.0/24".parse().unwrap()]);
-    judge(&snapshot(&world()), &Proposed { scope: in_project(1), changes, is_recovery: false }, &actor, &LIMITS, &pools)
+    judge(
+        &snapshot(&world()),
+        &Proposed::new(in_project(1), changes, "test", Timestamp::UNIX_EPOCH),
+        &actor,
+        &LIMITS,
+        &pools,
+    )
 }
 
 /// Each violation as `rule kind:number what`.
@@ -131,6 +137,11 @@ fn said(report: &Report) -> BTreeSet<String> {
         Refusal::Deleted { key } => format!("deleted {}", key.id.as_u128()),
         Refusal::InUse { .. } => "in use".to_owned(),
         Refusal::OutOfScope { .. } => "out of scope".to_owned(),
+        Refusal::Protected => "protected".to_owned(),
+        Refusal::Traffic { rate } => format!("{} packets a second", rate.packets_per_second),
+        Refusal::PlanNeeded { count } => format!("{count} need a plan"),
+        Refusal::Frozen { freeze } => format!("frozen by {}", freeze.by),
+        Refusal::Budget { exceeded } => format!("{} of {}", exceeded.used + exceeded.wanted, exceeded.limit),
     };
     let line = |it: &Violation| format!("{} {}: {}", it.rule, it.key.id.as_u128(), word(&it.refusal));
     report.violations.iter().map(line).collect()
@@ -277,6 +288,28 @@ fn every_rule_has_a_case_that_it_refuses() {
     assert!(untested.is_empty(), "no case is refused by {untested:?}");
 }
 
+#[test]
+fn what_is_protected_has_traffic_or_is_more_than_one_does_not_go_by_a_plain_request() {
+    let protected = Document::Lb(Lb { protected: true, ..lb(12, 1) });
+    let rate = crate::observe::Rate { packets_per_second: 7.0, connections_per_second: 0.0 };
+    let cases: [(Vec<Document>, bool, &[&str]); 4] = [
+        (vec![Document::Lb(lb(10, 1))], false, &[]),
+        (vec![protected], false, &["protected 12: protected"]),
+        (vec![Document::Lb(lb(10, 1))], true, &["traffic 10: 7 packets a second"]),
+        (vec![Document::Lb(lb(10, 1)), Document::Lb(lb(12, 1))], false, &["bulk 10: 2 need a plan"]),
+    ];
+    for (documents, has_traffic, expected) in cases {
+        let changes = documents.iter().map(|it| Change { before: Some(it.clone()), after: deleted(it) }).collect();
+        let mut proposed = Proposed::new(in_project(1), changes, "lb.delete", Timestamp::UNIX_EPOCH);
+        if has_traffic {
+            proposed.traffic.insert(LbId::from_uuid(uuid(10)), rate);
+        }
+        let actor = Actor::editor("tester", owner(1));
+        let report = judge(&snapshot(&documents), &proposed, &actor, &LIMITS, &Pools::new([]));
+        assert_eq!(said(&report), expected.iter().map(|it| (*it).to_owned()).collect(), "{report:?}");
+    }
+}
+
 proptest! {
     /// Ports: allowed exactly when every port and protocol has one frontend and no port is translated.
     #[test]
@@ -308,7 +341,7 @@ proptest! {
         let change = Change { before: Some(pool(before)), after: pool(after) };
         let limits = Limits { servers_per_backend: quota, ..LIMITS };
         let actor = Actor::editor("tester", owner(1));
-        let proposed = Proposed { scope: in_project(1), changes: vec![change], is_recovery: false };
+        let proposed = Proposed::new(in_project(1), vec![change], "test", Timestamp::UNIX_EPOCH);
         let report = judge(&current, &proposed, &actor, &limits, &Pools::new([]));
         prop_assert_eq!(report.is_allowed(), after <= quota || after <= before, "{:?}", report);
     }

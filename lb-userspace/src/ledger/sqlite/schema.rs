@@ -13,10 +13,11 @@ use crate::model::Generation;
 /// `PRAGMA application_id`: "SNOW".
 const APPLICATION_ID: i32 = 0x534e_4f57;
 /// `PRAGMA user_version`: format of the file.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
-/// Table and triggers by name; what stands in the file must be exactly this.
-const OBJECTS: [(&str, &str); 4] = [
+/// Tables, index and triggers by name; what stands in the file must be exactly this. Those of containment read the
+/// operation's own bytes: they depend on nothing that the code around them computes.
+const OBJECTS: [(&str, &str); 11] = [
     (
         "operations",
         "CREATE TABLE operations (\
@@ -42,7 +43,28 @@ const OBJECTS: [(&str, &str); 4] = [
         "CREATE TRIGGER operations_never_change BEFORE UPDATE ON operations \
          BEGIN SELECT RAISE(ABORT, 'operations are never changed'); END",
     ),
+    ("operations_have_a_scope", include_str!("triggers/operations_have_a_scope.sql")),
+    ("operations_delete_nothing", include_str!("triggers/operations_delete_nothing.sql")),
+    ("operations_keep_the_budget", include_str!("triggers/operations_keep_the_budget.sql")),
+    ("operations_stop_while_frozen", include_str!("triggers/operations_stop_while_frozen.sql")),
+    ("operations_are_accounted_for", include_str!("triggers/operations_are_accounted_for.sql")),
+    (
+        "removals",
+        "CREATE TABLE removals (\
+         generation INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, removed INTEGER NOT NULL) STRICT",
+    ),
+    (
+        "measures",
+        "CREATE TABLE measures (\
+         id TEXT PRIMARY KEY, kind TEXT NOT NULL, place TEXT NOT NULL, verb TEXT NOT NULL, \
+         until INTEGER NOT NULL, approved INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    ),
 ];
+
+/// Whether the triggers work.
+pub(super) fn triggers(connection: &Connection, wanted: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, wanted).map(drop)
+}
 
 /// Opens the database: of a file that `existed`, checks that it is a ledger; in an empty one, makes it.
 pub(super) fn open(
@@ -84,8 +106,9 @@ fn make(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
-    for (_, sql) in OBJECTS {
-        transaction.execute(sql, [])?;
+    let (tables, triggers): (Vec<_>, Vec<_>) = OBJECTS.iter().partition(|(_, sql)| sql.starts_with("CREATE TABLE"));
+    for (_, sql) in tables.into_iter().chain(triggers) {
+        transaction.execute(sql.trim_end(), [])?;
     }
     transaction.commit()
 }
@@ -109,7 +132,7 @@ fn check(connection: &Connection, place: &Place<'_>) -> Result<(), LedgerError> 
                 .collect::<rusqlite::Result<Vec<_>>>()
         })
         .map_err(unreadable)?;
-    let mut expected: Vec<_> = OBJECTS.map(|(name, sql)| (name.to_owned(), Some(sql.to_owned()))).to_vec();
+    let mut expected: Vec<_> = OBJECTS.map(|(name, sql)| (name.to_owned(), Some(sql.trim_end().to_owned()))).to_vec();
     expected.sort();
     if stored != expected {
         let what = "the table or the triggers that protect it are not the ones Snowshed made".to_owned();

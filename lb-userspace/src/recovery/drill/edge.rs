@@ -18,7 +18,7 @@ use crate::health::{self, HealthView};
 use crate::ledger::{Ledger as _, SqliteLedger};
 use crate::nexthop;
 use crate::plan::{NextHops, Resolution, Tables, wanted_addresses};
-use crate::reconcile::{Reconciler, Settings, Sources, Status};
+use crate::reconcile::{HoldLimit, Reconciler, Settings, Sources, Status};
 
 /// The components.
 pub(super) struct Edge {
@@ -42,7 +42,9 @@ impl Edge {
         let hash_key = config.hash_key().doing("reading the hash key")?;
         let kernel = KernelDataplane::open(kernel_config(config)).doing("opening the data plane")?;
         let dataplane = Arc::new(Mutex::new(kernel));
-        let settings = Settings { delete_grace: grace, ..reconcile_settings(config, hash_key) };
+        // Every layer is off: this edge holds nothing.
+        let hold = HoldLimit { services: usize::MAX, ..HoldLimit::default() };
+        let settings = Settings { delete_grace: grace, hold, ..reconcile_settings(config, hash_key) };
         let health_settings = health::Settings { delete_grace: grace, ..health_settings(config) };
         let health = health::start(health_settings, 1024, health::Network, ledger.subscribe(), Default::default());
         let servers: BTreeSet<IpAddr> =

@@ -115,7 +115,8 @@ impl Fleet {
                 kind: LbType::S,
                 answers_echo: true,
                 on_closed_port: crate::model::ClosedPort::Reject,
-                quarantine: None,
+                protected: false,
+                at_once: false,
                 times,
             }),
             Document::Ip(Ip {

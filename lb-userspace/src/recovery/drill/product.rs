@@ -74,6 +74,7 @@ impl Product {
             reason: "avalanche drill".to_owned(),
             at: Timestamp::now(),
             attempt: None,
+            plan: None,
             changes,
         }
     }

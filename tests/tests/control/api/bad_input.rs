@@ -47,6 +47,7 @@ fn text_cases() -> Vec<Case> {
         ("tags", json!([""]), "tags", "1 to 128 characters"),
         ("tags", json!("a"), "tags", "expected a sequence"),
         ("tags", json!(vec!["a"; 65]), "tags", "at most 64"),
+        ("protected", json!("yes"), "protected", "expected a boolean"),
         ("ssl_compatibility_level", json!("ssl_compatibility_level_old"), "ssl_compatibility_level", "leave it out"),
         ("on_closed_port", json!("pass"), "on_closed_port", "reject or drop is expected"),
         ("on_closed_port", json!(1), "on_closed_port", "expected a string"),

@@ -44,6 +44,7 @@ impl Contended {
             reason: String::new(),
             at: jiff::Timestamp::UNIX_EPOCH,
             attempt: None,
+            plan: None,
             changes: vec![Change { before: None, after: Document::Ip(ip) }],
         };
         self.inner.append(proposal).unwrap();

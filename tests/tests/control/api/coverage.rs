@@ -58,6 +58,8 @@ struct World {
     acl: String,
     token: String,
     operation: String,
+    freeze: String,
+    plan: String,
 }
 
 impl World {
@@ -69,7 +71,15 @@ impl World {
         let acl = api.ok(Method::POST, &format!("/frontends/{}/acls", ids.frontend), &acl).await;
         let operation = text(&api.get("/snowshed/v1/operations").await, "/operations/0/id").to_owned();
         let token = text(&api.get("/snowshed/v1/tokens").await, "/tokens/0/id").to_owned();
-        Self { acl: text(&acl, "/id").to_owned(), api, ids, token, operation }
+        let project = format!("project:{}", owner(1).project);
+        let freeze = json!({"place": project, "verb": "never.used", "reason": "test", "lasts_seconds": 3600});
+        let freezes = "/snowshed/v1/freezes";
+        let (_, freeze) = api.call_as("secret-operator", Method::POST, freezes, Some(&freeze)).await;
+        let plan = json!({"action": "delete", "parent": project, "filter": {"count": 1}, "reason": "test",
+            "validate_only": false});
+        let plan = api.ok(Method::POST, "/snowshed/v1/plans", &plan).await;
+        let (freeze, plan) = (text(&freeze, "/id").to_owned(), text(&plan, "/id").to_owned());
+        Self { acl: text(&acl, "/id").to_owned(), api, ids, token, operation, freeze, plan }
     }
 
     /// The id of tenant one's object that a path's `{id}` names.
@@ -85,6 +95,8 @@ impl World {
             "organizations" => owner(1).organization.to_string(),
             "projects" => owner(1).project.to_string(),
             "tokens" => self.token.clone(),
+            "freezes" => self.freeze.clone(),
+            "plans" => self.plan.clone(),
             _ => panic!("{path}: say here what stands for the {{id}} of {noun}"),
         }
     }

@@ -34,6 +34,7 @@ fn create_lb() -> CreateLb {
         ssl_compatibility_level: some_text(),
         answers_echo: Some(true),
         on_closed_port: some_text(),
+        protected: Some(true),
     }
 }
 
@@ -45,6 +46,7 @@ fn update_lb() -> UpdateLb {
         ssl_compatibility_level: some_text(),
         answers_echo: Some(true),
         on_closed_port: some_text(),
+        protected: Some(true),
     }
 }
 
@@ -224,6 +226,19 @@ fn collect(value: &Value, path: &str, paths: &mut Vec<String>) {
     }
 }
 
+/// Requests whose every selector is tried in a file of its own: `containment.rs` and `recovery.rs`, or that have no body.
+const ELSEWHERE: [&str; 9] = [
+    "POST /lbs/{lb}/undelete",
+    "POST /snowshed/v1/freezes",
+    "POST /snowshed/v1/plans",
+    "POST /snowshed/v1/plans/{snowshed}/apply",
+    "POST /snowshed/v1/plans/{snowshed}/approve",
+    "POST /snowshed/v1/quarantines",
+    "POST /snowshed/v1/releases",
+    "POST /snowshed/v1/restore",
+    "POST /snowshed/v1/undo",
+];
+
 /// Paths of the router as they stand in its source, with the ids of this test's placeholders.
 fn routes() -> BTreeSet<String> {
     let source = include_str!("../../../../lb-userspace/src/api/router.rs");
@@ -238,7 +253,7 @@ fn routes() -> BTreeSet<String> {
 async fn every_request_with_a_body_that_the_router_takes_is_listed() {
     let api = Api::new();
     let ids = Ids::create(&api).await;
-    let listed: BTreeSet<&str> = requests().into_iter().map(|(request, _)| request).collect();
+    let listed: BTreeSet<&str> = requests().into_iter().map(|(request, _)| request).chain(ELSEWHERE).collect();
     let mut untested = Vec::new();
     // Snowshed's own have tables beside their tests: each has a case in the coverage test.
     let is_zoned = |route: &String| !["/snowshed", "/healthz", "/metrics"].iter().any(|own| route.starts_with(own));

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use lb_userspace::faults::{Faults, Layer};
 use lb_userspace::ledger::{Ledger, SqliteLedger};
 use lb_userspace::model::Generation;
 use rand::RngExt;
@@ -34,7 +35,7 @@ fn an_undo_of_1574_deletions_is_one_operation() {
 
 /// Makes 1574 load balancers in one operation and deletes them in another.
 fn avalanche(path: &Path) {
-    let ledger = SqliteLedger::open(path).unwrap();
+    let ledger = SqliteLedger::open_with_faults(path, Faults::without(&[Layer::Engine])).unwrap();
     let lbs: Vec<_> = (0..LBS).map(|number| lb(&format!("lb-{number}"), owner(1))).collect();
     append(&ledger, "lb.create", lbs.iter().cloned().map(create).collect());
     let snapshot = ledger.snapshot();

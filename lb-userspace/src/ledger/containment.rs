@@ -1,0 +1,393 @@
+//! What the engine itself contains harm with, whatever the guard said: freezes, budgets of removals, and plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Change, LedgerError, Proposal, Snapshot};
+use crate::model::{
+    Actor, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Place, Plan, ProjectId, Reason,
+    Scope, Times, What,
+};
+
+/// How many load balancers may be taken out of service without a plan that a second person approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The window, ending now, in which removals are counted.
+    pub window: SignedDuration,
+    /// By one operation.
+    pub per_operation: usize,
+    /// In one project within the window.
+    pub per_project: usize,
+    /// In one organization within the window.
+    pub per_organization: usize,
+    /// By one actor within the window.
+    pub per_actor: usize,
+    /// In the zone within the window.
+    pub per_zone: usize,
+}
+
+/// The budget of the engine. The triggers of the SQLite file hold the same numbers.
+pub const BUDGET: Budget = Budget {
+    window: SignedDuration::from_mins(10),
+    per_operation: 10,
+    per_project: 20,
+    per_organization: 40,
+    per_actor: 50,
+    per_zone: 100,
+};
+
+/// How long a freeze lasts that a budget put in force.
+const FREEZE_LASTS: SignedDuration = SignedDuration::from_hours(1);
+/// Who puts a freeze in force when a budget is used up.
+const BREAKER: &str = "breaker";
+
+/// Load balancers of one owner that an operation takes out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removed {
+    /// The owner.
+    pub owner: Owner,
+    /// How many.
+    pub lbs: u32,
+}
+
+/// Removals of an operation within the window, as the snapshot remembers them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Who.
+    pub actor: String,
+    /// Whose, and how many.
+    pub removed: Vec<Removed>,
+}
+
+/// A budget that an operation would exceed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Where.
+    pub place: Place,
+    /// What is allowed there.
+    pub limit: usize,
+    /// What was used within the window.
+    pub used: usize,
+    /// What the operation would use.
+    pub wanted: usize,
+    /// The operations that used it.
+    pub operations: Vec<Generation>,
+}
+
+impl std::fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place, limit, used, wanted, .. } = self;
+        write!(
+            f,
+            "{wanted} load balancers more would be taken out of service in {place}, {used} were in the last {} \
+             minutes, and {limit} are allowed without an approved plan",
+            BUDGET.window.as_mins()
+        )
+    }
+}
+
+/// Load balancers that changes take out of service: deleted, made unreachable, or quarantined.
+pub(crate) fn removed(current: &Snapshot, after: &Snapshot, changes: &[Change]) -> BTreeSet<LbId> {
+    let mut removed = BTreeSet::new();
+    let mut suspects = BTreeSet::new();
+    for change in changes {
+        suspects.extend(change.before.iter().chain([&change.after]).filter_map(Document::lb));
+        if let Document::Measure(Measure { what: What::Quarantine { place }, times, .. }) = &change.after
+            && times.is_live()
+        {
+            removed.extend(current.lbs_at(place).filter(|lb| lb.times.is_live()).map(|lb| lb.id));
+        }
+    }
+    let is_live = |snapshot: &Snapshot, lb| snapshot.lb(lb).is_some_and(|lb| lb.times.is_live());
+    removed.extend(suspects.into_iter().filter(|lb| {
+        is_live(current, *lb) && (!is_live(after, *lb) || (is_serving(current, *lb) && !is_serving(after, *lb)))
+    }));
+    removed.retain(|lb| current.lb(*lb).is_some_and(|lb| !current.is_quarantined(lb)) || !is_live(after, *lb));
+    removed
+}
+
+/// Whether a load balancer has an address, a frontend and a server behind it.
+fn is_serving(snapshot: &Snapshot, lb: LbId) -> bool {
+    snapshot.ips_of(lb).any(|ip| ip.times.is_live())
+        && snapshot.frontends_of(lb).any(|frontend| {
+            let backend = snapshot.backend(frontend.backend);
+            frontend.times.is_live()
+                && backend.is_some_and(|backend| backend.times.is_live() && !backend.servers.is_empty())
+        })
+}
+
+/// The removals by owner.
+pub(crate) fn by_owner(current: &Snapshot, removed: &BTreeSet<LbId>) -> Vec<Removed> {
+    let mut counts: BTreeMap<Owner, u32> = BTreeMap::new();
+    for lb in removed.iter().filter_map(|lb| current.lb(*lb)) {
+        *counts.entry(lb.owner).or_default() += 1;
+    }
+    counts.into_iter().map(|(owner, lbs)| Removed { owner, lbs }).collect()
+}
+
+/// The budget that these removals would exceed, the narrowest first.
+pub(crate) fn exceeded(current: &Snapshot, actor: &str, removed: &[Removed], now: Timestamp) -> Option<Exceeded> {
+    let total: usize = removed.iter().map(|removed| removed.lbs as usize).sum();
+    if total == 0 {
+        return None;
+    }
+    let since = now.checked_sub(BUDGET.window).unwrap_or(Timestamp::MIN);
+    let recent: Vec<(Generation, &Removal)> = current.removals_since(since).collect();
+    let actor = Place::Actor { name: actor.to_owned() };
+    if total > BUDGET.per_operation {
+        let (limit, used, operations) = (BUDGET.per_operation, 0, Vec::new());
+        return Some(Exceeded { place: actor, limit, used, wanted: total, operations });
+    }
+    let projects: BTreeSet<ProjectId> = removed.iter().map(|removed| removed.owner.project).collect();
+    let organizations: BTreeSet<OrganizationId> = removed.iter().map(|removed| removed.owner.organization).collect();
+    let places = projects
+        .into_iter()
+        .map(|project| (Place::Project { project }, BUDGET.per_project))
+        .chain(organizations.into_iter().map(|organization| {
+            let place = Place::Organization { organization };
+            (place, BUDGET.per_organization)
+        }))
+        .chain([(actor, BUDGET.per_actor), (Place::Zone, BUDGET.per_zone)]);
+    places.into_iter().find_map(|(place, limit)| {
+        let at_place = |by: &str, removed: &[Removed]| -> usize {
+            match &place {
+                Place::Actor { name } if name == by => removed.iter().map(|removed| removed.lbs as usize).sum(),
+                Place::Actor { .. } => 0,
+                _ => {
+                    let here = removed.iter().filter(|removed| place.covers_owner(removed.owner));
+                    here.map(|removed| removed.lbs as usize).sum()
+                }
+            }
+        };
+        let wanted = match &place {
+            Place::Actor { .. } => total,
+            _ => at_place("", removed),
+        };
+        let led: Vec<(Generation, usize)> = recent
+            .iter()
+            .map(|(generation, removal)| (*generation, at_place(&removal.actor, &removal.removed)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let used: usize = led.iter().map(|(_, count)| count).sum();
+        let operations = led.into_iter().map(|(generation, _)| generation).collect();
+        (used + wanted > limit).then_some(Exceeded { place, limit, used, wanted, operations })
+    })
+}
+
+/// The freeze that a proposal runs into.
+pub(crate) fn frozen(
+    current: &Snapshot,
+    actor: &str,
+    verb: &str,
+    scope: &Scope,
+    changes: &[Change],
+    now: Timestamp,
+) -> Option<Measure> {
+    // Measures themselves are never frozen: containing harm, and ending a freeze, must stay possible.
+    if changes.iter().all(|change| matches!(change.after, Document::Measure(_))) {
+        return None;
+    }
+    let mut freezes = current.freezes().filter(|freeze| freeze.is_in_force(now)).peekable();
+    freezes.peek()?;
+    let touched = Touched::new(current, scope, changes);
+    freezes
+        .find(|freeze| match &freeze.what {
+            What::Freeze { place, verb: frozen, .. } => {
+                frozen.as_ref().is_none_or(|frozen| frozen == verb) && touched.lies_at(actor, place)
+            }
+            _ => false,
+        })
+        .map(|freeze| Measure::clone(freeze))
+}
+
+/// What a proposal touches.
+struct Touched {
+    lbs: BTreeSet<LbId>,
+    owners: BTreeSet<Owner>,
+    projects: BTreeSet<ProjectId>,
+}
+
+impl Touched {
+    fn new(current: &Snapshot, scope: &Scope, changes: &[Change]) -> Self {
+        let mut lbs = BTreeSet::new();
+        let mut owners = BTreeSet::new();
+        for document in changes.iter().flat_map(|change| change.before.iter().chain([&change.after])) {
+            lbs.extend(document.lb());
+            match document {
+                Document::Ip(ip) => {
+                    owners.insert(ip.owner);
+                }
+                Document::Lb(lb) => {
+                    owners.insert(lb.owner);
+                }
+                _ => {}
+            }
+        }
+        owners.extend(lbs.iter().filter_map(|lb| current.lb(*lb)).map(|lb| lb.owner));
+        Self { lbs, owners, projects: scope.project().into_iter().collect() }
+    }
+
+    fn lies_at(&self, actor: &str, place: &Place) -> bool {
+        match place {
+            Place::Lb { lb } => self.lbs.contains(lb),
+            Place::Project { project } if self.projects.contains(project) => true,
+            Place::Actor { name } => name == actor,
+            _ => self.owners.iter().any(|owner| place.covers_owner(*owner)),
+        }
+    }
+}
+
+/// Checks what an operation does to measures, and its plan. Says whether an approved plan stands behind it.
+pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<bool, String> {
+    for change in &proposal.changes {
+        let Document::Measure(after) = &change.after else { continue };
+        match &change.before {
+            None => check_new(proposal, after)?,
+            Some(Document::Measure(before)) => check_progress(proposal, before, after)?,
+            Some(_) => return Err(format!("it turns another document into {}", change.key())),
+        }
+    }
+    let Some(id) = proposal.plan else { return Ok(false) };
+    let measure = current.measure(id).ok_or_else(|| format!("there is no plan {id}"))?;
+    let plan = measure.plan().ok_or_else(|| format!("{id} is no plan"))?;
+    if !measure.is_in_force(proposal.at) || plan.applied_at.is_some() {
+        return Err(format!("the plan {id} has expired or was carried out"));
+    }
+    if plan.needs_approval() && !plan.is_approved() {
+        return Err(format!("the plan {id} is of {} load balancers and nobody approved it", plan.subjects.len()));
+    }
+    if proposal.verb != plan.action.verb() {
+        return Err(format!("the plan {id} is to {}, not to {}", plan.action.verb(), proposal.verb));
+    }
+    if let Some(lb) = stale(current, plan) {
+        return Err(format!("the plan {id} is stale: the load balancer {lb} has changed since"));
+    }
+    if !proposal.changes.iter().any(|change| is_application_of(change, id)) {
+        return Err(format!("it does not note that the plan {id} is carried out"));
+    }
+    for change in proposal.changes.iter().filter(|change| !is_application_of(change, id)) {
+        if !lies_in_plan(change, plan) {
+            return Err(format!("{} is not in the plan {id}", change.key()));
+        }
+    }
+    Ok(plan.is_approved())
+}
+
+/// A load balancer of a plan that is not as it was.
+pub(crate) fn stale(current: &Snapshot, plan: &Plan) -> Option<LbId> {
+    plan.subjects.iter().find(|(lb, generation)| current.touched(**lb) != **generation).map(|(lb, _)| *lb)
+}
+
+fn is_application_of(change: &Change, id: MeasureId) -> bool {
+    matches!(&change.after, Document::Measure(measure) if measure.id == id)
+}
+
+fn lies_in_plan(change: &Change, plan: &Plan) -> bool {
+    match &change.after {
+        Document::Lb(lb) => plan.subjects.contains_key(&lb.id),
+        Document::Measure(Measure { what: What::Quarantine { place: Place::Lb { lb } }, .. }) => {
+            plan.subjects.contains_key(lb)
+        }
+        _ => false,
+    }
+}
+
+fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
+    if measure.by != proposal.actor.name {
+        return Err(format!("the measure {} is in another name than the actor's", measure.id));
+    }
+    match &measure.what {
+        What::Plan(plan) => {
+            let latest = proposal.at.checked_add(Plan::KEEPS).unwrap_or(Timestamp::MAX);
+            if plan.subjects.is_empty() {
+                return Err(format!("the plan {} is of nothing", measure.id));
+            }
+            if plan.is_approved() || plan.applied_at.is_some() {
+                return Err(format!("the plan {} is approved or carried out before it is made", measure.id));
+            }
+            if measure.expires_at.is_none_or(|end| end > latest) {
+                return Err(format!("the plan {} keeps for more than {} minutes", measure.id, Plan::KEEPS.as_mins()));
+            }
+        }
+        What::Freeze { .. } if measure.expires_at.is_none() => {
+            return Err(format!("the freeze {} never ends", measure.id));
+        }
+        What::Quarantine { place: Place::Actor { .. } | Place::Zone } => {
+            return Err(format!("the quarantine {} is of no tenant", measure.id));
+        }
+        What::LetGo { services } if services.is_empty() => {
+            return Err(format!("the release {} is of nothing", measure.id));
+        }
+        What::Freeze { .. } | What::Quarantine { .. } | What::LetGo { .. } => {}
+    }
+    Ok(())
+}
+
+/// A measure ends; a plan is approved by another person, or carried out. Nothing else of it changes.
+fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Result<(), String> {
+    let id = before.id;
+    if !before.times.is_live() && after.times.is_live() && matches!(before.what, What::Plan(_)) {
+        return Err(format!("the plan {id} has ended"));
+    }
+    let mut expected = Measure { times: after.times, ..before.clone() };
+    if let (What::Plan(expected), Some(before), Some(after)) = (&mut expected.what, before.plan(), after.plan()) {
+        if before.approved_by != after.approved_by {
+            let approver = after.approved_by.as_ref();
+            if before.is_approved() || approver != Some(&proposal.actor.name) {
+                return Err(format!("the plan {id} is approved once, in the actor's name"));
+            }
+            expected.approved_by.clone_from(&after.approved_by);
+        }
+        if before.applied_at != after.applied_at {
+            if before.applied_at.is_some() || proposal.plan != Some(id) || after.applied_at != Some(proposal.at) {
+                return Err(format!("the plan {id} is carried out once, by its own operation"));
+            }
+            expected.applied_at = after.applied_at;
+        }
+    }
+    if after.plan().is_some_and(|plan| plan.approved_by.as_ref() == Some(&before.by)) {
+        return Err(format!("the plan {id} is approved by whoever made it: another person must"));
+    }
+    if expected != *after {
+        return Err(format!("the measure {id} is edited: end it and make another"));
+    }
+    Ok(())
+}
+
+/// The freeze that answers an exceeded budget, as the next operation.
+pub(crate) fn trip(current: &Snapshot, proposal: &Proposal, exceeded: &Exceeded) -> Result<Proposal, String> {
+    let id = MeasureId::new();
+    let at = proposal.at;
+    let reason = format!("budget of removals used up: {exceeded}");
+    let measure = Measure {
+        id,
+        by: BREAKER.to_owned(),
+        reason: Reason::try_from(reason.clone()).map_err(|invalid| invalid.help)?,
+        expires_at: Some(at.checked_add(FREEZE_LASTS).unwrap_or(Timestamp::MAX)),
+        what: What::Freeze {
+            place: exceeded.place.clone(),
+            verb: Some(proposal.verb.clone()),
+            operations: exceeded.operations.clone(),
+        },
+        times: Times::created(at),
+    };
+    Ok(Proposal {
+        expected: current.generation(),
+        actor: Actor::agent(BREAKER),
+        scope: Scope::Measure { measure: id },
+        verb: "freeze.trip".to_owned(),
+        reason,
+        at,
+        attempt: None,
+        plan: None,
+        changes: vec![Change { before: None, after: Document::Measure(measure) }],
+    })
+}
+
+/// What an engine answers with when a freeze is in force.
+pub(super) fn refused(freeze: Measure) -> LedgerError {
+    LedgerError::Frozen(Box::new(freeze))
+}

@@ -1,0 +1,170 @@
+//! The hold: an edge that would take too many services out of its maps, without an approved plan in the ledger, leaves
+//! them where they are and says so. They forward with their last good tables until a plan or a person lets them go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lb_common::abi::ServiceKey;
+
+use super::apply::Trouble;
+use super::services::{address_of_key, shown};
+use super::{Reconciler, key_of};
+use crate::dataplane::{Dataplane, Publish};
+use crate::faults::Layer;
+use crate::ledger::Snapshot;
+use crate::model::{Action, LbId, What};
+
+/// How many services may leave without a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HoldLimit {
+    /// The window, ending now, in which they are counted.
+    pub window: Duration,
+    /// So many always may.
+    pub services: usize,
+    /// So many of a hundred may.
+    pub percent: usize,
+}
+
+impl Default for HoldLimit {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(600), services: 5, percent: 2 }
+    }
+}
+
+/// What is held, and what has left within the window.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    pub(super) held: BTreeSet<ServiceKey>,
+    left: BTreeSet<(Timestamp, ServiceKey)>,
+}
+
+/// What the ledger lets go.
+struct Permits {
+    lbs: BTreeSet<LbId>,
+    services: BTreeSet<String>,
+}
+
+impl Permits {
+    fn new(snapshot: &Snapshot, now: Timestamp) -> Self {
+        let mut permits = Self { lbs: BTreeSet::new(), services: BTreeSet::new() };
+        for measure in snapshot.measures() {
+            match &measure.what {
+                What::Plan(plan) if plan.action == Action::Delete && plan.applied_at.is_some() => {
+                    permits.lbs.extend(plan.subjects.keys());
+                }
+                What::LetGo { services } if measure.is_in_force(now) => {
+                    permits.services.extend(services.iter().cloned())
+                }
+                _ => {}
+            }
+        }
+        permits
+    }
+
+    fn allow(&self, snapshot: &Snapshot, key: &ServiceKey) -> bool {
+        let Some(service) = address_of_key(key) else { return true };
+        let lb = snapshot.ip_with_address(service.address).and_then(|ip| ip.lb);
+        let is_gone = |lb: &LbId| snapshot.lb(*lb).is_some_and(|lb| !lb.times.is_live());
+        lb.is_some_and(|lb| self.lbs.contains(&lb) && is_gone(&lb)) || self.services.contains(&service.to_string())
+    }
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Takes the services out of what is to be removed that are held, and puts those back that may go by now.
+    pub(super) fn hold(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        if self.settings.faults.is_off(Layer::Edge) {
+            return;
+        }
+        let is_planned =
+            |key: &ServiceKey| address_of_key(key).is_some_and(|address| self.tables.services.contains_key(&address));
+        let mut candidates: BTreeSet<ServiceKey> = self.dirty.iter().copied().filter(|key| !is_planned(key)).collect();
+        candidates.extend(self.hold.held.iter().copied().filter(|key| !is_planned(key)));
+        // What did not come from a ledger is nobody's.
+        candidates.retain(|key| self.services.held.get(key).is_some_and(|held| held.generation > 0));
+        self.hold.held.retain(|key| candidates.contains(key));
+        if candidates.is_empty() {
+            return;
+        }
+        let permits = Permits::new(&self.snapshot, now);
+        let (may_go, others): (BTreeSet<_>, BTreeSet<_>) =
+            candidates.into_iter().partition(|key| permits.allow(&self.snapshot, key));
+        for key in may_go {
+            self.hold.held.remove(&key);
+            self.dirty.insert(key);
+        }
+        let leaving = self.without_replacement(others.difference(&self.hold.held).copied().collect());
+        let is_within = self.fits(leaving.len(), now);
+        for key in leaving {
+            if is_within {
+                self.hold.left.insert((now, key));
+            } else {
+                self.hold.held.insert(key);
+            }
+        }
+        self.dirty.retain(|key| !self.hold.held.contains(key));
+        self.keep_held(trouble);
+        self.say(is_within);
+    }
+
+    /// Services that leave and whose address gets no other in the same breath: a changed port is no removal.
+    fn without_replacement(&self, leaving: BTreeSet<ServiceKey>) -> BTreeSet<ServiceKey> {
+        let mut new: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for service in self.dirty.iter().filter_map(address_of_key) {
+            let is_new = !self.services.held.contains_key(&key_of(&service));
+            if is_new && self.tables.services.contains_key(&service) {
+                *new.entry(service.address).or_default() += 1;
+            }
+        }
+        let is_replaced = |key: &ServiceKey| {
+            let count =
+                address_of_key(key).and_then(|service| new.get_mut(&service.address)).filter(|count| **count > 0);
+            count.map(|count| *count -= 1).is_some()
+        };
+        let mut is_replaced = is_replaced;
+        leaving.into_iter().filter(|key| !is_replaced(key)).collect()
+    }
+
+    /// Whether so many more may leave now.
+    fn fits(&mut self, leaving: usize, now: Timestamp) -> bool {
+        let limit = self.settings.hold;
+        let oldest = now.checked_sub(limit.window).unwrap_or(Timestamp::MIN);
+        while self.hold.left.first().is_some_and(|(at, _)| *at < oldest) {
+            self.hold.left.pop_first();
+        }
+        let left = self.hold.left.len();
+        let all = self.services.held.len() + left;
+        left + leaving <= limit.services.max(all * limit.percent / 100)
+    }
+
+    /// What is held and was altered by somebody is written again as it was.
+    fn keep_held(&mut self, trouble: &mut Trouble) {
+        for key in &self.hold.held {
+            let Some(held) = self.services.held.get_mut(key).filter(|held| !held.in_map) else { continue };
+            let publish = Publish {
+                id: held.id,
+                flags: held.flags,
+                slots: &held.table.slots,
+                previous: &held.table.previous,
+                protection: held.protection,
+                generation: held.generation,
+            };
+            match self.dataplane.publish_service(key, &publish) {
+                Ok(()) => held.in_map = true,
+                Err(error) => trouble.note(|| format!("held service {}: {error}", shown(key))),
+            }
+        }
+    }
+
+    fn say(&mut self, is_within: bool) {
+        let held: Vec<String> = self.hold.held.iter().map(shown).collect();
+        if !is_within && held.len() != self.status.held.len() {
+            log::error!(
+                "HELD: {} services would be removed without an approved plan; they forward on with their last good tables \
+                 (`snowshed status`; `snowshed hold release` lets them go)",
+                held.len()
+            );
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The engine alone stops an avalanche: its checks, and the triggers of its file without them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use lb_userspace::ledger::{BUDGET, Change, Ledger, LedgerError, MemoryLedger, Proposal, Snapshot, SqliteLedger};
+use lb_userspace::model::{
+    Action, Actor, Document, Generation, Lb, Measure, MeasureId, Place, Plan, Reason, Scope, Times, What,
+};
+use serde_json::{Value, json};
+
+use super::{create, lb, owner, proposal};
+
+/// Load balancers of the incident.
+const INCIDENT: usize = 1574;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(seconds)).unwrap()
+}
+
+fn stock(ledger: &dyn Ledger) {
+    let changes = (0..INCIDENT).map(|number| create(lb(&format!("lb-{number}"), owner(1)))).collect();
+    ledger.append(proposal(&ledger.snapshot(), changes)).unwrap();
+}
+
+fn deletion(lb: &Lb, now: Timestamp) -> Change {
+    let after = Lb { times: lb.times.deleted(now), ..lb.clone() };
+    Change { before: Some(Document::Lb(lb.clone())), after: Document::Lb(after) }
+}
+
+fn live(snapshot: &Snapshot) -> Vec<Lb> {
+    snapshot.lbs().filter(|lb| lb.times.is_live()).map(|lb| Lb::clone(lb)).collect()
+}
+
+fn delete(snapshot: &Snapshot, lbs: &[Lb], now: Timestamp) -> Proposal {
+    let changes = lbs.iter().map(|lb| deletion(lb, now)).collect();
+    Proposal { verb: "lb.delete".to_owned(), at: now, ..proposal(snapshot, changes) }
+}
+
+fn on_every_engine(check: impl Fn(&dyn Ledger)) {
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite = SqliteLedger::open(&directory.path().join("ledger.db")).unwrap();
+    let memory = MemoryLedger::new();
+    for ledger in [&sqlite as &dyn Ledger, &memory] {
+        stock(ledger);
+        check(ledger);
+    }
+}
+
+#[test]
+fn the_engine_alone_stops_a_deletion_of_1574_one_by_one_and_goes_read_only_with_the_deciding_operation() {
+    on_every_engine(|ledger| {
+        let mut refusal = None;
+        for lb in live(&ledger.snapshot()) {
+            match ledger.append(delete(&ledger.snapshot(), &[lb], at(1))) {
+                Ok(_) => assert!(refusal.is_none(), "after the freeze nothing is deleted"),
+                Err(error) => refusal = refusal.or(Some((ledger.snapshot().generation(), error))),
+            }
+        }
+        let (generation, refusal) = refusal.expect("it is stopped");
+        let LedgerError::Frozen(freeze) = refusal else { panic!("{refusal}") };
+        let gone = INCIDENT - live(&ledger.snapshot()).len();
+        assert_eq!(gone, BUDGET.per_project, "one budget's worth, no more");
+        assert_eq!(generation, ledger.snapshot().generation(), "the freeze came with the deciding operation");
+        let What::Freeze { place, verb, operations } = &freeze.what else { panic!("{freeze:?}") };
+        assert_eq!((place, verb.as_deref()), (&Place::Project { project: owner(1).project }, Some("lb.delete")));
+        let led: Vec<u64> = operations.iter().map(|operation| operation.0).collect();
+        assert_eq!(led, (2..2 + BUDGET.per_project as u64).collect::<Vec<_>>(), "it lists what led to it");
+        // Other verbs go on, also in that project.
+        let first = live(&ledger.snapshot()).remove(0);
+        let renamed = Lb { description: "still alive".to_owned(), ..first.clone() };
+        let change = Change { before: Some(Document::Lb(first)), after: Document::Lb(renamed) };
+        let update = Proposal { verb: "lb.update".to_owned(), at: at(1), ..proposal(&ledger.snapshot(), vec![change]) };
+        ledger.append(update).unwrap();
+    });
+}
+
+#[test]
+fn the_engine_alone_stops_a_deletion_of_1574_in_one_operation() {
+    on_every_engine(|ledger| {
+        let all = live(&ledger.snapshot());
+        let error = ledger.append(delete(&ledger.snapshot(), &all, at(1))).expect_err("no plan stands behind it");
+        assert!(matches!(error, LedgerError::Frozen(_)), "{error}");
+        assert_eq!(live(&ledger.snapshot()).len(), INCIDENT);
+    });
+}
+
+#[test]
+fn a_freeze_refuses_its_verb_in_its_place_until_it_ends_and_is_never_itself_frozen() {
+    on_every_engine(|ledger| {
+        let measure = Measure {
+            id: MeasureId::new(),
+            by: "tester".to_owned(),
+            reason: Reason::try_from("looking into something".to_owned()).unwrap(),
+            expires_at: Some(at(100)),
+            what: What::Freeze { place: Place::Zone, verb: None, operations: Vec::new() },
+            times: Times::created(at(0)),
+        };
+        let scope = Scope::Measure { measure: measure.id };
+        let change = Change { before: None, after: Document::Measure(measure.clone()) };
+        let freeze = Proposal {
+            actor: Actor::agent("tester"),
+            scope: scope.clone(),
+            verb: "freeze.create".to_owned(),
+            ..proposal(&ledger.snapshot(), vec![change])
+        };
+        ledger.append(freeze).unwrap();
+        let new = |now| Proposal { at: at(now), ..proposal(&ledger.snapshot(), vec![create(lb("new", owner(1)))]) };
+        assert!(matches!(ledger.append(new(50)), Err(LedgerError::Frozen(_))));
+        ledger.append(new(100)).expect("it has expired");
+        assert!(matches!(ledger.append(new(50)), Err(LedgerError::Frozen(_))));
+        let ended = Measure { times: measure.times.deleted(at(50)), ..measure.clone() };
+        let change = Change { before: Some(Document::Measure(measure)), after: Document::Measure(ended) };
+        let thaw = Proposal {
+            actor: Actor::agent("tester"),
+            scope,
+            verb: "freeze.end".to_owned(),
+            ..proposal(&ledger.snapshot(), vec![change])
+        };
+        ledger.append(thaw).unwrap();
+        ledger.append(new(50)).expect("it was ended");
+    });
+}
+
+/// A plan to delete everything, made, approved and carried out by these.
+fn planned(ledger: &dyn Ledger, approver: Option<&str>) -> Result<(), LedgerError> {
+    let snapshot = ledger.snapshot();
+    let subjects = live(&snapshot).iter().map(|lb| (lb.id, snapshot.touched(lb.id))).collect();
+    let plan = Plan {
+        action: Action::Delete,
+        subjects,
+        selector: "everything".to_owned(),
+        approved_by: None,
+        applied_at: None,
+    };
+    let measure = Measure {
+        id: MeasureId::new(),
+        by: "tester".to_owned(),
+        reason: Reason::try_from("the tenant has left".to_owned()).unwrap(),
+        expires_at: Some(at(900)),
+        what: What::Plan(plan.clone()),
+        times: Times::created(at(0)),
+    };
+    let on_plan = |ledger: &dyn Ledger, change| Proposal {
+        scope: Scope::Measure { measure: measure.id },
+        verb: "plan".to_owned(),
+        ..proposal(&ledger.snapshot(), vec![change])
+    };
+    let with = |plan: Plan| Measure { what: What::Plan(plan), ..measure.clone() };
+    ledger.append(on_plan(ledger, Change { before: None, after: Document::Measure(measure.clone()) }))?;
+    let mut before = measure.clone();
+    if let Some(approver) = approver {
+        let after = with(Plan { approved_by: Some(approver.to_owned()), ..plan.clone() });
+        let change =
+            Change { before: Some(Document::Measure(before.clone())), after: Document::Measure(after.clone()) };
+        let mut approval = on_plan(ledger, change);
+        approver.clone_into(&mut approval.actor.name);
+        ledger.append(approval)?;
+        before = after;
+    }
+    let snapshot = ledger.snapshot();
+    let mut changes: Vec<Change> = live(&snapshot).iter().map(|lb| deletion(lb, at(1))).collect();
+    let done = with(Plan { applied_at: Some(at(1)), approved_by: approver.map(str::to_owned), ..plan });
+    changes.push(Change { before: Some(Document::Measure(before)), after: Document::Measure(done) });
+    let lbs = live(&snapshot).iter().map(|lb| lb.id).collect::<BTreeSet<_>>().try_into().unwrap();
+    ledger
+        .append(Proposal {
+            scope: Scope::Lbs { lbs, project: owner(1).project },
+            verb: "lb.delete".to_owned(),
+            at: at(1),
+            plan: Some(measure.id),
+            ..proposal(&snapshot, changes)
+        })
+        .map(drop)
+}
+
+#[test]
+fn a_plan_that_another_person_approved_may_delete_what_it_names_in_one_operation() {
+    on_every_engine(|ledger| {
+        let error = planned(ledger, None).expect_err("nobody approved it").to_string();
+        assert!(error.contains("nobody approved it"), "{error}");
+        let error = planned(ledger, Some("tester")).expect_err("its maker approves it").to_string();
+        assert!(error.contains("another person must"), "{error}");
+        assert_eq!(live(&ledger.snapshot()).len(), INCIDENT);
+        planned(ledger, Some("somebody else")).unwrap();
+        assert_eq!(live(&ledger.snapshot()).len(), 0);
+    });
+}
+
+/// What is altered of an operation.
+type Forgery = Box<dyn Fn(&mut Value)>;
+
+/// Writes an operation past every check of the engine, as SQL.
+fn forge(path: &Path, change: impl Fn(&mut Value)) -> Result<(), String> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let newest = "SELECT generation, hash, body FROM operations ORDER BY generation DESC LIMIT 1";
+    let (generation, hash, body): (i64, Vec<u8>, Vec<u8>) =
+        connection.query_row(newest, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let mut body: Value = serde_json::from_slice(&body).unwrap();
+    change(&mut body);
+    connection
+        .execute(
+            "INSERT INTO operations VALUES (?1, ?2, zeroblob(32), ?3)",
+            (generation + 1, hash, serde_json::to_vec(&body).unwrap()),
+        )
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Turns the creations of an operation into deletions of the first so many.
+fn deleting(count: usize) -> impl Fn(&mut Value) {
+    move |body: &mut Value| {
+        let changes = body["changes"].as_array_mut().unwrap();
+        changes.truncate(count);
+        for change in changes {
+            change["before"] = change["after"].clone();
+            change["after"]["document"]["times"]["deleted_at"] = json!("1970-01-01T00:00:01Z");
+        }
+        body["verb"] = json!("lb.delete");
+    }
+}
+
+#[test]
+fn the_triggers_of_the_file_alone_stop_a_deletion_of_1574() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = SqliteLedger::open(&path).unwrap();
+    stock(&ledger);
+    drop(ledger);
+    let cases: [(&str, Forgery); 5] = [
+        ("the budget allows", Box::new(deleting(INCIDENT))),
+        ("the budget allows", Box::new(deleting(11))),
+        ("names what it may touch", Box::new(|body| body["scope"] = json!({"kind": "project", "project": null}))),
+        ("names what it may touch", Box::new(|body| body["scope"] = json!({"kind": "everything"}))),
+        ("never taken away", Box::new(|body| body["changes"][0]["after"] = Value::Null)),
+    ];
+    for (why, change) in cases {
+        let error = forge(&path, change).expect_err(why);
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    // Ten at a time, until the actor's fifty are used up.
+    let ten = deleting(10);
+    let mut refusal = None;
+    for round in 0..10 {
+        // Only the first of them has the creations to turn around; the next are the same bytes again.
+        let again = |body: &mut Value| {
+            if round == 0 {
+                ten(body)
+            }
+        };
+        if let Err(error) = forge(&path, again) {
+            refusal = Some((round, error));
+            break;
+        }
+    }
+    let (round, error) = refusal.expect("it is stopped");
+    assert_eq!(round, BUDGET.per_actor / 10, "{error}");
+}
+
+#[test]
+fn the_triggers_of_the_file_alone_refuse_while_a_freeze_is_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let ledger = SqliteLedger::open(&path).unwrap();
+    stock(&ledger);
+    let all = live(&ledger.snapshot());
+    ledger.append(delete(&ledger.snapshot(), &all, at(1))).expect_err("it trips the breaker");
+    assert_eq!(ledger.snapshot().generation(), Generation(2), "the freeze");
+    let first = all.first().cloned().unwrap();
+    drop(ledger);
+    let deletion = |verb: &'static str, now: &'static str| {
+        let first = first.clone();
+        move |body: &mut Value| {
+            let before = json!({"kind": "lb", "document": first});
+            let mut after = before.clone();
+            after["document"]["times"]["deleted_at"] = json!(now);
+            body["changes"] = json!([{"before": before, "after": after}]);
+            body["scope"] = json!({"kind": "project", "project": owner(1).project});
+            body["actor"]["name"] = json!("tester");
+            (body["verb"], body["at"]) = (json!(verb), json!(now));
+        }
+    };
+    let error = forge(&path, deletion("lb.delete", "1970-01-01T00:00:02Z")).expect_err("frozen");
+    assert!(error.contains("a freeze is in force"), "{error}");
+    forge(&path, deletion("lb.update", "1970-01-01T00:00:02Z")).expect("another verb goes on");
+}
