@@ -284,7 +284,14 @@ fn each_rule_refuses_its_own_and_allows_the_nearest_right_thing() {
 fn every_rule_has_a_case_that_it_refuses() {
     let refused: BTreeSet<&str> =
         cases().into_iter().flat_map(|(_, said)| said).map(|line| line.split_once(' ').unwrap().0).collect();
-    let untested: Vec<_> = rules::ALL.iter().map(|(name, _)| *name).filter(|name| !refused.contains(name)).collect();
+    // What these judge by is not in a change alone: `what_is_protected_has_traffic_…` below, and the control tier's
+    // `api::containment`, have their cases.
+    let elsewhere = ["freeze", "protected", "traffic", "bulk", "budget"];
+    let untested: Vec<_> = rules::ALL
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !refused.contains(name) && !elsewhere.contains(name))
+        .collect();
     assert!(untested.is_empty(), "no case is refused by {untested:?}");
 }
 
