@@ -105,11 +105,24 @@ pub enum TsCommand {
 
 /// Arguments that select load balancers below a parent.
 #[derive(Args, Debug)]
-#[group(id = "filter", required = true, multiple = false, args = ["ids", "tag", "name", "count"])]
 pub struct PlanArgs {
     /// project:ID or organization:ID; nothing outside of it is ever selected
     #[arg(long, value_name = "PLACE", value_parser = place)]
     parent: String,
+    #[command(flatten)]
+    filter: Filter,
+    /// Why; people will read it
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: String,
+    /// Keep the plan, so that it can be applied; without it nothing is changed
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Which load balancers: exactly one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Filter {
     /// Id of a load balancer; may be given again
     #[arg(long = "id", value_name = "ID", value_parser = id)]
     ids: Vec<Uuid>,
@@ -122,12 +135,6 @@ pub struct PlanArgs {
     /// All of the parent, which must be exactly this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Why; people will read it
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    reason: String,
-    /// Keep the plan, so that it can be applied; without it nothing is changed
-    #[arg(long)]
-    keep: bool,
 }
 
 fn reason(text: &str) -> Result<String, String> {
@@ -246,11 +253,11 @@ impl TsCommand {
 
 impl PlanArgs {
     async fn run(self, action: &str, desk: Desk<'_>) -> Result<(), Failure> {
-        let filter = match (self.tag, self.name, self.count) {
-            (Some(tag), ..) => json!({ "tag": tag }),
-            (_, Some(name), _) => json!({ "name": name }),
-            (_, _, Some(count)) => json!({ "count": count }),
-            _ => json!({ "lb_ids": self.ids }),
+        let filter = match self.filter {
+            Filter { tag: Some(tag), .. } => json!({ "tag": tag }),
+            Filter { name: Some(name), .. } => json!({ "name": name }),
+            Filter { count: Some(count), .. } => json!({ "count": count }),
+            Filter { ids, .. } => json!({ "lb_ids": ids }),
         };
         let body = json!({
             "action": action,

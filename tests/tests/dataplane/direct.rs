@@ -52,8 +52,8 @@ fn what_cannot_be_put_on_the_link_leaves_for_its_reason() {
     let mut exact = pair(|entry| entry.mtu = length);
     assert_eq!(exact.run("as large as the MTU", &frame.bytes()).action, TX);
     let mut small = pair(|entry| entry.mtu = length - 1);
-    assert_eq!(small.run("larger than the MTU", &frame.bytes()).action, DROP);
-    assert_eq!(small.edge.verdict(Reason::TooBig), 1);
+    assert_eq!(small.run("larger than the MTU", &frame.bytes()).action, TX);
+    assert_eq!(small.edge.verdict(Reason::TooBigAnswered), 1);
     let mut elsewhere = pair(|entry| entry.ifindex = OTHER_INTERFACE);
     assert_eq!(elsewhere.run("another interface", &frame.bytes()).action, REDIRECT);
     let mut empty = pair(|_| {});

@@ -92,7 +92,7 @@ fn a_hundred_megabytes_cross_a_path_whose_mtu_is_smaller() {
     scene.network.edge.ip(&format!("link set dev {} mtu 1400", Network::BACK_INTERFACE)).unwrap();
     let mut manifest = format!("name: web\nips: [{VIP_V4}, \"{VIP_V6}\"]\nfrontends:\n");
     manifest += &format!("  - {{ name: sink, inbound_port: {SINK_PORT}, backend: sink }}\nbackends:\n");
-    manifest += &format!("  - name: sink\n    forward_port: {SINK_PORT}\n");
+    manifest += &format!("  - name: sink\n    forward_port: {SINK_PORT}\n    forwarding: ipip\n");
     manifest += "    health_check: { port: 80, interval: 1s, timeout: 1s, fall: 2, rise: 1 }\n";
     manifest += &format!("    servers: [{{ address: {} }}]\n", scene.v4(0));
     scene.edge.apply(&manifest).unwrap();
