@@ -162,7 +162,7 @@ impl<D: Dataplane> Reconciler<D> {
         if !is_within && held.len() != self.status.held.len() {
             log::error!(
                 "HELD: {} services would be removed without an approved plan; they forward on with their last good tables \
-                 (`snowshed status`; `snowshed hold release` lets them go)",
+                 (`snowshed status`; an applied plan, `snowshed ts apply`, lets them go)",
                 held.len()
             );
         }

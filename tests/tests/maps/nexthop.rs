@@ -74,8 +74,13 @@ fn servers_on_link_and_behind_a_gateway_are_resolved_in_both_families() {
     fixture.edge.ip("route add blackhole 10.70.0.0/16").unwrap();
     let hop = through_eth0(&fixture);
     following(&fixture, Config::default(), async |mut followed| {
-        let resolved =
-            [("10.9.0.2", 1500), ("fd09::2", 1500), ("10.50.3.4", 1400), ("fd50::9", 1500), ("10.60.0.1", 1500)];
+        let resolved = [
+            ("10.9.0.2", 1500, false),
+            ("fd09::2", 1500, false),
+            ("10.50.3.4", 1400, true),
+            ("fd50::9", 1500, true),
+            ("10.60.0.1", 1500, true),
+        ];
         let unresolved = [
             ("10.70.0.1", Unresolved::NoRoute),
             ("192.0.2.1", Unresolved::NoRoute),
@@ -87,12 +92,12 @@ fn servers_on_link_and_behind_a_gateway_are_resolved_in_both_families() {
         ];
         let all: Vec<&str> = resolved
             .iter()
-            .map(|(address, _)| *address)
+            .map(|(address, ..)| *address)
             .chain(unresolved.iter().map(|(address, _)| *address))
             .collect();
         followed.want(&all);
-        for (address, mtu) in resolved {
-            followed.until(address, Resolution::Resolved(NextHop { mtu, ..hop })).await;
+        for (address, mtu, via_gateway) in resolved {
+            followed.until(address, Resolution::Resolved(NextHop { mtu, via_gateway, ..hop })).await;
         }
         for (address, why) in unresolved {
             followed.until_unresolved(address, why).await;
@@ -128,7 +133,7 @@ fn links_that_go_down_and_routes_that_move_are_followed() {
         followed.until("10.9.0.2", Resolution::Resolved(hop)).await;
         followed.until_unresolved("10.50.0.1", Unresolved::NoRoute).await;
         fixture.edge.ip("route add 10.50.0.0/16 via 10.9.0.2").unwrap();
-        followed.until("10.50.0.1", Resolution::Resolved(hop)).await;
+        followed.until("10.50.0.1", Resolution::Resolved(NextHop { via_gateway: true, ..hop })).await;
         fixture.edge.ip("route change 10.50.0.0/16 dev lo").unwrap();
         followed.until_unresolved("10.50.0.1", Unresolved::UnsupportedDevice).await;
         fixture.edge.ip("link set eth0 mtu 1300").unwrap();
@@ -158,7 +163,8 @@ fn lost_events_are_made_up_for_by_reading_everything_anew() {
         std::fs::write(file.path(), batch).unwrap();
         let path = file.path().display();
         fixture.edge.ip(&format!("-batch {path}")).unwrap();
-        followed.until("10.50.0.1", Resolution::Resolved(through_eth0(&fixture))).await;
+        let hop = NextHop { via_gateway: true, ..through_eth0(&fixture) };
+        followed.until("10.50.0.1", Resolution::Resolved(hop)).await;
     });
 }
 

@@ -161,7 +161,7 @@ fn draft(current: &Snapshot, actor: &Actor, id: MeasureId, now: Timestamp) -> Re
     if plan.needs_approval() && !plan.is_approved() {
         let help = format!(
             "it is of {} load balancers, and more than {} need a second person: POST /snowshed/v1/plans/{id}/approve with \
-             another token (`snowshed plan approve {id}`)",
+             another token (`snowshed ts approve {id}`)",
             plan.subjects.len(),
             Plan::ALONE
         );
