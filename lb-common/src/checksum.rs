@@ -17,6 +17,27 @@ impl Sum {
         Self(0)
     }
 
+    /// The sum as [`Self::to_bits`] gave it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The sum as one number, never all ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Adds another sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// Adds 16 bits as they stand in memory.
     #[inline(always)]
     #[must_use]

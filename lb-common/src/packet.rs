@@ -1,5 +1,10 @@
 //! Bytes of a frame behind a trait, so that the kernel's bounds-checked buffer and a slice run the same code.
 
+use crate::checksum::Sum;
+
+/// Most bytes that are summed up in one go: what an ICMPv6 error quotes.
+pub const MAX_SUM: usize = 1232;
+
 /// A frame that can be read. Every read is checked: nothing outside the frame is ever returned.
 pub trait Packet {
     /// Bytes of the frame, from the first byte of the Ethernet header.
@@ -7,6 +12,13 @@ pub trait Packet {
 
     /// `N` bytes at `offset`; `None` when they are not all inside the frame.
     fn array<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
+
+    /// The sum of `len` bytes from `offset`, at most [`MAX_SUM`]; an odd last byte is padded with a zero.
+    /// `None` when they are not all inside the frame, or more.
+    #[inline(always)]
+    fn sum(&self, offset: usize, len: usize) -> Option<Sum> {
+        Sum::new().add_packet::<MAX_SUM, Self>(self, offset, len)
+    }
 
     /// Whether there is no byte at all.
     #[inline(always)]

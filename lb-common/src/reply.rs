@@ -7,12 +7,13 @@ use crate::headers::{
     AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, TCP_LEN, VLAN_LEN, number, tcp_flag,
 };
 use crate::icmp::ICMP_LEN;
-use crate::packet::{Packet, PacketMut};
+use crate::packet::{MAX_SUM, Packet, PacketMut};
 
 /// Bytes of a packet that ICMP quotes: the answer stays within 576 bytes (RFC 1812 §4.3.2.3).
 pub const QUOTE_V4: usize = 576 - IPV4_LEN - ICMP_LEN;
 /// Bytes of a packet that ICMPv6 quotes: the answer stays within 1280 bytes (RFC 4443 §2.4 (c)).
 pub const QUOTE_V6: usize = 1280 - IPV6_LEN - ICMP_LEN;
+const _: () = assert!(QUOTE_V4 <= MAX_SUM && QUOTE_V6 <= MAX_SUM, "an error's checksum is summed up in one go");
 
 /// What answers a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,14 +189,14 @@ impl Reply {
             (Self::Error { says, quote }, Family::V4) => {
                 *frame.array_mut(ip)? = header_v4(headers, number::ICMP, ICMP_LEN + quote);
                 let icmp = ip + IPV4_LEN;
-                let sum = Sum::new().add_packet::<QUOTE_V4, P>(frame, icmp + ICMP_LEN, quote)?;
+                let sum = frame.sum(icmp + ICMP_LEN, quote)?;
                 *frame.array_mut(icmp)? = icmp_header(says, sum);
             }
             (Self::Error { says, quote }, Family::V6) => {
                 *frame.array_mut(ip)? = header_v6(headers, number::ICMPV6, ICMP_LEN + quote);
                 let icmp = ip + IPV6_LEN;
                 let sum = pseudo_header(headers, number::ICMPV6, ICMP_LEN + quote);
-                let sum = sum.add_packet::<QUOTE_V6, P>(frame, icmp + ICMP_LEN, quote)?;
+                let sum = sum.add(frame.sum(icmp + ICMP_LEN, quote)?);
                 *frame.array_mut(icmp)? = icmp_header(says, sum);
             }
         }
