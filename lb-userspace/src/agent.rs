@@ -35,6 +35,7 @@ mod adopt;
 mod backups;
 mod descriptors;
 mod explain;
+mod listeners;
 mod nat_sources;
 mod notify;
 mod tenancy;
@@ -205,7 +206,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     components.spawn(notify::watchdog(status.clone()));
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
-    let listeners = api::Listeners::bind(&config.api.socket, &config.api.listen).await?;
+    let listeners = listeners::bind(config, &mut components).await?;
     let last_used = Arc::new(LastUsed::beside(&config.ledger.path));
     components.spawn(tenancy::save_uses(Arc::clone(&last_used)));
     let parts = Parts {

@@ -30,10 +30,12 @@ mod handlers;
 mod idempotency;
 mod listing;
 mod parse;
+pub mod peer;
 mod problem;
 mod requests;
 mod router;
 pub mod serve;
+pub mod tls;
 mod view;
 pub mod wire;
 
@@ -41,6 +43,7 @@ pub use problem::ApiError;
 pub use requests::Requests;
 pub use router::router;
 pub use serve::{Listeners, ServeError, serve};
+pub use tls::Tls;
 
 /// What the API works with.
 #[derive(Clone)]

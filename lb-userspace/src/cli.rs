@@ -41,6 +41,7 @@ pub mod session;
 pub mod status;
 pub mod tenant;
 pub mod terminal;
+mod tls;
 pub mod token;
 pub mod top;
 pub mod value;

@@ -16,6 +16,7 @@ use crate::ledger::backup::Backups;
 use crate::model::pools::successor;
 use crate::model::{Family, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 
+pub mod certificate;
 mod check;
 mod print;
 mod read;
@@ -23,6 +24,7 @@ mod relations;
 mod rule;
 pub mod secret;
 
+pub use certificate::{Certificate, CertificateError};
 pub use print::default_file;
 pub use read::{ConfigError, Problem};
 pub use secret::{HashKey, SecretError};
@@ -30,6 +32,10 @@ pub use secret::{HashKey, SecretError};
 pub(crate) use read::nearest;
 use read::{Key, Reader, Section, Source};
 use rule::Rule;
+
+/// What to do about an address beyond this machine when there is no certificate.
+pub const TLS_REMEDY: &str = "set `api.tls_certificate` and `api.tls_key` (PEM files), or listen on loopback and the \
+                              socket only, for example 127.0.0.1:7480";
 
 /// Where the configuration is looked for when no path is given.
 pub const DEFAULT_PATH: &str = "/etc/snowshed/agent.toml";
@@ -76,9 +82,13 @@ section! {
         zone: String = "fr-par-1".to_owned(), rule::text(check::zone);
         /// Unix socket of the API. Its directory is made when it is absent; only root may connect.
         socket: PathBuf = PathBuf::from("/run/snowshed/snowshed.sock"), rule::path();
-        /// Addresses the API listens on beside the socket. Loopback only; [] for none.
+        /// Addresses the API listens on beside the socket; [] for none. Loopback speaks HTTP, every other address TLS.
         listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 7480))],
-            rule::list(rule::loopback(), 16);
+            rule::list(rule::listen(), 16);
+        /// Certificate for TLS, PEM: the server's own before those that signed it. Read again on SIGHUP or a change.
+        tls_certificate: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/tls/cert.pem\"");
+        /// Its private key, PEM; not readable by everybody.
+        tls_key: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/tls/key.pem\"");
         /// Tokens the ledger gets when it does not know them yet; more are made with `snowshed token create`.
         tokens: Vec<Token> = Vec::new(), rule::list(rule::table(), 4096);
     }
@@ -309,6 +319,15 @@ impl Config {
     #[must_use]
     pub fn check_host(&self) -> Vec<Problem> {
         check::host(self)
+    }
+
+    /// The certificate of the API's TLS, if one is set.
+    ///
+    /// # Errors
+    /// [`CertificateError`] when it cannot be served.
+    pub fn certificate(&self) -> Option<Result<Certificate, CertificateError>> {
+        let (certificate, key) = self.api.tls_certificate.as_ref().zip(self.api.tls_key.as_ref())?;
+        Some(Certificate::read(certificate, key))
     }
 
     /// Source addresses of translated flows, each once; at most one more than there are places for.

@@ -1,25 +1,39 @@
-//! Serving the API: a Unix socket that only its owner can open, and loopback addresses.
+//! Serving the API: a Unix socket that only its owner can open, loopback addresses, and others with TLS.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-/// Connections that are served at once; more wait.
-const MAX_CONNECTIONS: usize = 256;
-/// Time a client has to send a request's head.
+use super::peer::{Peer, Source};
+use patience::Patient;
+
+mod patience;
+
+/// TCP connections that are served at once; more wait.
+const MAX_CONNECTIONS: usize = 512;
+/// Connections of the Unix socket that are served at once. Its own: whatever happens on TCP, root is let in.
+const MAX_SOCKET_CONNECTIONS: usize = 256;
+/// Connections that one remote source may have at once; more are closed.
+const MAX_CONNECTIONS_PER_SOURCE: usize = 64;
+/// Time a client has to send a request's head, and for the handshake of TLS.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest head, bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -34,6 +48,7 @@ pub struct Listeners {
     unix: UnixListener,
     socket: PathBuf,
     tcp: Vec<TcpListener>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// Why the API cannot listen.
@@ -45,9 +60,15 @@ pub enum ServeError {
     /// Something else than a socket stands at its path.
     #[error("{0} is no socket: remove it, or set another `api.socket`")]
     NotASocket(PathBuf),
-    /// An address that others than this machine can reach.
-    #[error("{0} is not loopback: the API has no TLS, so `api.listen` takes addresses such as 127.0.0.1:7480 only")]
-    NotLoopback(SocketAddr),
+    /// An address that others than this machine can reach, without TLS.
+    #[error("{0} is not loopback and there is no certificate: {remedy}", remedy = crate::config::TLS_REMEDY)]
+    NoTls(SocketAddr),
+    /// The certificate cannot be served.
+    #[error("the API's certificate cannot be used")]
+    Certificate(#[from] crate::config::CertificateError),
+    /// rustls' own settings do not fit together.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
     /// The system refused.
     #[error("cannot listen on {what}")]
     Bind {
@@ -60,13 +81,18 @@ pub enum ServeError {
 }
 
 impl Listeners {
-    /// Listens on a socket of mode 0600, whose directory is made if there is none, and on loopback addresses.
+    /// Listens on a socket of mode 0600, whose directory is made if there is none, and on TCP addresses: loopback
+    /// speaks HTTP, every other address TLS.
     ///
     /// # Errors
     /// [`ServeError`]; a socket that nobody listens on any more is no error, it is replaced.
-    pub async fn bind(socket: &Path, listen: &[SocketAddr]) -> Result<Self, ServeError> {
-        if let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
-            return Err(ServeError::NotLoopback(*address));
+    pub async fn bind(
+        socket: &Path,
+        listen: &[SocketAddr],
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Self, ServeError> {
+        if let Some(address) = listen.iter().find(|address| needs_tls(address) && tls.is_none()) {
+            return Err(ServeError::NoTls(*address));
         }
         let mut tcp = Vec::new();
         for address in listen {
@@ -74,7 +100,7 @@ impl Listeners {
             tcp.push(bound.map_err(|source| ServeError::Bind { what: address.to_string(), source })?);
         }
         let unix = bind_socket(socket).await?;
-        Ok(Self { unix, socket: socket.to_owned(), tcp })
+        Ok(Self { unix, socket: socket.to_owned(), tcp, tls })
     }
 
     /// The TCP addresses, with the ports that the system chose for port 0.
@@ -84,89 +110,167 @@ impl Listeners {
     }
 }
 
+fn needs_tls(address: &SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
 /// Serves until `shutdown`, then lets the requests in flight end.
 pub async fn serve(router: Router, listeners: Listeners, shutdown: CancellationToken) {
-    let Listeners { unix, socket, tcp } = listeners;
-    let shared = Shared {
-        router,
-        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        graceful: Arc::new(GracefulShutdown::new()),
-    };
+    let Listeners { unix, socket, tcp, tls } = listeners;
+    let tls = tls.map(TlsAcceptor::from);
+    let server = Server { router, graceful: Arc::new(GracefulShutdown::new()), sources: Arc::default() };
+    let remote = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut loops = JoinSet::new();
     for listener in tcp {
-        let (shared, shutdown) = (shared.clone(), shutdown.clone());
-        loops.spawn(async move {
-            shutdown
-                .run_until_cancelled(
-                    shared.accept("a loopback address", || async { listener.accept().await.map(|(stream, _)| stream) }),
-                )
-                .await;
-        });
+        let address = listener.local_addr();
+        let tls = tls.clone().filter(|_| address.as_ref().is_ok_and(needs_tls));
+        let (server, permits, shutdown) = (server.clone(), Arc::clone(&remote), shutdown.clone());
+        loops.spawn(async move { shutdown.run_until_cancelled(server.accept_tcp(listener, tls, permits)).await });
     }
-    let (for_unix, until) = (shared.clone(), shutdown.clone());
-    loops.spawn(async move {
-        until
-            .run_until_cancelled(
-                for_unix.accept("the socket", || async { unix.accept().await.map(|(stream, _)| stream) }),
-            )
-            .await;
-    });
+    let (of_socket, until) = (server.clone(), shutdown.clone());
+    loops.spawn(async move { until.run_until_cancelled(of_socket.accept_unix(unix)).await });
     while loops.join_next().await.is_some() {}
     if let Err(error) = std::fs::remove_file(&socket) {
         log::warn!("cannot remove the socket {}: {error}", socket.display());
     }
-    let Shared { router: _, connections, graceful } = shared;
+    let Server { graceful, .. } = server;
     // The accept loops are gone, and with them the other owners.
-    if let Some(graceful) = Arc::into_inner(graceful)
-        && tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err()
-    {
-        let left = MAX_CONNECTIONS - connections.available_permits();
-        log::warn!("{left} connections were cut off after {DRAIN_TIMEOUT:?}");
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        let left = graceful.count();
+        if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+            log::warn!("connections were cut off after {DRAIN_TIMEOUT:?}; {left} were open when the agent was stopped");
+        }
     }
 }
 
 #[derive(Clone)]
-struct Shared {
+struct Server {
     router: Router,
-    connections: Arc<Semaphore>,
     graceful: Arc<GracefulShutdown>,
+    sources: Arc<Sources>,
 }
 
-impl Shared {
-    async fn accept<S, F>(&self, what: &str, mut next: impl FnMut() -> F)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        F: Future<Output = std::io::Result<S>>,
-    {
-        loop {
-            // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
-            match next().await {
-                Ok(stream) => self.connection(stream, permit),
-                Err(error) => {
-                    log::warn!("cannot accept on {what}: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+impl Server {
+    async fn accept_unix(&self, listener: UnixListener) {
+        let permits = Arc::new(Semaphore::new(MAX_SOCKET_CONNECTIONS));
+        // The semaphore is never closed.
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = self.connection(Peer::Socket);
+                    tokio::spawn(async move {
+                        connection.serve(stream).await;
+                        drop(permit);
+                    });
                 }
+                Err(error) => pause(&error).await,
             }
         }
     }
 
-    fn connection<S>(&self, stream: S, permit: OwnedSemaphorePermit)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    async fn accept_tcp(&self, listener: TcpListener, tls: Option<TlsAcceptor>, permits: Arc<Semaphore>) {
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, address)) => self.admit(stream, Peer::of(address), tls.clone(), permit),
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    /// Serves a connection, unless its source has as many as it may: then it is closed.
+    fn admit(&self, stream: TcpStream, peer: Peer, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit) {
+        let place = match peer {
+            Peer::Remote(source) => match self.sources.enter(source) {
+                Some(place) => Some(place),
+                None => return,
+            },
+            Peer::Socket | Peer::Loopback => None,
+        };
+        let connection = self.connection(peer);
+        tokio::spawn(async move {
+            match tls {
+                Some(tls) => connection.serve_tls(stream, &tls).await,
+                None => connection.serve(stream).await,
+            }
+            drop((place, permit));
+        });
+    }
+
+    fn connection(&self, peer: Peer) -> Connection {
+        Connection { router: self.router.clone(), watcher: self.graceful.watcher(), peer }
+    }
+}
+
+async fn pause(error: &std::io::Error) {
+    log::warn!("cannot accept connections to the API: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// A connection that was let in.
+struct Connection {
+    router: Router,
+    watcher: Watcher,
+    peer: Peer,
+}
+
+impl Connection {
+    async fn serve_tls(self, stream: TcpStream, tls: &TlsAcceptor) {
+        match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => log::debug!("no TLS with {:?}: {error}", self.peer),
+            Err(_) => log::debug!("no TLS with {:?} within {HEAD_TIMEOUT:?}", self.peer),
+        }
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Self { router, watcher, peer } = self;
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            router.clone().oneshot(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
-        let connection = self.graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                log::debug!("a connection ended early: {error}");
+            .serve_connection(TokioIo::new(Patient::new(stream)), service);
+        if let Err(error) = watcher.watch(connection).await {
+            log::debug!("a connection ended early: {error}");
+        }
+    }
+}
+
+/// How many connections each source has. As many entries as there are connections, at most.
+#[derive(Debug, Default)]
+struct Sources(Mutex<HashMap<Source, usize>>);
+
+/// A source's place among its connections, for as long as this lives.
+struct Place {
+    sources: Arc<Sources>,
+    source: Source,
+}
+
+impl Sources {
+    fn enter(self: &Arc<Self>, source: Source) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(source).or_default();
+        if *count >= MAX_CONNECTIONS_PER_SOURCE {
+            return None;
+        }
+        *count += 1;
+        Some(Place { sources: Arc::clone(self), source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.source);
             }
-            drop(permit);
-        });
+        }
     }
 }
 

@@ -41,6 +41,12 @@ pub fn run(args: &Args) -> ExitCode {
         return ExitCode::FAILURE;
     }
     if args.check {
+        // No fault of the configuration: an agent that does not start for it would check no server's health.
+        if let Some(Ok(certificate)) = config.certificate()
+            && let Some(what) = certificate.warning(jiff::Timestamp::now())
+        {
+            eprintln!("{}: api.tls_certificate: {what}", args.config.display());
+        }
         println!("{}: fine", args.config.display());
         return ExitCode::SUCCESS;
     }

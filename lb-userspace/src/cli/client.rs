@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::failure::{Exit, Failure};
 use super::global::Global;
-use super::token;
+use super::{tls, token};
 use crate::api::wire::StatusReport;
 
 /// Where an agent listens unless it is told otherwise.
@@ -40,7 +40,7 @@ pub struct Client {
 
 /// Where the agent was looked for; errors say it.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Socket(PathBuf),
     Url(String),
 }
@@ -52,6 +52,7 @@ impl Client {
     /// When a token was named that cannot be read.
     pub fn new(global: &Global) -> Result<Self, Failure> {
         let builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).no_proxy();
+        let builder = builder.tls_backend_preconfigured(tls::config(global)?);
         let (builder, base, place) = match &global.url {
             Some(url) => (builder, url.clone(), Place::Url(url.clone())),
             None => {
@@ -272,6 +273,9 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        if let Some(fault) = causes(error).find_map(tls::fault) {
+            return tls::failure(&self.place, fault);
+        }
         if error.is_timeout() {
             return Failure::error(format!("{} did not answer within {} s", self.place, REQUEST_TIMEOUT.as_secs()))
                 .help("`snowshed status` shows whether the agent is alive; its log says what it does");

@@ -50,6 +50,9 @@ pub struct Context {
     /// Its URL, instead of the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Certificates that the agent's must be signed by; the system's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// File that holds the token. Tokens themselves are not kept here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -66,7 +69,8 @@ pub enum ContextCommand {
     /// Make a context, or change one; the first one becomes the current one
     #[command(after_help = "Examples:
   snowshed context set edge1 --agent-socket /run/snowshed/snowshed.sock --agent-token-file ~/.config/snowshed/edge1
-  snowshed context set edge2 --agent-url http://127.0.0.1:7481")]
+  snowshed context set edge2 --agent-url http://127.0.0.1:7481
+  snowshed context set edge3 --agent-url https://edge3.example.com:7443 --agent-ca-file ~/edge-ca.pem")]
     Set(Set),
     /// Make a context the current one
     #[command(after_help = "Example:
@@ -100,9 +104,12 @@ pub struct Set {
         conflicts_with = "agent_url"
     )]
     agent_socket: Option<PathBuf>,
-    /// The agent's URL
-    #[arg(long, value_name = "URL", value_parser = value::loopback_url)]
+    /// The agent's URL: https://HOST:PORT, or http:// on this machine
+    #[arg(long, value_name = "URL", value_parser = value::agent_url)]
     agent_url: Option<String>,
+    /// Certificates (PEM) that the agent's must be signed by; the system's when not given
+    #[arg(long, value_name = "PATH", value_parser = absolute, conflicts_with = "agent_socket")]
+    agent_ca_file: Option<PathBuf>,
     /// File that holds the token
     #[arg(long, value_name = "PATH", value_parser = absolute)]
     agent_token_file: Option<PathBuf>,
@@ -125,15 +132,20 @@ impl ContextCommand {
                     let place = context.url.clone().or_else(|| Some(context.socket.as_ref()?.display().to_string()));
                     json!({
                         "name": name, "current": contexts.current.as_ref() == Some(name), "agent": place,
-                        "token_file": context.token_file, "zone": context.zone,
+                        "ca_file": context.ca_file, "token_file": context.token_file, "zone": context.zone,
                     })
                 };
                 let rows: Vec<Value> = contexts.contexts.iter().map(row).collect();
                 return output::list(terminal, global.output, &rows, &COLUMNS);
             }
-            Self::Set(Set { named, agent_socket, agent_url, agent_token_file, agent_zone }) => {
-                let context =
-                    Context { socket: agent_socket, url: agent_url, token_file: agent_token_file, zone: agent_zone };
+            Self::Set(Set { named, agent_socket, agent_url, agent_ca_file, agent_token_file, agent_zone }) => {
+                let context = Context {
+                    socket: agent_socket,
+                    url: agent_url,
+                    ca_file: agent_ca_file,
+                    token_file: agent_token_file,
+                    zone: agent_zone,
+                };
                 let is_first = contexts.contexts.is_empty();
                 contexts.contexts.insert(named.clone(), context);
                 if is_first {
@@ -187,10 +199,11 @@ pub fn resolve(mut global: Global) -> Result<Global, Failure> {
         return Ok(global);
     }
     let Some(name) = global.context.as_ref().or(contexts.current.as_ref()) else { return Ok(global) };
-    let Context { socket, url, token_file, zone } = contexts.get(name, &file)?.clone();
+    let Context { socket, url, ca_file, token_file, zone } = contexts.get(name, &file)?.clone();
     if global.socket.is_none() && global.url.is_none() {
         global.socket = socket;
         global.url = url;
+        global.ca_file = global.ca_file.or(ca_file);
         global.context_token_file = token_file;
     }
     global.zone = global.zone.or(zone);

@@ -16,9 +16,14 @@ pub struct Global {
     #[arg(long, global = true, value_name = "PATH", env = "SNOWSHED_SOCKET")]
     pub socket: Option<PathBuf>,
 
-    /// Talk to the agent over HTTP on this machine instead of the socket, for example http://127.0.0.1:7070
-    #[arg(long, global = true, value_name = "URL", env = "SNOWSHED_URL", value_parser = value::loopback_url)]
+    /// Talk to the agent over TCP instead of the socket, for example https://edge1.example.com:7443; http:// on this
+    /// machine only
+    #[arg(long, global = true, value_name = "URL", env = "SNOWSHED_URL", value_parser = value::agent_url)]
     pub url: Option<String>,
+
+    /// Certificates (PEM) that the agent's https:// certificate must be signed by; the system's when not given
+    #[arg(long, global = true, value_name = "PATH", env = "SNOWSHED_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 
     /// The token; a file keeps it out of the process list and the shell's history [env: SNOWSHED_TOKEN=]
     #[arg(long, global = true, value_name = "TOKEN")]

@@ -343,22 +343,30 @@ pub fn project(text: &str) -> Result<Uuid, String> {
     text.parse::<crate::model::ProjectId>().map(crate::model::ProjectId::as_uuid).map_err(|invalid| invalid.to_string())
 }
 
-/// The agent's address: plain HTTP on this machine. Anything else would send the token in clear over a network.
+/// A URL of an agent: `https://HOST:PORT`, or `http://` on this machine.
 ///
 /// # Errors
 /// What is allowed, when the text is none.
-pub fn loopback_url(text: &str) -> Result<String, String> {
-    let wrong =
-        || format!("`{text}` is not a URL of the agent: http://127.0.0.1:PORT or http://[::1]:PORT is expected");
-    let rest = text.strip_prefix("http://").ok_or_else(wrong)?;
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    let address = match authority.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => authority.to_owned(),
+pub fn agent_url(text: &str) -> Result<String, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not a URL of the agent: https://HOST:PORT is expected, or http://127.0.0.1:PORT on this machine"
+        )
     };
-    let endpoint: SocketAddr = address.parse().map_err(|_| wrong())?;
-    if !endpoint.ip().is_loopback() {
-        return Err(format!("{}: only this machine's own agent is spoken to without TLS", wrong()));
+    let url = reqwest::Url::parse(text).map_err(|_| wrong())?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let host = url.host_str().filter(|_| is_bare && url.username().is_empty() && url.password().is_none());
+    let host = host.ok_or_else(wrong)?;
+    match (url.scheme(), url.port_or_known_default()) {
+        ("https", Some(port)) => Ok(format!("https://{host}:{port}")),
+        ("http", Some(port)) => {
+            let address = if host == "localhost" { "127.0.0.1" } else { host };
+            let endpoint: SocketAddr = format!("{address}:{port}").parse().map_err(|_| wrong())?;
+            if !endpoint.ip().is_loopback() {
+                return Err(format!("{}: only this machine's own agent is spoken to without TLS", wrong()));
+            }
+            Ok(format!("http://{endpoint}"))
+        }
+        _ => Err(wrong()),
     }
-    Ok(format!("http://{endpoint}"))
 }

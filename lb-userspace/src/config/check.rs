@@ -42,6 +42,9 @@ pub(super) fn host(config: &Config) -> Vec<Problem> {
             problems.push(Problem::of(format!("api.tokens[{at}].secret_file"), with_source(&error)));
         }
     }
+    if let Some(Err(error)) = config.certificate() {
+        problems.push(Problem::of("api.tls_certificate", with_source(&error)));
+    }
     if let Some(path) = &config.dataplane.hash_key_file
         && let Err(error) = super::secret::hash_key(path)
     {

@@ -9,11 +9,30 @@ use super::{Config, Problem};
 /// Every relation that does not hold.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
+    tls(config, &mut problems);
     tokens(config, &mut problems);
     dataplane(config, &mut problems);
     pools(config, &mut problems);
     nat_sources(config, &mut problems);
     problems
+}
+
+fn tls(config: &Config, problems: &mut Vec<Problem>) {
+    let api = &config.api;
+    match (&api.tls_certificate, &api.tls_key) {
+        (Some(_), None) => problems.push(Problem::of("api.tls_certificate", "needs its key: set `tls_key` too")),
+        (None, Some(_)) => {
+            problems.push(Problem::of("api.tls_key", "needs its certificate: set `tls_certificate` too"))
+        }
+        (Some(_), Some(_)) => {}
+        (None, None) => {
+            let open = api.listen.iter().filter(|address| !address.ip().to_canonical().is_loopback());
+            problems.extend(open.map(|address| {
+                let what = format!("{address} is not loopback and there is no certificate: {}", super::TLS_REMEDY);
+                Problem::of("api.listen", what)
+            }));
+        }
+    }
 }
 
 fn tokens(config: &Config, problems: &mut Vec<Problem>) {

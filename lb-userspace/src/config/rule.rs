@@ -125,12 +125,12 @@ pub(super) fn one_of<T: Copy + PartialEq + 'static>(words: &'static [(&'static s
     )
 }
 
-/// A loopback address and port.
-pub(super) fn loopback() -> Rule<SocketAddr> {
+/// An address and a port to listen on.
+pub(super) fn listen() -> Rule<SocketAddr> {
     parsed(
         |text| match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() && address.port() != 0 => Ok(address),
-            Ok(_) => Err(format!("`{text}`: the API has no TLS yet, so only loopback and a port above 0 are allowed")),
+            Ok(address) if address.port() != 0 => Ok(address),
+            Ok(_) => Err(format!("`{text}`: a port from 1 to 65535 is needed, for example 7480")),
             Err(_) => Err(format!("`{text}` is no address and port; for example 127.0.0.1:7480 or [::1]:7480")),
         },
         "an address and port",

@@ -145,7 +145,7 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
     })
 }
 
-fn read(path: &Path) -> Result<String, SecretError> {
+pub(super) fn read(path: &Path) -> Result<String, SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
     let mode = std::fs::metadata(path).map_err(failed)?.mode() & 0o7777;
     if mode & 0o004 != 0 {

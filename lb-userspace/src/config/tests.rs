@@ -186,9 +186,9 @@ fn each_wrong_value_of_the_api_section_is_refused() {
     let table: &[(&str, &str)] = &[
         ("zone = \"Paris 1\"", "api.zone: `Paris 1`: 1 to 32 lower-case letters"),
         ("socket = \"snowshed.sock\"", "api.socket: `snowshed.sock`: an absolute path is needed"),
-        ("listen = [\"0.0.0.0:7480\"]", "api.listen: `0.0.0.0:7480`: the API has no TLS yet, so only loopback"),
         ("listen = [\"localhost\"]", "api.listen: `localhost` is no address and port"),
-        ("listen = [\"127.0.0.1:0\"]", "only loopback and a port above 0"),
+        ("listen = [\"127.0.0.1:0\"]", "api.listen: `127.0.0.1:0`: a port from 1 to 65535 is needed"),
+        ("tls_key = \"key.pem\"", "api.tls_key: `key.pem`: an absolute path is needed"),
         ("token = 1", "api.token: unknown key; did you mean `tokens`?"),
     ];
     for (line, expected) in table {
@@ -196,6 +196,24 @@ fn each_wrong_value_of_the_api_section_is_refused() {
         assert!(error.starts_with("agent.toml:3: ") && error.contains(expected), "{line}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+#[test]
+fn an_address_beyond_this_machine_needs_a_certificate_and_its_key() {
+    let with = |lines: &str| parse(&MINIMAL.replace("[api]\n", &format!("[api]\n{lines}\n")));
+    let pair = "tls_certificate = \"/a\"\ntls_key = \"/b\"";
+    for address in ["0.0.0.0:7443", "[::]:7443", "192.0.2.1:7443", "[::ffff:192.0.2.1]:7443"] {
+        let listen = format!("listen = [\"127.0.0.1:7480\", \"{address}\"]");
+        let error = with(&listen).unwrap_err().to_string();
+        let expected = format!("agent.toml: api.listen: {address} is not loopback and there is no certificate: set");
+        assert!(error.starts_with(&expected) && error.lines().count() == 1, "{error}");
+        with(&format!("{listen}\n{pair}")).unwrap();
+    }
+    with("listen = [\"[::1]:7480\", \"127.9.9.9:7480\"]").unwrap();
+    let half = with("tls_key = \"/b\"").unwrap_err().to_string();
+    assert!(half.contains("api.tls_key: needs its certificate"), "{half}");
+    let half = with("tls_certificate = \"/a\"").unwrap_err().to_string();
+    assert!(half.contains("api.tls_certificate: needs its key"), "{half}");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use lb_userspace::api::{Context, Explain, ExplainError, router};
+use lb_userspace::api::{Context, Explain, ExplainError, Listeners, Tls, router, serve};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::cli::failure::Exit;
 use lb_userspace::cli::terminal::{Buffer, Terminal};
@@ -22,6 +22,7 @@ use lb_userspace::observe::{self, Events, Traffic};
 use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The token of the agent's only tenant.
 pub const TOKEN: &str = "the-token-of-the-test";
@@ -47,7 +48,8 @@ pub struct Agent {
     /// Operations that made the tenant and its token.
     tenancy: u64,
     directory: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    router: axum::Router,
+    runtime: tokio::runtime::Runtime,
 }
 
 /// Whether changes reach the maps.
@@ -119,8 +121,10 @@ impl Agent {
             let _entered = runtime.enter();
             tokio::net::UnixListener::bind(socket).unwrap()
         };
-        runtime.spawn(async move { axum::serve(listener, router(context)).await });
-        Self { ledger, tenancy, directory, _runtime: runtime }
+        let router = router(context);
+        let on_socket = router.clone();
+        runtime.spawn(async move { axum::serve(listener, on_socket).await });
+        Self { ledger, tenancy, directory, router, runtime }
     }
 
     /// An agent with the load balancer of [`WEB`].
@@ -129,6 +133,22 @@ impl Agent {
         let ran = agent.type_in("apply -f -", WEB);
         assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
         agent
+    }
+
+    /// Serves the agent on an address of its own too, with this certificate if it is no loopback address; the port.
+    pub fn listen(&self, address: &str, certificate: Option<&Arc<Tls>>) -> u16 {
+        let socket = self.directory.path().join(format!("beside-{address}"));
+        let tls = certificate.map(|tls| tls.config().unwrap());
+        let address = address.parse().unwrap();
+        let listeners = self.runtime.block_on(Listeners::bind(&socket, &[address], tls)).unwrap();
+        let port = listeners.addresses()[0].port();
+        self.runtime.spawn(serve(self.router.clone(), listeners, CancellationToken::new()));
+        port
+    }
+
+    /// The directory of the agent's files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Number of the last operation.

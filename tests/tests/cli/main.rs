@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that unwraps fails with the value")]
 
 mod apply;
+#[path = "../shared/certificates.rs"]
+mod certificates;
 mod contexts;
 mod export;
 mod harness;
 mod init;
 mod nouns;
 mod ops;
+mod tls;
 mod wrong_values;

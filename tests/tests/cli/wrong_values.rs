@@ -120,7 +120,8 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
         Exit::Error,
         "there is no socket at /nonexistent/socket: is the agent running?",
     ),
-    ("--url", "https://192.0.2.1", Exit::Usage, "http://127.0.0.1:PORT or http://[::1]:PORT is expected"),
+    ("--url", "http://192.0.2.1:80", Exit::Usage, "only this machine's own agent is spoken to without TLS"),
+    ("--ca-file", "/nonexistent", Exit::Usage, "/nonexistent holds no certificates to trust"),
     ("--token", "wrong", Exit::NotAuthorized, "the token is not known"),
     ("--token-file", "/nonexistent/token", Exit::Usage, "the token file /nonexistent/token cannot be read"),
     ("--zone", "fr/par", Exit::Usage, "lower-case letters, digits and hyphens"),
@@ -147,6 +148,7 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--agent-socket", "", Exit::Usage, "a path is needed"),
     ("--agent-token-file", "", Exit::Usage, "a path is needed"),
     ("--agent-url", "http://example.com:80", Exit::Usage, "is not a URL of the agent"),
+    ("--agent-ca-file", "", Exit::Usage, "a path is needed"),
     ("--agent-zone", "Paris!", Exit::Usage, "is not a zone"),
     ("ops show <operation>", "first", Exit::Usage, "give its number, from 1 upwards, or its id"),
     ("--expect-count", "0", Exit::Usage, "0 is not in 1.."),
@@ -253,7 +255,7 @@ const LONG: &str = match std::str::from_utf8(&[b'x'; 1025]) {
 };
 
 /// Flags whose wrong values only show when the agent is asked.
-const CONNECTION: &[&str] = &["--socket", "--token", "--token-file", "--context", "--contexts"];
+const CONNECTION: &[&str] = &["--socket", "--ca-file", "--token", "--token-file", "--context", "--contexts"];
 
 #[test]
 fn every_argument_of_every_command_refuses_a_wrong_value() {

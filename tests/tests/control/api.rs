@@ -42,6 +42,7 @@ mod sockets;
 mod stats;
 mod status;
 mod tenancy;
+mod tls;
 mod versions;
 
 const ZONE: &str = "fr-par-1";

@@ -7,5 +7,7 @@
 )]
 
 mod api;
+#[path = "../shared/certificates.rs"]
+mod certificates;
 mod ledger;
 mod recovery;

@@ -1,6 +1,8 @@
 //! The whole product in network namespaces: real clients, real servers, a real agent. Needs root.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
+#[path = "../shared/certificates.rs"]
+mod certificates;
 mod command_line;
 mod doctor;
 mod drill;
@@ -12,4 +14,5 @@ mod neighbours;
 mod playground;
 mod protection;
 mod scene;
+mod tls;
 mod traffic;
