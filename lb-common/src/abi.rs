@@ -26,7 +26,7 @@ pub use stats::{BackendStats, ServiceStats};
 pub use vip::{FragmentEntry, FragmentKey, VipEntry};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {
@@ -47,8 +47,10 @@ pub mod names {
     pub const FLOWS_PINNED: &str = "FLOWS_PINNED";
     /// Array, `BPF_F_MMAPABLE`: source number and port → [`super::NatFlow`].
     pub const NAT_FLOWS: &str = "NAT_FLOWS";
-    /// Hash: [`super::FlowKey`] of a client's packet → [`super::nat::NatPlace`].
+    /// Array, mapped into memory: [`super::nat::NatBucket`]s, found by the hash of a client's packet.
     pub const NAT_INDEX: &str = "NAT_INDEX";
+    /// Constant of the program, not a map: elements of [`NAT_INDEX`].
+    pub const NAT_BUCKETS: &str = "NAT_BUCKETS";
     /// Array of [`super::nat::NatSource`]: source addresses that new flows are given.
     pub const NAT_POOL: &str = "NAT_POOL";
     /// Per-CPU array of one: a packet's headers on their way between the program's parts.
@@ -113,6 +115,8 @@ pub mod limits {
     pub const MAX_FLOWS: u32 = 131_072;
     /// Places of translated flows: two source addresses.
     pub const MAX_NAT_FLOWS: u32 = 131_072;
+    /// Elements of `NAT_INDEX` for them.
+    pub const MAX_NAT_BUCKETS: u32 = crate::nat::index::buckets(MAX_NAT_FLOWS);
     /// Source addresses of translated flows.
     pub const MAX_NAT_SOURCES: u32 = 1_024;
     /// Source addresses of one IP version: `NAT_POOL` has them of IPv4 in its first half, those of IPv6 in the second.

@@ -6,8 +6,9 @@
 //! so nobody can aim a flood at one server. Between blocks and at the end a bijection of 64 bits spreads every bit over
 //! all others (the finalizer of SplitMix64). An IPv4 flow is exactly one block.
 
+use crate::abi::FlowKey;
 use crate::abi::service::flags;
-use crate::headers::{Family, Headers};
+use crate::headers::{AddressWords, Family, Headers};
 
 /// 64 bits that depend on every bit of the flow and of the key. The high half selects the slot, the low bits vary the
 /// outer source address: the two do not depend on each other.
@@ -22,12 +23,35 @@ impl FlowHash {
         if service_flags & flags::SOURCE_AFFINITY != 0 {
             return Self::of_source(headers, key);
         }
-        let last = [headers.ports, headers.protocol as u32];
-        match headers.family {
-            Family::V4 => Self(mix(block([headers.source.v4(), headers.destination.v4(), last[0], last[1]], key))),
+        Self::of_flow(headers, key)
+    }
+
+    /// Hash of a packet's whole tuple.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_flow(headers: &Headers, key: [u64; 2]) -> Self {
+        let ends = [headers.source, headers.destination];
+        Self::of_tuple(headers.family, ends, [headers.ports, headers.protocol as u32], key)
+    }
+
+    /// As [`Self::of_flow`], of the key that a packet's flow has in the tables.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_key(flow: &FlowKey, key: [u64; 2]) -> Self {
+        let ends = [AddressWords::of(&flow.source), AddressWords::of(&flow.destination)];
+        let family = if ends[0].is_mapped() { Family::V4 } else { Family::V6 };
+        let ([a, b], [c, d]) = (flow.source_port, flow.destination_port);
+        Self::of_tuple(family, ends, [u32::from_le_bytes([a, b, c, d]), flow.protocol as u32], key)
+    }
+
+    #[inline(always)]
+    const fn of_tuple(family: Family, ends: [AddressWords; 2], last: [u32; 2], key: [u64; 2]) -> Self {
+        let [source, destination] = ends;
+        match family {
+            Family::V4 => Self(mix(block([source.v4(), destination.v4(), last[0], last[1]], key))),
             Family::V6 => {
-                let source = mix(block(words(headers.source.0), key));
-                let both = mix(source.wrapping_add(block(words(headers.destination.0), key)));
+                let source = mix(block(words(source.0), key));
+                let both = mix(source.wrapping_add(block(words(destination.0), key)));
                 Self(mix(both.wrapping_add(block([last[0], last[1], 0, 0], key))))
             }
         }

@@ -91,6 +91,13 @@ impl AddressWords {
         Self([0, (v4 as u64) << 32 | 0xffff_0000])
     }
 
+    /// Whether these are of an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_mapped(self) -> bool {
+        self.0[0] == 0 && self.0[1] as u32 == 0xffff_0000
+    }
+
     /// The words of an address.
     #[inline(always)]
     #[must_use]

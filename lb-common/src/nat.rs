@@ -4,6 +4,7 @@
 //! back: `c → v` becomes `n → s`, `s → n` becomes `v → c` (full NAT; the server needs no set-up).
 
 pub mod flow;
+pub mod index;
 pub mod lifetime;
 pub mod ports;
 pub mod rewrite;

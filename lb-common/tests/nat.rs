@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 
-use lb_common::abi::nat::{FIRST_PORT, NatRange, PORTS, marks};
+use lb_common::abi::nat::{FIRST_PORT, NAT_WAYS, NatBucket, NatRange, PORTS, marks};
 use lb_common::abi::{FlowKey, NatFlow, address_of};
+use lb_common::hash::FlowHash;
 use lb_common::headers::{AddressWords, Headers, Parsed, parse, tcp_flag};
+use lb_common::nat::index::{Entry, NOWHERE, Probe, buckets};
 use lb_common::nat::lifetime::{self, Phase, seconds, ticks};
 use lb_common::nat::ports::{Fit, Place, index_of};
 use lb_common::nat::rewrite::{Delta, Tuple, adjusted, adjusted_udp, translate};
@@ -260,7 +262,7 @@ fn flow(protocol: u8) -> NatFlow {
         },
         server: SERVER,
         opened: 0,
-        pad_end: [0; 4],
+        tag: 1,
     }
 }
 
@@ -390,5 +392,23 @@ fn every_checksum_and_delta_gives_what_a_sum_from_scratch_gives() {
                 assert_eq!(adjusted_udp(checksum, delta), udp, "{checksum:04x} {delta:04x}");
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_probe_stays_within_the_index_and_its_tag_is_never_that_of_a_free_entry(hash: u64, places in 1u32..=1 << 24) {
+        let probe = Probe::of(FlowHash(hash), buckets(places));
+        prop_assert!(probe.buckets.iter().all(|bucket| *bucket < buckets(places)));
+        prop_assert!(buckets(places) as usize * NAT_WAYS >= 2 * places as usize);
+        prop_assert_ne!(probe.tag, Entry::FREE.tag());
+    }
+
+    #[test]
+    fn a_bucket_tells_the_first_two_places_with_a_tag(entries: [(u8, u32); NAT_WAYS], tag in 1u8..4) {
+        let bucket = NatBucket(entries.map(|(tag, place)| Entry::new(u32::from(tag % 4), place).0));
+        let mut places = entries.iter().filter(|entry| entry.0 % 4 == tag).map(|entry| entry.1);
+        let first = places.next().unwrap_or(NOWHERE);
+        prop_assert_eq!(bucket.tagged(u32::from(tag)), [first, places.next().unwrap_or(NOWHERE)]);
     }
 }

@@ -16,7 +16,7 @@ pub const TICK_SHIFT: u32 = 24;
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NatFlow {
-    /// Raised each time the element is given to another flow: what `NAT_INDEX` says of an older one is void.
+    /// Raised each time the element is given to another flow.
     pub id: u32,
     /// Tick of the last packet, either way.
     pub seen: u32,
@@ -44,14 +44,14 @@ pub struct NatFlow {
     pub ifindex: u32,
     /// The way back to the client: [`crate::link::LinkHeader`].
     pub link: [u64; 2],
-    /// The client's packets, as `NAT_INDEX` has them.
+    /// The client's packets.
     pub key: FlowKey,
     /// Address of the server.
     pub server: Address,
     /// Tick of the first packet.
     pub opened: u32,
-    /// Always 0.
-    pub pad_end: [u8; 4],
+    /// What `NAT_INDEX` has of the flow: [`crate::nat::index::Probe::tag`]. Never 0, but in an element that was never used.
+    pub tag: u32,
 }
 
 impl NatFlow {
@@ -81,7 +81,7 @@ impl NatFlow {
         },
         server: [0; 16],
         opened: 0,
-        pad_end: [0; 4],
+        tag: 0,
     };
 }
 
@@ -99,15 +99,13 @@ pub mod marks {
     pub const FIRST_FIN: u8 = 1 << 4;
 }
 
-/// Value of `NAT_INDEX`: where the flow of a client's tuple is. Void when the element's id is another.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NatPlace {
-    /// Index into `NAT_FLOWS`.
-    pub index: u32,
-    /// [`NatFlow::id`].
-    pub id: u32,
-}
+/// Entries of an element of `NAT_INDEX`.
+pub const NAT_WAYS: usize = 8;
+
+/// Element of `NAT_INDEX`, one cache line: where flows are whose tuples belong here, as [`crate::nat::index::Entry`] has it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatBucket(pub [u64; NAT_WAYS]);
 
 /// Element of `NAT_POOL`: a source address, and which elements of `NAT_FLOWS` are its own.
 #[repr(C)]
@@ -132,5 +130,5 @@ pub struct NatRange {
 }
 
 const _: () = assert!(size_of::<NatFlow>() == 128 && core::mem::offset_of!(NatFlow, key) == 64);
-const _: () = assert!(size_of::<NatPlace>() == 8);
+const _: () = assert!(size_of::<NatBucket>() == 64);
 const _: () = assert!(size_of::<NatSource>() == 24);

@@ -35,7 +35,7 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
 #[inline(never)]
 fn relinked(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry) -> u64 {
     let context = XdpContext::new(context);
-    let Some((headers, _)) = nat::handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
+    let Some(headers) = nat::handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
     crate::judged(to_server(Frame::new(&context), &headers, service, config).unwrap_or_else(Verdict::drop))
 }
 

@@ -3,19 +3,21 @@
 //! Both ways are subprograms: a packet that is not translated pays for none of this, not even in registers.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST, xdp_md},
+    Global,
+    bindings::{BPF_F_MMAPABLE, xdp_md},
     helpers::generated::bpf_ktime_get_coarse_ns,
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
     programs::XdpContext,
 };
-use lb_common::abi::nat::{NatPlace, NatRange, NatSource};
-use lb_common::abi::{Address, BackendEntry, ConfigEntry, FlowKey, NatFlow, Reason, ServiceEntry, limits};
+use lb_common::abi::nat::{NAT_WAYS, NatBucket, NatRange, NatSource};
+use lb_common::abi::{Address, BackendEntry, ConfigEntry, NatFlow, Reason, ServiceEntry, limits};
 use lb_common::hash::FlowHash;
 use lb_common::headers::walk::MAX_TRANSPORT;
-use lb_common::headers::{AddressWords, ETHERNET_LEN, Family, FlowKeyWords, Headers, Inherited};
+use lb_common::headers::{AddressWords, ETHERNET_LEN, Family, Headers, Inherited};
 use lb_common::link::{LinkHeader, ONE_TAG, TWO_TAGS};
 use lb_common::nat::flow::{Standing, admit, is_live};
+use lb_common::nat::index::{Entry, NOWHERE, Probe};
 use lb_common::nat::lifetime;
 use lb_common::nat::ports::{DRAWS, Fit, Place, index_of};
 use lb_common::nat::rewrite::{Delta, Tuple, translate};
@@ -24,13 +26,17 @@ use lb_ebpf::{Frame, OnStack, atomic};
 
 use crate::aside::reply;
 use crate::verdict::{Verdict, Way};
-use crate::{account, reject, steer, transmit};
+use crate::{account, config, reject, steer, transmit};
 
 #[map]
 static NAT_FLOWS: Array<NatFlow> = Array::with_max_entries(limits::MAX_NAT_FLOWS, BPF_F_MMAPABLE);
 
 #[map]
-static NAT_INDEX: HashMap<FlowKey, NatPlace> = HashMap::with_max_entries(limits::MAX_NAT_FLOWS, 0);
+static NAT_INDEX: Array<NatBucket> = Array::with_max_entries(limits::MAX_NAT_BUCKETS, BPF_F_MMAPABLE);
+
+/// Elements of `NAT_INDEX`, set where its size is.
+#[unsafe(no_mangle)]
+static NAT_BUCKETS: Global<u32> = Global::new(limits::MAX_NAT_BUCKETS);
 
 #[map]
 static NAT_POOL: Array<NatSource> = Array::with_max_entries(limits::MAX_NAT_SOURCES, 0);
@@ -41,29 +47,23 @@ static NAT_SOURCES: HashMap<Address, u32> = HashMap::with_max_entries(limits::MA
 /// The headers of the packet at hand, from the program to its subprograms. Not on the stack: there is too little of it, and
 /// the verifier would follow every kind of frame through all that is below.
 #[map]
-static NAT_PACKET: PerCpuArray<HandedOver> = PerCpuArray::with_max_entries(1, 0);
+static NAT_PACKET: PerCpuArray<Headers> = PerCpuArray::with_max_entries(1, 0);
 
-struct HandedOver {
-    headers: Headers,
-    key: FlowKeyWords,
-}
-
-/// Leaves the headers and the flow's key for [`forward`] or [`back`].
+/// Leaves the headers for [`forward`] or [`back`].
 #[inline(always)]
 pub(crate) fn hand_over(headers: &Headers) {
     if let Some(slot) = NAT_PACKET.get_ptr_mut(0) {
         // SAFETY: this CPU's own element; XDP programs on one CPU do not interrupt each other.
-        unsafe { *slot = HandedOver { headers: *headers, key: headers.flow_key_words() } };
+        unsafe { *slot = *headers };
     }
 }
 
 /// The headers that were left. Offsets are cut to what they can be at most: that is all the verifier knows of them.
 #[inline(always)]
-pub(crate) fn handed_over() -> Option<(Headers, &'static FlowKey)> {
-    let slot = NAT_PACKET.get_ptr_mut(0)?;
-    // SAFETY: as above; the program that called wrote it just now. The words are the bytes of a key, whose alignment is 1.
-    let (headers, key) = unsafe { (&(*slot).headers, &*(&raw const (*slot).key).cast::<FlowKey>()) };
-    Some((Headers { link_len: headers.link_len & 0x1f, transport: headers.transport & MAX_TRANSPORT, ..*headers }, key))
+pub(crate) fn handed_over() -> Option<Headers> {
+    // SAFETY: as above; the program that called wrote it just now.
+    let headers = unsafe { &*NAT_PACKET.get_ptr_mut(0)? };
+    Some(Headers { link_len: headers.link_len & 0x1f, transport: headers.transport & MAX_TRANSPORT, ..*headers })
 }
 
 /// A client's packet, on to the flow's server or answered in its place. Returns what [`crate::judged`] makes of the
@@ -91,15 +91,15 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
 #[inline(never)]
 fn translated(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry) -> u64 {
     let context = XdpContext::new(context);
-    let Some((headers, key)) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
-    let verdict = to_server(Frame::new(&context), &headers, key, service, config);
+    let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
+    let verdict = to_server(Frame::new(&context), &headers, service, config);
     crate::judged(verdict.unwrap_or_else(Verdict::drop))
 }
 
 #[inline(never)]
 pub(crate) fn refused(context: *mut xdp_md, service: &ServiceEntry, is_empty: bool) -> u64 {
     let context = XdpContext::new(context);
-    let Some((headers, _)) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
+    let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
     let reason = if is_empty { Reason::EmptyPool } else { Reason::NatUnknownFlow };
     crate::judged(reject::answer(Frame::new(&context), &headers, service, reason))
 }
@@ -114,7 +114,7 @@ pub(crate) fn back(context: *mut xdp_md) -> u64 {
 #[inline(never)]
 fn returned(context: *mut xdp_md) -> u64 {
     let context = XdpContext::new(context);
-    let Some((headers, _)) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
+    let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
     crate::judged(to_client(Frame::new(&context), &headers))
 }
 
@@ -122,13 +122,13 @@ fn returned(context: *mut xdp_md) -> u64 {
 fn to_server(
     frame: Frame<'_>,
     headers: &Headers,
-    key: &FlowKey,
     service: &ServiceEntry,
     config: &ConfigEntry,
 ) -> Result<Verdict, Reason> {
     let now = now();
-    let place = place_of(key);
-    let known = place.and_then(element);
+    let probe = Probe::of(FlowHash::of_flow(headers, config.hash_key), NAT_BUCKETS.load());
+    let place = look_up(&probe, headers);
+    let known = element_at(place);
     let backend = known.as_ref().and_then(|flow| steer::backend(flow.backend));
     let standing = match (&known, backend) {
         (Some(flow), Some(backend)) => Standing::of(headers, flow, backend, now),
@@ -144,8 +144,8 @@ fn to_server(
             let hash = FlowHash::of(headers, service.flags, config.hash_key);
             let decision = steer::owner(service, hash)?;
             admitted(headers, ttl(&frame, headers)?, decision.backend)?;
-            let index_flag = if place.is_some() { BPF_ANY } else { BPF_NOEXIST };
-            open(headers, decision.index, decision.backend, hash, config, now, index_flag)?
+            let before = if place == NOWHERE { Entry::FREE } else { Entry::new(probe.tag, place) };
+            open(headers, decision.index, decision.backend, &probe, before, config, now)?
         }
     };
     let (bytes, ingress) = (frame.len() as u64, frame.ingress());
@@ -203,10 +203,10 @@ fn open(
     headers: &Headers,
     backend_index: u32,
     backend: &'static BackendEntry,
-    hash: FlowHash,
+    probe: &Probe,
+    before: Entry,
     config: &ConfigEntry,
     now: u32,
-    index_flag: u32,
 ) -> Result<(&'static mut NatFlow, &'static BackendEntry), Reason> {
     let range = match headers.family {
         Family::V4 => config.nat_v4,
@@ -215,7 +215,7 @@ fn open(
     if range.count == 0 {
         return Err(Reason::NatNoSource);
     }
-    let seed = hash.0 ^ u64::from(now) << 32;
+    let seed = FlowHash::of_flow(headers, config.hash_key).0 ^ u64::from(now) << 32;
     let packed = u64::from(range.first) | u64::from(range.count) << 32;
     let mut drawn = nat_draw(seed, packed, backend_index, now, 0);
     let evicts = drawn == NO_PLACE;
@@ -226,16 +226,21 @@ fn open(
     let source = NAT_POOL.get(place.source).filter(|_| drawn != NO_PLACE).ok_or(Reason::NatPortsExhausted)?;
     let index = place.index(source.number);
     let flow = element_at(index).ok_or(Reason::NatPortsExhausted)?;
-    let id = claim(flow, now).ok_or(Reason::NatPortsExhausted)?;
-    if flow.protocol != 0 {
-        forget(flow, index, id.wrapping_sub(1));
+    if !claim(flow, now) {
+        return Err(Reason::NatPortsExhausted);
+    }
+    if flow.tag != 0 {
+        nat_forget(index);
     }
     if evicts {
         account::verdict(Reason::NatEvicted as u32);
     }
     fill(flow, headers, source, place.port, backend_index, backend, now);
-    if NAT_INDEX.insert(&flow.key, &NatPlace { index, id }, u64::from(index_flag)).is_err() {
-        // Another CPU opened the same flow meanwhile, or the index is full: the packet's repetition finds out.
+    flow.tag = probe.tag;
+    let [first, second] = probe.buckets;
+    let buckets = u64::from(first) | u64::from(second) << 32;
+    if nat_note(buckets, Entry::new(probe.tag, index).0, before.0) == 0 {
+        // Both buckets are full: the packet's repetition finds out whether they still are.
         flow.protocol = 0;
         return Err(Reason::NatPortsExhausted);
     }
@@ -269,16 +274,16 @@ extern "C" fn nat_draw(seed: u64, range: u64, backend: u32, now: u32, yields: u3
 /// No place was found.
 const NO_PLACE: u64 = u64::MAX;
 
-/// Makes an element ours, its new id in it; `None` when another CPU or a packet of the flow in it was first.
+/// Makes an element ours, a new id in it; `false` when another CPU or a packet of the flow in it was first.
 #[inline(always)]
-fn claim(flow: &mut NatFlow, now: u32) -> Option<u32> {
+fn claim(flow: &mut NatFlow, now: u32) -> bool {
     // Id and time of the last packet are one word: what was used since it was looked at is not claimed.
     let before = u64::from(flow.id) | u64::from(flow.seen) << 32;
     let id = flow.id.wrapping_add(1);
     let after = u64::from(id) | u64::from(now) << 32;
     // SAFETY: the element's first eight bytes, aligned to its 64.
     let found = unsafe { atomic::compare_exchange((&raw mut *flow).cast(), before, after) };
-    (found == before).then_some(id)
+    found == before
 }
 
 #[inline(always)]
@@ -313,14 +318,70 @@ fn fill(
     flow.transport_delta = delta.transport;
 }
 
-/// Removes the index entry of the flow that was in an element, unless its tuple has another flow by now.
-#[inline(always)]
-fn forget(flow: &NatFlow, index: u32, id: u32) {
-    // SAFETY: the map is preallocated; the value is eight bytes, copied at once.
-    if (unsafe { NAT_INDEX.get(&flow.key) }).copied() == Some(NatPlace { index, id }) {
-        // Gone already is as good.
-        let _ = NAT_INDEX.remove(&flow.key);
+/// Takes the flow that was at a place out of the index, unless its tuple has another place by now.
+///
+/// A global function, as [`nat_draw`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_forget(place: u32) -> u64 {
+    let (Some(flow), Some(config)) = (NAT_FLOWS.get(place), config::get()) else { return 0 };
+    let probe = Probe::of(FlowHash::of_key(&flow.key, config.hash_key), NAT_BUCKETS.load());
+    u64::from(exchange(probe.buckets, Entry::new(flow.tag, place), Entry::FREE))
+}
+
+/// Notes a flow's entry in the buckets of its tuple, two indices in one word: in the place of another if that is there,
+/// otherwise in a free one, or in that of a flow that is no more. Returns 0 when there is no room.
+///
+/// A global function, as [`nat_draw`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_note(buckets: u64, entry: u64, before: u64) -> u64 {
+    let buckets = [buckets as u32, (buckets >> 32) as u32];
+    let (entry, before) = (Entry(entry), Entry(before));
+    if before != Entry::FREE && exchange(buckets, before, entry) {
+        return 1;
     }
+    if exchange(buckets, Entry::FREE, entry) {
+        return 1;
+    }
+    for bucket in buckets {
+        for way in 0..NAT_WAYS {
+            let Some(found) = entry_at(bucket, way) else { return 0 };
+            let is_stale =
+                NAT_FLOWS.get(found.place()).is_none_or(|flow| flow.protocol == 0 || flow.tag != found.tag());
+            if is_stale && exchange_at(bucket, way, found, entry) {
+                return 1;
+            }
+        }
+    }
+    0
+}
+
+/// Puts an entry in the place of another in one of two buckets; `false` when it is in neither.
+#[inline(always)]
+fn exchange(buckets: [u32; 2], before: Entry, after: Entry) -> bool {
+    for bucket in buckets {
+        for way in 0..NAT_WAYS {
+            if entry_at(bucket, way) == Some(before) && exchange_at(bucket, way, before, after) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn entry_at(bucket: u32, way: usize) -> Option<Entry> {
+    NAT_INDEX.get(bucket)?.0.get(way).copied().map(Entry)
+}
+
+#[inline(always)]
+fn exchange_at(bucket: u32, way: usize, before: Entry, after: Entry) -> bool {
+    let Some(bucket) = NAT_INDEX.get_ptr_mut(bucket) else { return false };
+    // SAFETY: elements of an array stay; other CPUs write entries by atomic exchange only.
+    let Some(word) = (unsafe { (*bucket).0.get_mut(way) }) else { return false };
+    // SAFETY: an aligned word of a map's value.
+    unsafe { atomic::compare_exchange(word, before.0, after.0) == before.0 }
 }
 
 /// Replaces addresses, ports and the link header.
@@ -360,10 +421,11 @@ pub(crate) fn number_of(headers: &Headers) -> Option<u32> {
     unsafe { NAT_SOURCES.get(&key.0) }.copied()
 }
 
-/// The flow of a client's tuple.
+/// The flow of a client's packet.
 #[inline(always)]
-pub(crate) fn flow_of(key: &FlowKey) -> Option<&'static NatFlow> {
-    place_of(key).and_then(element).map(|flow| &*flow)
+pub(crate) fn flow_of(headers: &Headers) -> Option<&'static NatFlow> {
+    let hash = FlowHash::of_flow(headers, config::get()?.hash_key);
+    flow_at(look_up(&Probe::of(hash, NAT_BUCKETS.load()), headers))
 }
 
 /// What stands at a place; [`NatFlow::is_from_server`] says whether it is a packet's flow.
@@ -372,18 +434,25 @@ pub(crate) fn flow_at(index: u32) -> Option<&'static NatFlow> {
     element_at(index).map(|flow| &*flow)
 }
 
-/// Where the index says that the flow of a client's packet is.
+/// The place of a client's packet's flow; [`NOWHERE`] when it has none. A number and no `Option`: of that the compiler
+/// moves around what was never written, and the verifier does not take it.
 #[inline(always)]
-fn place_of(key: &FlowKey) -> Option<NatPlace> {
-    // SAFETY: the map is preallocated; the value is eight bytes, copied at once; should it be another flow's by then,
-    // the element's id tells.
-    unsafe { NAT_INDEX.get(key) }.copied()
+fn look_up(probe: &Probe, headers: &Headers) -> u32 {
+    match look_in(probe.buckets[0], probe.tag, headers) {
+        NOWHERE => look_in(probe.buckets[1], probe.tag, headers),
+        place => place,
+    }
 }
 
-/// The flow, if it is still there.
 #[inline(always)]
-fn element(place: NatPlace) -> Option<&'static mut NatFlow> {
-    element_at(place.index).filter(|flow| flow.id == place.id)
+fn look_in(bucket: u32, tag: u32, headers: &Headers) -> u32 {
+    let Some(bucket) = NAT_INDEX.get(bucket) else { return NOWHERE };
+    for place in bucket.tagged(tag) {
+        if element_at(place).is_some_and(|flow| flow.is_from_client(headers)) {
+            return place;
+        }
+    }
+    NOWHERE
 }
 
 #[inline(always)]

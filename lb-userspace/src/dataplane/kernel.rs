@@ -376,7 +376,10 @@ impl Dataplane for KernelDataplane {
     }
 
     fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
-        self.nat.flow(key)
+        match self.config()? {
+            Some(config) => self.nat.flow(key, config.hash_key),
+            None => Ok(None),
+        }
     }
 
     fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {

@@ -5,8 +5,10 @@ use std::mem::offset_of;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use lb_common::abi::nat::{NatPlace, NatSource, PORTS};
+use lb_common::abi::nat::{NatBucket, NatSource, PORTS};
 use lb_common::abi::{Address, FlowKey, NatFlow, names};
+use lb_common::hash::FlowHash;
+use lb_common::nat::index::Probe;
 use lb_common::nat::lifetime::{self, Phase};
 
 use super::maps::{Map, Table};
@@ -22,7 +24,7 @@ pub(super) struct Nat {
     known: Table<Address, u32>,
     pool: Table<u32, NatSource>,
     flows: Table<u32, NatFlow>,
-    index: Table<FlowKey, NatPlace>,
+    index: Table<u32, NatBucket>,
 }
 
 /// An element of the pool that is not used.
@@ -74,20 +76,25 @@ impl Nat {
         let first = number.saturating_mul(PORTS);
         for index in (first..first.saturating_add(PORTS)).take_while(|index| *index < self.flows.capacity()) {
             let Some(flow) = self.flows.get(&index)?.filter(|flow| flow.protocol != 0) else { continue };
-            // The id goes on: what the index says of the flow that ended must not fit the next one.
+            // The id goes on: a packet that holds the flow at this moment must not claim the next one.
             let free = NatFlow { id: flow.id.wrapping_add(1), protocol: 0, from_client: 0, from_server: 0, ..flow };
             self.flows.insert(&index, &free)?;
         }
         Ok(())
     }
 
-    pub(super) fn flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
-        let Some(place) = self.index.get(key)? else { return Ok(None) };
-        if place.index >= self.flows.capacity() {
-            return Ok(None);
+    /// The flow of a client's tuple, and the time.
+    pub(super) fn flow(&self, key: &FlowKey, hash_key: [u64; 2]) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        let probe = Probe::of(FlowHash::of_key(key, hash_key), self.index.capacity());
+        for bucket in probe.buckets {
+            let Some(bucket) = self.index.get(&bucket)? else { continue };
+            for place in bucket.tagged(probe.tag).into_iter().filter(|place| *place < self.flows.capacity()) {
+                if let Some(flow) = self.flows.get(&place)?.filter(|flow| flow.key == *key && flow.protocol != 0) {
+                    return Ok(Some((flow, lifetime::tick(sys::monotonic_ns()))));
+                }
+            }
         }
-        let flow = self.flows.get(&place.index)?.filter(|flow| flow.id == place.id && flow.protocol != 0);
-        Ok(flow.map(|flow| (flow, lifetime::tick(sys::monotonic_ns()))))
+        Ok(None)
     }
 }
 

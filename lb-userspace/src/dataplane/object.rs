@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use aya::EbpfLoader;
 use aya::programs::{ProgramError, Xdp};
 use lb_common::abi::{self, names};
+use lb_common::nat;
 use sha2::{Digest, Sha256};
 
 use super::pins::{self, PinDir, setup};
@@ -87,7 +88,11 @@ impl Sizes {
             MapShape::flows(names::FLOWS_OPENED, max_flows),
             MapShape::flows(names::FLOWS_PINNED, max_flows),
             MapShape::array::<abi::NatFlow>(names::NAT_FLOWS, max_nat_flows, "max_nat_flows"),
-            MapShape::hash::<abi::FlowKey, abi::nat::NatPlace>(names::NAT_INDEX, max_nat_flows, "max_nat_flows"),
+            MapShape::array::<abi::nat::NatBucket>(
+                names::NAT_INDEX,
+                nat::index::buckets(max_nat_flows),
+                "max_nat_flows",
+            ),
             MapShape::array::<abi::nat::NatSource>(names::NAT_POOL, MAX_NAT_SOURCES, ""),
             MapShape::hash::<abi::Address, u32>(names::NAT_SOURCES, MAX_NAT_SOURCES, ""),
             MapShape::array::<abi::ProtectionEntry>(names::PROTECTION, max_services, "max_services"),
@@ -174,6 +179,11 @@ impl Object {
         let mut loader = EbpfLoader::new();
         for shape in shapes {
             loader.map_max_entries(shape.name, shape.max_entries).map_pin_path(shape.name, directory.pin(shape.name));
+        }
+        // The decapsulator has neither.
+        let buckets = shapes.iter().find(|shape| shape.name == names::NAT_INDEX).map(|shape| shape.max_entries);
+        if let Some(buckets) = &buckets {
+            loader.override_global(names::NAT_BUCKETS, buckets, true);
         }
         let mut loaded = loader.load(self.bytes).map_err(|error| refused("creating the maps", Box::new(error)))?;
         // The maps may have been made by us just now, with what the object says of them.

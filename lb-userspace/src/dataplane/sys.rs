@@ -92,7 +92,7 @@ unsafe impl Plain for lb_common::abi::FlowKey {}
 unsafe impl Plain for lb_common::abi::FlowEntry {}
 // SAFETY: eight u64.
 // SAFETY: two u32 make 8 bytes, const-asserted.
-unsafe impl Plain for lb_common::abi::nat::NatPlace {}
+unsafe impl Plain for lb_common::abi::nat::NatBucket {}
 // SAFETY: 16 bytes and two u32 make 24, const-asserted.
 unsafe impl Plain for lb_common::abi::nat::NatSource {}
 // SAFETY: fields without gaps and explicit padding make 128 bytes, const-asserted.

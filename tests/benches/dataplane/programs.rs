@@ -85,10 +85,11 @@ impl Program {
     /// The product, at its default map sizes; translating with so many source addresses, or not at all.
     fn product(lab: &Lab, forwarding: &'static str, nat_sources: u32) -> Self {
         let is_nat = nat_sources > 0;
+        let buckets = lb_common::nat::index::buckets(nat_sources * PORTS);
         let mut loader = EbpfLoader::new();
         if nat_sources > 2 {
             loader.map_max_entries(names::NAT_FLOWS, nat_sources * PORTS);
-            loader.map_max_entries(names::NAT_INDEX, nat_sources * PORTS);
+            loader.map_max_entries(names::NAT_INDEX, buckets).override_global(names::NAT_BUCKETS, &buckets, true);
         }
         let ebpf = loader.load_file(objects().join("snowshed.o")).unwrap();
         let mut program = Self { name: "snowshed", mode: forwarding, function: names::PROGRAM, ebpf };

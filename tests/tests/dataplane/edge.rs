@@ -6,12 +6,14 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
-use lb_common::abi::nat::{NatPlace, NatRange, NatSource};
+use lb_common::abi::nat::{NatBucket, NatRange, NatSource};
 use lb_common::abi::{
     AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, Reason,
     SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, VipEntry, backend::state, mapped_v4,
     names, services_map,
 };
+use lb_common::hash::FlowHash;
+use lb_common::nat::index::{Entry, Probe};
 
 /// What an XDP program answers.
 pub const DROP: u32 = 1;
@@ -153,11 +155,27 @@ impl Edge {
 
     /// The translated flow of a client's tuple: its index and what stands there.
     pub fn nat_flow(&self, key: &FlowKey) -> Option<(u32, NatFlow)> {
-        let index = HashMap::<_, Plain<FlowKey>, Plain<NatPlace>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap());
-        let place = index.unwrap().get(&Plain(*key), 0).ok()?.0;
+        let index = Array::<_, Plain<NatBucket>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap()).unwrap();
         let flows = Array::<_, Plain<NatFlow>>::try_from(self.ebpf.map(names::NAT_FLOWS).unwrap()).unwrap();
-        let flow = flows.get(&place.index, 0).unwrap().0;
-        (flow.id == place.id).then_some((place.index, flow))
+        let probe = self.nat_probe(key);
+        let entries = probe.buckets.into_iter().flat_map(|bucket| index.get(&bucket, 0).unwrap().0.tagged(probe.tag));
+        let found = entries.filter_map(|place| Some((place, flows.get(&place, 0).ok()?.0)));
+        found.into_iter().find(|(_, flow)| flow.key == *key && flow.protocol != 0)
+    }
+
+    /// Where the index may have a client's tuple.
+    pub fn nat_probe(&self, key: &FlowKey) -> Probe {
+        Probe::of(FlowHash::of_key(key, CONFIG.hash_key), lb_common::abi::limits::MAX_NAT_BUCKETS)
+    }
+
+    pub fn set_nat_bucket(&mut self, index: u32, bucket: NatBucket) {
+        self.array(names::NAT_INDEX).set(index, Plain(bucket), 0).unwrap();
+    }
+
+    /// What stands at a place.
+    pub fn nat_place(&self, index: u32) -> NatFlow {
+        let flows = Array::<_, Plain<NatFlow>>::try_from(self.ebpf.map(names::NAT_FLOWS).unwrap()).unwrap();
+        flows.get(&index, 0).unwrap().0
     }
 
     pub fn set_nat_flow(&mut self, index: u32, flow: &NatFlow) {
@@ -174,8 +192,8 @@ impl Edge {
 
     /// Entries of `NAT_INDEX`.
     pub fn nat_index_len(&self) -> usize {
-        let index = HashMap::<_, Plain<FlowKey>, Plain<NatPlace>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap());
-        index.unwrap().keys().count()
+        let index = Array::<_, Plain<NatBucket>>::try_from(self.ebpf.map(names::NAT_INDEX).unwrap()).unwrap();
+        index.iter().flat_map(|bucket| bucket.unwrap().0.0).filter(|entry| Entry(*entry) != Entry::FREE).count()
     }
 
     pub fn set_vip(&mut self, address: [u8; 16], flags: u32) {

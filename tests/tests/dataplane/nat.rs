@@ -1,10 +1,13 @@
 //! Network address translation: what goes to the server, what comes back, and whose place goes to whom.
 
 use lb_common::abi::backend::{mode, state};
-use lb_common::abi::nat::marks;
+use lb_common::abi::nat::{NAT_WAYS, NatBucket, PORTS, marks};
 use lb_common::abi::service::flags;
 use lb_common::abi::{BackendEntry, FlowKey, NatFlow, Reason, Slot, names};
+use lb_common::nat::index::Entry;
 use lb_common::nat::lifetime::{seconds, ticks};
+use lb_common::nat::ports::index_of;
+use tests::vm::scaled;
 
 use crate::edge::{DROP, NAT_SOURCES, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX, backend, backend_v6};
 use crate::forwarding::{Pair, service};
@@ -291,6 +294,55 @@ fn a_flow_that_gave_way_is_forgotten_and_its_tuple_opens_anew() {
     assert!(pair.edge.nat_flow(&key_of(&opened)).is_none());
     assert_eq!(pair.edge.nat_index_len(), 1);
     assert_eq!(pair.edge.run(&Frame::tcp(4000, ACK).bytes()).action, DROP);
+}
+
+#[test]
+fn every_flow_of_a_well_filled_table_is_found_and_none_is_in_the_index_twice() {
+    let pair = pair(false, |_| {});
+    // A third of the places: none of the places that are drawn for a flow is ever taken from another.
+    let flows = scaled(20_000);
+    let frames = || {
+        (0..flows).map(|number| {
+            Frame::udp(1_000 + (number % 50_000) as u16)
+                .with_v4(|ip| ip.source = [198, 51, 100, (number / 50_000) as u8])
+        })
+    };
+    for round in 0..2 {
+        for frame in frames() {
+            assert_eq!(pair.edge.run(&frame.bytes()).action, TX);
+        }
+        // A flow that cannot be found opens another one.
+        let taken = (0..PORTS).filter(|place| pair.edge.nat_place(*place).protocol != 0).count();
+        let exhausted = pair.edge.verdict(Reason::NatPortsExhausted) as usize;
+        assert_eq!((taken, pair.edge.nat_index_len(), exhausted), (flows, flows, 0), "round {round}");
+    }
+    for frame in frames() {
+        let (place, found) = flow(&pair, &frame);
+        assert_eq!(index_of(0, u16::from_be_bytes(found.ports[0])), Some(place));
+    }
+}
+
+#[test]
+fn an_entry_of_a_flow_that_is_no_more_gives_way_where_its_buckets_are_full() {
+    let mut pair = pair(false, |_| {});
+    let frame = Frame::udp(4000);
+    let probe = pair.edge.nat_probe(&key_of(&frame));
+    // Entries of places that nobody has: what a change of the sources leaves behind.
+    let stale = Entry::new(probe.tag ^ 2, 7).0;
+    for bucket in probe.buckets {
+        pair.edge.set_nat_bucket(bucket, NatBucket([stale; NAT_WAYS]));
+    }
+    let sent = pair.run("opens", &frame.bytes());
+    assert_eq!(pair.run("goes on", &frame.bytes()).bytes, sent.bytes);
+    assert_eq!(pair.edge.nat_flow(&key_of(&frame)).unwrap().1.tag, probe.tag);
+    // Those of living flows stay, and the packet has no place.
+    let living = NatFlow { protocol: 17, tag: probe.tag ^ 2, ..NatFlow::FREE };
+    pair.edge.set_nat_flow(7, &living);
+    for bucket in probe.buckets {
+        pair.edge.set_nat_bucket(bucket, NatBucket([stale; NAT_WAYS]));
+    }
+    assert_eq!(pair.edge.run(&frame.bytes()).action, DROP);
+    assert_eq!(pair.edge.verdict(Reason::NatPortsExhausted), 1);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What the packet is, and whether it is for us.
 
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use lb_common::abi::Reason;
 use lb_common::abi::vip::flags;
-use lb_common::abi::{Reason, V4_MAPPED_PREFIX};
 use lb_common::headers::walk::{Kind, Walked, walk};
-use lb_common::headers::{AddressWords, Family, Headers, IPV6_LEN};
+use lb_common::headers::{Family, Headers, IPV6_LEN};
 use lb_common::icmp::Message;
 use lb_ebpf::Frame;
 
@@ -27,7 +27,8 @@ pub(super) extern "C" fn aside_look(context: *mut xdp_md) -> u64 {
 #[inline(always)]
 fn look(frame: &Frame<'_>, walked: &Walked) -> Result<u64, Verdict> {
     let Walked { mut headers, kind, fragment, reason } = *walked;
-    if headers.family == Family::V6 && is_mapped(headers.destination) {
+    // RFC 4291's mapped addresses belong on no wire; the maps write IPv4 addresses by them.
+    if headers.family == Family::V6 && headers.destination.is_mapped() {
         return Err(Verdict::pass(reason));
     }
     let Some(vip) = super::vip(&headers) else {
@@ -106,11 +107,4 @@ fn answer(frame: &Frame<'_>, walked: &Walked) -> Result<u64, Verdict> {
         }
         Kind::Icmp | Kind::Other | Kind::Broken => Err(Verdict::pass(reason)),
     }
-}
-
-/// RFC 4291's mapped addresses belong on no wire; the maps write IPv4 addresses by them.
-#[inline(always)]
-const fn is_mapped(address: AddressWords) -> bool {
-    const LOW: u64 = u32::from_le_bytes([0, 0, V4_MAPPED_PREFIX[10], V4_MAPPED_PREFIX[11]]) as u64;
-    address.0[0] == 0 && address.0[1] & 0xffff_ffff == LOW
 }

@@ -1,7 +1,7 @@
 //! The translated flow of a piece or of an ICMP error, and what its packets become.
 
 use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpContext};
-use lb_common::abi::{FlowKey, NatFlow, Reason};
+use lb_common::abi::{NatFlow, Reason};
 use lb_common::headers::{Headers, Inherited};
 use lb_common::link::LinkHeader;
 use lb_common::nat::flow::{admit, is_live};
@@ -69,9 +69,7 @@ fn find(frame: &Frame<'_>) -> Result<Way, Reason> {
 
 #[inline(always)]
 fn to_server(headers: &Headers, ttl: u8, unknown: Reason) -> Result<Way, Reason> {
-    let words = headers.flow_key_words();
-    // SAFETY: the words are the bytes of a key, whose alignment is 1.
-    let flow: &NatFlow = nat::flow_of(unsafe { &*(&raw const words).cast::<FlowKey>() }).ok_or(unknown)?;
+    let flow: &NatFlow = nat::flow_of(headers).ok_or(unknown)?;
     let backend = steer::backend(flow.backend).filter(|backend| is_live(flow, backend)).ok_or(unknown)?;
     admit(headers, ttl, backend)?;
     let (to, link) = (flow.to_server(backend), LinkHeader::to(backend));
