@@ -74,11 +74,18 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
     const UNKNOWN_FLOW: u32 = Reason::NatUnknownFlow as u32;
     const TOO_BIG: u32 = Reason::TooBig as u32;
     const TTL_EXCEEDED: u32 = Reason::TtlExceeded as u32;
-    let judged = translated(context, service, config);
+    let mut judged = translated(context, config);
+    // A packet that opens a flow opens it, and then goes the way of all others: one after the other, and not one in the
+    // other, together their stacks would be too large.
+    if judged == OPENS {
+        judged = opened(context, service, config);
+        if judged == OPENED {
+            judged = translated(context, config);
+        }
+    }
     if judged as u32 != Way::Drop as u32 {
         return judged;
     }
-    // One after the other, and not one in the other: together their stacks would be too large.
     match (judged >> 32) as u32 {
         EMPTY_POOL => refused(context, service, true),
         UNKNOWN_FLOW => refused(context, service, false),
@@ -88,12 +95,28 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
     }
 }
 
+/// Not a verdict: the packet opens a flow, if one can be.
+const OPENS: u64 = 1 << 63;
+/// Not a verdict: it is open.
+const OPENED: u64 = 1 << 62;
+
 #[inline(never)]
-fn translated(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry) -> u64 {
+fn translated(context: *mut xdp_md, config: &ConfigEntry) -> u64 {
     let context = XdpContext::new(context);
     let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
-    let verdict = to_server(Frame::new(&context), &headers, service, config);
-    crate::judged(verdict.unwrap_or_else(Verdict::drop))
+    let judged = to_server(Frame::new(&context), &headers, config);
+    judged.unwrap_or_else(|reason| crate::judged(Verdict::drop(reason)))
+}
+
+/// Opens the flow of the packet, where its service has a server that takes it. [`OPENED`], or why not.
+#[inline(never)]
+fn opened(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry) -> u64 {
+    let context = XdpContext::new(context);
+    let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
+    match open(&Frame::new(&context), &headers, service, config) {
+        Ok(()) => OPENED,
+        Err(reason) => crate::judged(Verdict::drop(reason)),
+    }
 }
 
 #[inline(never)]
@@ -119,35 +142,21 @@ fn returned(context: *mut xdp_md) -> u64 {
 }
 
 #[inline(always)]
-fn to_server(
-    frame: Frame<'_>,
-    headers: &Headers,
-    service: &ServiceEntry,
-    config: &ConfigEntry,
-) -> Result<Verdict, Reason> {
+fn to_server(frame: Frame<'_>, headers: &Headers, config: &ConfigEntry) -> Result<u64, Reason> {
     let now = now();
     let probe = Probe::of(FlowHash::of_flow(headers, config.hash_key), NAT_BUCKETS.load());
-    let place = look_up(&probe, headers);
-    let known = element_at(place);
+    let known = element_at(look_up(&probe, headers));
     let backend = known.as_ref().and_then(|flow| steer::backend(flow.backend));
     let standing = match (&known, backend) {
         (Some(flow), Some(backend)) => Standing::of(headers, flow, backend, now),
         _ => Standing::without_flow(headers),
     };
     let (flow, backend) = match (standing, known, backend) {
-        (Standing::Follows, Some(flow), Some(backend)) => {
-            admitted(headers, ttl(&frame, headers)?, backend)?;
-            (flow, backend)
-        }
+        (Standing::Follows, Some(flow), Some(backend)) => (flow, backend),
         (Standing::Unknown, ..) => return Err(Reason::NatUnknownFlow),
-        _ => {
-            let hash = FlowHash::of(headers, service.flags, config.hash_key);
-            let decision = steer::owner(service, hash)?;
-            admitted(headers, ttl(&frame, headers)?, decision.backend)?;
-            let before = if place == NOWHERE { Entry::FREE } else { Entry::new(probe.tag, place) };
-            open(headers, decision.index, decision.backend, &probe, before, config, now)?
-        }
+        _ => return Ok(OPENS),
     };
+    admitted(headers, ttl(&frame, headers)?, backend)?;
     let (bytes, ingress) = (frame.len() as u64, frame.ingress());
     let link = LinkHeader::answering(&frame, headers).ok_or(Reason::Malformed)?;
     if flow.link != link.0 || flow.ifindex != ingress {
@@ -160,7 +169,7 @@ fn to_server(
     seen(flow, now);
     rewrite(frame, headers, &flow.to_server(backend), flow.delta(), LinkHeader::to(backend))?;
     account::backend(flow.backend, bytes);
-    Ok(transmit::through(backend.ifindex, ingress))
+    Ok(crate::judged(transmit::through(backend.ifindex, ingress)))
 }
 
 /// [`admit`], and notes for the answer what would fit.
@@ -197,17 +206,19 @@ fn to_client(frame: Frame<'_>, headers: &Headers) -> Verdict {
     }
 }
 
-/// Gives a new flow a place, and notes it.
+/// Gives a new flow a place, and notes it: in the place of the one that its tuple had, if it had one.
 #[inline(always)]
-fn open(
-    headers: &Headers,
-    backend_index: u32,
-    backend: &'static BackendEntry,
-    probe: &Probe,
-    before: Entry,
-    config: &ConfigEntry,
-    now: u32,
-) -> Result<(&'static mut NatFlow, &'static BackendEntry), Reason> {
+fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &ConfigEntry) -> Result<(), Reason> {
+    let now = now();
+    let decision = steer::owner(service, FlowHash::of(headers, service.flags, config.hash_key))?;
+    let backend = decision.backend;
+    admitted(headers, ttl(frame, headers)?, backend)?;
+    let hash = FlowHash::of_flow(headers, config.hash_key);
+    let probe = Probe::of(hash, NAT_BUCKETS.load());
+    let before = match look_up(&probe, headers) {
+        NOWHERE => Entry::FREE,
+        place => Entry::new(probe.tag, place),
+    };
     let range = match headers.family {
         Family::V4 => config.nat_v4,
         Family::V6 => config.nat_v6,
@@ -215,12 +226,12 @@ fn open(
     if range.count == 0 {
         return Err(Reason::NatNoSource);
     }
-    let seed = FlowHash::of_flow(headers, config.hash_key).0 ^ u64::from(now) << 32;
+    let seed = hash.0 ^ u64::from(now) << 32;
     let packed = u64::from(range.first) | u64::from(range.count) << 32;
-    let mut drawn = nat_draw(seed, packed, backend_index, now, 0);
+    let mut drawn = nat_draw(seed, packed, decision.index, now, 0);
     let evicts = drawn == NO_PLACE;
     if evicts {
-        drawn = nat_draw(seed, packed, backend_index, now, 1);
+        drawn = nat_draw(seed, packed, decision.index, now, 1);
     }
     let place = Place { source: (drawn >> 16) as u32, port: drawn as u16 };
     let source = NAT_POOL.get(place.source).filter(|_| drawn != NO_PLACE).ok_or(Reason::NatPortsExhausted)?;
@@ -235,7 +246,7 @@ fn open(
     if evicts {
         account::verdict(Reason::NatEvicted as u32);
     }
-    fill(flow, headers, source, place.port, backend_index, backend, now);
+    fill(flow, headers, source, place.port, decision.index, backend, now);
     flow.tag = probe.tag;
     let [first, second] = probe.buckets;
     let buckets = u64::from(first) | u64::from(second) << 32;
@@ -244,7 +255,7 @@ fn open(
         flow.protocol = 0;
         return Err(Reason::NatPortsExhausted);
     }
-    Ok((flow, backend))
+    Ok(())
 }
 
 /// The first of some places drawn by chance that is vacant, or that yields: element of `NAT_POOL` above bit 16, port
