@@ -16,6 +16,7 @@ pub mod leftovers;
 pub mod load;
 pub mod netns;
 pub mod network;
+mod objects;
 mod pass;
 pub mod process;
 pub mod server;
@@ -24,6 +25,8 @@ pub mod tally;
 pub mod udp;
 pub mod vm;
 pub mod wait;
+
+pub use objects::objects;
 
 /// Fails with what to do when the process may not make network namespaces.
 ///

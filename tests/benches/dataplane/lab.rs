@@ -7,7 +7,9 @@ use aya::programs::TestRunAttrs;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 
-use crate::programs::{Program, SERVICE, objects};
+use tests::objects;
+
+use crate::programs::{Program, SERVICE};
 
 /// As in `lb-ebpf/src/bin/bench/generate.rs`.
 #[repr(C)]

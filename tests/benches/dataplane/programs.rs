@@ -1,7 +1,5 @@
 //! The programs that are measured, each with its maps filled for the same service: 100 servers, one slot table.
 
-use std::path::PathBuf;
-
 use aya::maps::{Array, HashMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -12,6 +10,8 @@ use lb_common::abi::{
     ABI_VERSION, BackendEntry, ConfigEntry, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKeyV4, Slot, SlotPair, mapped_v4,
     names,
 };
+
+use tests::objects;
 
 use crate::lab::Lab;
 
@@ -158,10 +158,4 @@ impl Program {
 /// Which server owns a slot: all alike, in no order.
 fn owner(slot: u32) -> u32 {
     slot.wrapping_mul(0x9e37_79b1) % SERVERS
-}
-
-/// Directory of the objects: `SNOWSHED_EBPF_DIR`, or the committed ones.
-pub fn objects() -> PathBuf {
-    std::env::var_os("SNOWSHED_EBPF_DIR")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/objects")), PathBuf::from)
 }

@@ -1,7 +1,5 @@
 //! A loaded load balancer with small maps, run on one packet at a time.
 
-use std::path::PathBuf;
-
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -14,6 +12,7 @@ use lb_common::abi::{
 };
 use lb_common::hash::FlowHash;
 use lb_common::nat::index::{Entry, Probe};
+use tests::objects;
 
 /// What an XDP program answers.
 pub const DROP: u32 = 1;
@@ -38,12 +37,6 @@ pub const CONFIG: ConfigEntry = ConfigEntry {
 /// Source addresses of translated flows, IPv4 and IPv6; the number of each is its position.
 pub const NAT_SOURCES: [[u8; 16]; 2] =
     [mapped_v4([10, 9, 0, 1]), [0xfd, 0, 0, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]];
-
-/// Directory of the objects.
-pub fn objects() -> PathBuf {
-    std::env::var_os("SNOWSHED_EBPF_DIR")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/objects")), PathBuf::from)
-}
 
 /// A type of the ABI as aya wants it.
 #[derive(Clone, Copy)]

@@ -15,4 +15,3 @@ mod packets;
 mod protection;
 mod random;
 mod unwrapping;
-mod verifier;

@@ -2,7 +2,7 @@
 
 use aya::{EbpfLoader, maps::Map};
 
-use crate::edge::objects;
+use tests::objects;
 
 /// All maps of the load balancer at their default sizes, in bytes, on a machine with two CPUs; more than a third is `SLOTS`.
 const BOUND: u64 = 176 << 20;

@@ -6,7 +6,9 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::reason::decap;
 use lb_common::abi::{mapped_v4, names};
 
-use crate::edge::{DROP, Outcome, PASS, TX, backend, backend_v6, objects, run};
+use tests::objects;
+
+use crate::edge::{DROP, Outcome, PASS, TX, backend, backend_v6, run};
 use crate::forwarding::Pair;
 use crate::packets::{CLIENT_MAC, EDGE_MAC, Frame, Ip, Transport, V4, V6};
 
