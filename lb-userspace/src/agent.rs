@@ -29,6 +29,7 @@ use crate::model::Pools;
 use crate::observe::{self, Metrics};
 use crate::plan::{Node, Planner, Tables, wanted_addresses};
 use crate::reconcile::{Directory, Reconciler, Settings, Sources};
+use crate::recovery::heal::{self, Heal};
 use crate::{answering, api, health, nexthop};
 
 mod adopt;
@@ -45,6 +46,8 @@ use nat_sources::NatSourceError;
 
 /// Longest wait at start for the ways to servers that are being forwarded to already.
 const RESOLVE_AT_START: Duration = Duration::from_secs(2);
+/// Time between two looks at which addresses are ours: every change asks the kernel about all of them.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(5);
 /// Time the runtime's threads get to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -168,6 +171,10 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         let counters = Arc::clone(&counters);
         move || counters.read()
     });
+    let sampler =
+        Arc::new(observe::Sampler::new(Arc::clone(&read_counters), reconciler.directory(), reconciler.tables()));
+    let heal = scoreboard(&ledger, &reconciler, &health, &sampler, &mut components)?;
+    let reconciler = reconciler.steered_by(heal.steering());
     let metrics = Arc::new(Metrics::new(observe::Edge {
         snapshots: ledger.subscribe(),
         status: status.clone(),
@@ -181,9 +188,12 @@ async fn run(config: &Config) -> Result<(), AgentError> {
             move || counters.nat_usage()
         }),
         counters: Arc::clone(&read_counters),
+        heal: Arc::new({
+            let heal = Arc::clone(&heal);
+            move || heal.board(Timestamp::now())
+        }),
     }));
     let traffic = traffic_source(reader, reconciler.directory());
-    let sampler = Arc::new(observe::Sampler::new(read_counters, reconciler.directory(), reconciler.tables()));
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));
     components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
@@ -202,6 +212,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     let watched =
         observe::events::Watched { ledger: Arc::clone(&ledger), health: health.view.clone(), status: status.clone() };
     components.spawn(observe::events::watch(watched, Arc::clone(&events), Timestamp::now));
+    components.spawn(Arc::clone(&heal).keep(Arc::clone(&events), Timestamp::now));
 
     components.spawn(notify::watchdog(status.clone()));
     let (api_status, status_task) = status_for_api(status);
@@ -220,6 +231,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         token_key,
         last_used: Arc::clone(&last_used),
         live_traffic: sampler,
+        heal,
     };
     let context = context(config, parts, &health, &dataplane);
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
@@ -315,6 +327,7 @@ struct Parts {
     token_key: TokenKey,
     last_used: Arc<LastUsed>,
     live_traffic: Arc<dyn observe::LiveTraffic>,
+    heal: Arc<Heal>,
 }
 
 /// Reads the counters from time to time: what is deleted must have no live traffic.
@@ -341,7 +354,7 @@ fn traffic_source(counters: Arc<KernelCounters>, directory: watch::Receiver<Arc<
 }
 
 fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &Shared) -> api::Context {
-    let Parts { ledger, status, tables, requests, metrics, events, token_key, last_used, traffic, live_traffic } =
+    let Parts { ledger, status, tables, requests, metrics, events, token_key, last_used, traffic, live_traffic, heal } =
         parts;
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
@@ -370,8 +383,52 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         traffic,
         metrics: Arc::new(move || metrics.render()),
         live_traffic,
+        heal,
         faults: Faults::default(),
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
+    }
+}
+
+/// The scoreboard, and what follows who answers for our addresses.
+fn scoreboard(
+    ledger: &Arc<dyn Ledger>,
+    reconciler: &Reconciler<Shared>,
+    health: &health::Health,
+    sampler: &Arc<observe::Sampler>,
+    components: &mut JoinSet<&'static str>,
+) -> Result<Arc<Heal>, AgentError> {
+    let wanted = watch::Sender::new(BTreeSet::new());
+    let (follower, ways_to_vips) =
+        nexthop::follow(nexthop::Config::default(), wanted.subscribe()).map_err(AgentError::Runtime)?;
+    components.spawn(follow_next_hops(follower));
+    components.spawn(follow_addresses(reconciler.tables(), wanted));
+    Ok(Arc::new(Heal::new(heal::Sources {
+        ledger: Arc::clone(ledger),
+        status: reconciler.status(),
+        backlog: reconciler.backlog(),
+        tables: reconciler.tables(),
+        health: health.view.clone(),
+        ways_to_vips,
+        traffic: Arc::<observe::Sampler>::clone(sampler),
+    })))
+}
+
+/// Lets a next-hop watcher ask who answers for our own addresses: nobody else should.
+async fn follow_addresses(
+    tables: watch::Receiver<Arc<Tables>>,
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
+) -> &'static str {
+    loop {
+        let next: BTreeSet<IpAddr> = tables.borrow().vips.keys().copied().collect();
+        wanted.send_if_modified(|wanted| {
+            let is_other = *wanted != next;
+            *wanted = next;
+            is_other
+        });
+        tokio::time::sleep(ADDRESSES_EVERY).await;
+        if tables.has_changed().is_err() {
+            return "reconciler";
+        }
     }
 }
 

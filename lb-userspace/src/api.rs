@@ -19,6 +19,7 @@ use crate::model::Pools;
 use crate::observe::{Events, LiveTraffic, Traffic};
 use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
+use crate::recovery::heal::Heal;
 
 mod admin;
 mod auth;
@@ -78,6 +79,8 @@ pub struct Context {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Knows the live traffic.
     pub live_traffic: Arc<dyn LiveTraffic>,
+    /// The scoreboard.
+    pub heal: Arc<Heal>,
     /// What a test took away: nothing otherwise.
     pub faults: Faults,
     /// Answers `/snowshed/v1/explain`.

@@ -28,6 +28,7 @@ pub mod failure;
 pub mod frontend;
 pub mod gate;
 pub mod global;
+pub mod heal;
 pub mod health_check;
 pub mod init;
 pub mod ip;
@@ -197,6 +198,13 @@ Examples:
   snowshed gate --lb web --wait --timeout 10m -- ./replace-unreachable-nodes"
     )]
     Gate(gate::Gate),
+    /// Follow the healing of this edge: every load balancer until the maps hold it, and what needs a person
+    #[command(after_help = "Examples:
+  snowshed heal                              progress, then what needs a person
+  snowshed heal list                         the queue: reason and remedy of each
+  snowshed heal retry lb:ID                  now, not when it is due
+  snowshed heal resolve lb:ID --reason TEXT  dealt with")]
+    Heal(heal::Heal),
     /// Rehearse a disaster on throw-away everything: own namespaces, ledger and maps, real traffic
     #[command(
         subcommand,
@@ -372,6 +380,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         // Before anything starts a thread: all of the process moves into the jail.
         Command::Drill(command) => command.run(terminal, global.output),
         Command::Gate(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
+        Command::Heal(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Backup(command) => command.run(terminal, global.output),
         Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Freeze(args) => block_on(async {

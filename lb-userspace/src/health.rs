@@ -15,11 +15,13 @@ mod mass_failure;
 mod probe;
 mod run;
 mod schedule;
+mod source;
 
 pub use checker::{Checker, Job, Settings, Urgency};
 pub use machine::{Machine, Now, Thresholds, Turn};
 pub use probe::{Network, Prober};
 pub use run::{Health, ProbeCounts, start};
+pub use source::source_towards;
 
 /// What the checkers know. Servers without a check are absent and count as up.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -198,6 +198,11 @@ pub trait Ledger: Send + Sync {
     /// An engine error.
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError>;
 
+    /// Whether nothing may be carried out on behalf of who asks: a request that expects to be refused.
+    fn denies(&self) -> bool {
+        false
+    }
+
     /// Whether what is appended still reaches the place it will be read from: somebody may have removed or replaced
     /// the file meanwhile. Cheap; asked before every append and every second.
     ///

@@ -6,7 +6,7 @@ mod live;
 mod metrics;
 pub mod traffic;
 
-pub use edge::{CounterSource, Edge};
+pub use edge::{CounterSource, Edge, HealSource};
 pub use events::Events;
 pub use live::{EVERY as TRAFFIC_EVERY, LiveTraffic, Rate, Sampler};
 pub use metrics::Metrics;

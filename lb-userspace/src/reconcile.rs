@@ -27,6 +27,7 @@ mod access;
 mod apply;
 mod audit;
 mod backends;
+mod backlog;
 mod hold;
 mod moves;
 mod nat;
@@ -36,6 +37,7 @@ mod takeover;
 mod vips;
 
 pub use backends::identity;
+pub use backlog::{Backlog, Steering, Waiting, Work};
 pub use hold::HoldLimit;
 pub use services::{address_of_key, key_of};
 pub use takeover::health_left_in;
@@ -43,6 +45,7 @@ pub use takeover::health_left_in;
 use access::AccessLists;
 use apply::Trouble;
 use backends::Backends;
+use backlog::Tries;
 use hold::Hold;
 use services::Services;
 use takeover::{LeftDown, Succession};
@@ -134,12 +137,16 @@ pub struct Reconciler<D> {
     left_down: LeftDown,
     succession: Succession,
     hold: Hold,
+    tries: Tries,
+    steering: watch::Receiver<Arc<Steering>>,
     /// Services and servers that have to be looked at.
     dirty: BTreeSet<ServiceKey>,
     dirty_servers: BTreeSet<ServerRef>,
     audit_every: Duration,
     audited_at: Option<Timestamp>,
     backoff: Duration,
+    /// `BACKENDS` had no room for a server, and what there is to say about it.
+    no_room: Option<String>,
     unresolved: BTreeMap<ServerRef, Unresolved>,
     empty: BTreeSet<ServiceAddress>,
     /// Services whose flows are translated.
@@ -153,6 +160,7 @@ struct Publisher {
     status: watch::Sender<Arc<Status>>,
     tables: watch::Sender<Arc<Tables>>,
     directory: watch::Sender<Arc<Directory>>,
+    backlog: watch::Sender<Arc<Backlog>>,
 }
 
 /// Which service and which server the numbers in the maps mean.
@@ -203,11 +211,14 @@ impl<D: Dataplane> Reconciler<D> {
             left_down: LeftDown::default(),
             succession: Succession::default(),
             hold: Hold::default(),
+            tries: Tries::default(),
+            steering: watch::Sender::default().subscribe(),
             dirty: BTreeSet::new(),
             dirty_servers: BTreeSet::new(),
             audit_every: settings.audit_interval,
             audited_at: None,
             backoff: BACKOFF.0,
+            no_room: None,
             unresolved: BTreeMap::new(),
             empty: BTreeSet::new(),
             translated: BTreeSet::new(),
@@ -216,6 +227,7 @@ impl<D: Dataplane> Reconciler<D> {
                 status: watch::Sender::default(),
                 tables: watch::Sender::default(),
                 directory: watch::Sender::default(),
+                backlog: watch::Sender::default(),
             },
             observer: None,
             settings,
@@ -227,6 +239,19 @@ impl<D: Dataplane> Reconciler<D> {
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// Lets it follow what comes first and what is tried again.
+    #[must_use]
+    pub fn steered_by(mut self, steering: watch::Receiver<Arc<Steering>>) -> Self {
+        self.steering = steering;
+        self
+    }
+
+    /// What the maps hold and do not hold; changes while much is written, and after every activation.
+    #[must_use]
+    pub fn backlog(&self) -> watch::Receiver<Arc<Backlog>> {
+        self.publisher.backlog.subscribe()
     }
 
     /// What was last done; changes after every activation.
@@ -252,6 +277,8 @@ impl<D: Dataplane> Reconciler<D> {
     pub fn activate(&mut self, now: Timestamp) -> Activation {
         let mut trouble = Trouble::default();
         self.read_sources(now, &mut trouble);
+        let steering = Arc::clone(&self.steering.borrow_and_update());
+        self.tries.follow(&steering, |address| self.tables.services.get(address).map(|service| service.lb));
         let mut is_audited = false;
         if self.is_adopted {
             // Changes first: they do not wait for the audit.
@@ -310,6 +337,7 @@ impl<D: Dataplane> Reconciler<D> {
                 DiffItem::Remove(address, _) => (address, None),
             };
             self.dirty.insert(key_of(address));
+            self.tries.at_once(address);
             if after.is_some_and(|service| service.forwarding == Forwarding::Nat) {
                 self.translated.insert(*address);
             } else {
@@ -393,6 +421,7 @@ impl<D: Dataplane> Reconciler<D> {
             self.services.next_change(),
             self.backends.next_change(),
             self.access.next_change(self.settings.backend_grace),
+            self.tries.next_change(),
         ];
         // What is due by now was tried; if it failed, the backoff counts.
         next = changes.into_iter().flatten().filter(|at| *at > now).fold(next, Timestamp::min).max(now);
@@ -404,6 +433,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.status.nat_sources = self.tables.nat_sources.to_vec();
         self.status.untranslatable = self.untranslatable();
         self.status.empty_services = self.empty.iter().map(ServiceAddress::to_string).collect();
+        self.publish_backlog(None);
         self.publisher.status.send_replace(Arc::new(self.status.clone()));
         let (services, backends) = (&self.services.directory, &self.backends.directory);
         self.publisher.directory.send_if_modified(|directory| {

@@ -5,6 +5,7 @@
 pub mod advice;
 mod back;
 pub mod drill;
+pub mod heal;
 pub mod restore;
 pub mod undo;
 

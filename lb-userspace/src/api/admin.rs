@@ -4,6 +4,7 @@ pub(super) mod advice;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod freezes;
+pub(super) mod heal;
 pub(super) mod health;
 mod measures;
 pub(super) mod metrics;

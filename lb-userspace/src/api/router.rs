@@ -48,6 +48,10 @@ fn routes(context: Context) -> Router {
         .route("/snowshed/v1/operations/{id}", get(admin::operations::get))
         .route("/snowshed/v1/events", get(admin::events::get))
         .route("/snowshed/v1/lbs/{id}/advice", get(admin::advice::get))
+        .route("/snowshed/v1/heal", get(admin::heal::list))
+        .route("/snowshed/v1/heal/retry", post(admin::heal::retry))
+        .route("/snowshed/v1/heal/resolve", post(admin::heal::resolve))
+        .route("/snowshed/v1/lbs/{id}/heal", get(admin::heal::get))
         .route("/snowshed/v1/undo", post(admin::recovery::undo))
         .route("/snowshed/v1/restore", post(admin::recovery::restore))
         .merge(tenancy())
@@ -140,7 +144,7 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, operations, events, undo, restore, organizations, \
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, operations, events, undo, restore, organizations, \
          projects and tokens, /healthz and /metrics"
             .to_owned(),
     )

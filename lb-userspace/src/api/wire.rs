@@ -7,6 +7,7 @@
 pub mod acl;
 pub mod backend;
 pub mod frontend;
+pub mod heal;
 pub mod health_check;
 pub mod ip;
 pub mod lb;
@@ -23,6 +24,7 @@ pub mod tenancy;
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
+pub use heal::{HealAnswer, HealList, ResolveFindings, RetryHealing};
 pub use health_check::{
     HealthCheck, HealthCheckSpec, HttpConfig, HttpConfigSpec, HttpsConfig, HttpsConfigSpec, NoConfig, UserConfig,
     UserConfigSpec,

@@ -137,7 +137,8 @@ pub struct Filter {
     count: Option<u64>,
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// A reason.
+pub(super) fn reason(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a reason has at least one character: people will read it".to_owned()),
         text => Ok(text.to_owned()),
@@ -152,7 +153,8 @@ pub(super) fn id(text: &str) -> Result<Uuid, String> {
     }
 }
 
-fn place(text: &str) -> Result<String, String> {
+/// A place.
+pub(super) fn place(text: &str) -> Result<String, String> {
     let is_place = text == "zone"
         || match text.split_once(':') {
             Some(("lb" | "project" | "organization", text)) => id(text).is_ok(),

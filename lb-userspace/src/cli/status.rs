@@ -137,6 +137,20 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
         let (applied, ledger) = (reconcile.applied_generation, report.ledger_generation);
         alarms.push((Paint::Yellow, format!("changes {} to {ledger} are not in the maps yet", applied + 1)));
     }
+    let heal = &report.heal;
+    if heal.needs_attention > 0 {
+        let (count, total) = (heal.needs_attention, heal.total);
+        alarms.push((
+            Paint::Red,
+            format!("{count} of {total} load balancers need a person: `snowshed heal list` says why"),
+        ));
+    }
+    if heal.healing + heal.pending > 0 {
+        let eta = heal.progress.and_then(|progress| progress.eta_seconds);
+        let eta = eta.map_or_else(String::new, |eta| format!(", {eta:.1} s left"));
+        let (ready, total) = (heal.ready, heal.total);
+        alarms.push((Paint::Yellow, format!("healing: {ready} of {total} load balancers are ready{eta}")));
+    }
     if let Some(error) = &report.counters_error {
         alarms.push((Paint::Yellow, format!("the counters cannot be read: {error}")));
     }

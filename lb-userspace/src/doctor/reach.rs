@@ -2,12 +2,14 @@
 //! server. A probe of the server's own address says nothing of the tunnel, nor of the VIP behind it.
 
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb_common::checksum::Sum;
 use lb_common::headers::{number, tcp_flag};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::health::source_towards;
 
 /// How often a SYN is sent, and how long each is waited for.
 const TRIES: u32 = 3;
@@ -31,7 +33,7 @@ pub enum Answer {
 pub fn ask(server: IpAddr, service: SocketAddr) -> io::Result<Answer> {
     // Answers go to the address that this machine reaches the server by or, of the other family, any of its own.
     let is_same = server.is_ipv4() == service.is_ipv4();
-    let source = if is_same { local_towards(server)? } else { own_address(service.is_ipv4())? };
+    let source = if is_same { source_towards(server)? } else { own_address(service.is_ipv4())? };
     let source = SocketAddr::new(source, rand::random_range(61_001..=65_535));
     let family = |address: IpAddr| if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let answers = Socket::new(family(service.ip()), Type::RAW, Some(Protocol::TCP))?;
@@ -50,14 +52,6 @@ pub fn ask(server: IpAddr, service: SocketAddr) -> io::Result<Answer> {
         }
     }
     Ok(Answer::Silent)
-}
-
-/// The address that the kernel would send from.
-fn local_towards(address: IpAddr) -> io::Result<IpAddr> {
-    let any = if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect((address, 9))?;
-    Ok(socket.local_addr()?.ip())
 }
 
 /// An address of this machine that others can answer to.

@@ -33,6 +33,10 @@ impl Ledger for DenyingLedger {
         Err(LedgerError::Denied)
     }
 
+    fn denies(&self) -> bool {
+        true
+    }
+
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {
         self.0.operations(after, limit)
     }

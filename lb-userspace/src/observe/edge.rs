@@ -22,12 +22,16 @@ use crate::health::{HealthView, ProbeCounts};
 use crate::ledger::Snapshot;
 use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
 use crate::reconcile::{Directory, Status};
+use crate::recovery::heal::{Board, Fault, State};
 
 /// Reads the counters of the maps.
 pub type CounterSource = Arc<dyn Fn() -> Result<Counters, DataplaneError> + Send + Sync>;
 
 /// Counts the translated flows by their phase.
 pub type NatUsageSource = Arc<dyn Fn() -> NatUsage + Send + Sync>;
+
+/// The scoreboard now.
+pub type HealSource = Arc<dyn Fn() -> Board + Send + Sync>;
 
 type Label = (&'static str, String);
 
@@ -51,6 +55,8 @@ pub struct Edge {
     pub counters: CounterSource,
     /// Counts the translated flows.
     pub nat_usage: NatUsageSource,
+    /// The scoreboard.
+    pub heal: HealSource,
 }
 
 impl fmt::Debug for Edge {
@@ -67,6 +73,7 @@ impl Collector for Edge {
         self.probes(&mut page)?;
         self.requests(&mut page)?;
         self.translation(&mut page)?;
+        self.heal(&mut page)?;
         let counters = (self.counters)();
         page.gauge(
             "snowshed_dataplane_readable",
@@ -167,6 +174,37 @@ impl Edge {
             (vec![route, ("method", asked.method.to_owned()), ("status", asked.status.to_string())], count)
         });
         page.counter("snowshed_api_requests", "Requests to the API by route, method and status", counts)
+    }
+
+    fn heal(&self, page: &mut Page<'_>) -> fmt::Result {
+        let board = (self.heal)();
+        let summary = &board.summary;
+        let states = [
+            (State::Ready, summary.ready),
+            (State::Pending, summary.pending),
+            (State::Healing, summary.healing),
+            (State::NeedsAttention, summary.needs_attention),
+        ];
+        page.gauge(
+            "snowshed_heal_load_balancers",
+            "Load balancers by how they stand on this edge",
+            states.map(|(state, count)| (vec![("state", state.as_str().to_owned())], signed(count as u64))),
+        )?;
+        let by_fault = board.by_fault();
+        let count = |fault: Fault| signed(by_fault.get(&fault).copied().unwrap_or_default() as u64);
+        page.gauge(
+            "snowshed_heal_queue",
+            "What is amiss and not marked as dealt with, by reason",
+            Fault::ALL.map(|fault| (vec![("reason", fault.as_str().to_owned())], count(fault))),
+        )?;
+        let eta = summary.progress.and_then(|progress| progress.eta_seconds).unwrap_or_default();
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds, from 0 on")]
+        let eta = eta.ceil() as i64;
+        page.gauge(
+            "snowshed_heal_eta_seconds",
+            "Time until what is being written is done; 0 when nothing is",
+            [(vec![], eta)],
+        )
     }
 
     fn translation(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -39,6 +39,7 @@ fn metrics() -> Metrics {
         requests: Arc::default(),
         counters: Arc::new(|| Ok(Counters::default())),
         nat_usage: Arc::new(|| NatUsage { places: 131_072, flows: [("established", 9)].into() }),
+        heal: Arc::new(crate::recovery::heal::Board::default),
     })
 }
 

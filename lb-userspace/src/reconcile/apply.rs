@@ -9,12 +9,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lb_common::abi::{ConfigEntry, ServiceKey, names, services_map};
 
+use super::backlog::{Backlog, STEP, Work};
 use super::moves::Table;
 use super::services::{HeldService, address_of_key, flags_of, protection_of, shown};
 use super::{Reconciler, backends, nat};
 use crate::dataplane::{Dataplane, DataplaneError, NatSources, Publish};
 use crate::observe::chain;
 use crate::plan::{PlannedService, ServerRef};
+use crate::recovery::heal::Fault;
 
 /// What went wrong in one activation.
 #[derive(Debug, Default)]
@@ -58,17 +60,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
         self.dirty.extend(self.services.settling(now));
         self.hold(now, trouble);
-        for key in std::mem::take(&mut self.dirty) {
-            let planned = address_of_key(&key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone);
-            let result = match planned {
-                Some(planned) => self.publish(key, &planned, now),
-                None => self.remove(&key, now),
-            };
-            if let Err(error) = result {
-                trouble.note(|| format!("service {}: {error}", shown(&key)));
-                self.dirty.insert(key);
-            }
-        }
+        self.write_services(now, trouble);
 
         // Behind the services: an address stays ours until its last one is gone.
         let services = &self.services.held;
@@ -90,6 +82,70 @@ impl<D: Dataplane> Reconciler<D> {
         if are_backends_written {
             self.apply_egress(self.interfaces_out(), trouble);
         }
+    }
+
+    /// Writes the services that are noted, those with the most weight first; what failed waits.
+    fn write_services(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        let order = self.in_order();
+        let mut work = Work { since: now, total: order.len(), done: 0 };
+        for key in order {
+            if work.total > STEP && work.done.is_multiple_of(STEP) {
+                self.publish_backlog(Some(work));
+            }
+            work.done += 1;
+            if let Some(waiting) = self.tries.not_yet(&key, now) {
+                trouble.note(|| waiting.what.clone());
+                self.dirty.insert(key);
+                continue;
+            }
+            let planned = address_of_key(&key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone);
+            let result = match &planned {
+                Some(planned) => self.publish(key, planned, now),
+                None => self.remove(&key, now),
+            };
+            match result {
+                Ok(()) => {
+                    self.tries.done(&key);
+                    if planned.is_none() {
+                        self.tries.room();
+                    }
+                }
+                Err(error) => {
+                    let (fault, why) = match (error.fault(), &self.no_room) {
+                        (Fault::ServerNotWritten, Some(no_room)) => (Fault::MapFull, no_room.clone()),
+                        (fault, _) => (fault, error.to_string()),
+                    };
+                    let what = format!("service {}: {why}", shown(&key));
+                    self.tries.failed(&key, fault, what.clone(), now);
+                    trouble.note(|| what);
+                    self.dirty.insert(key);
+                }
+            }
+        }
+    }
+
+    /// What is noted, in the order in which it is written.
+    fn in_order(&mut self) -> Vec<ServiceKey> {
+        let mut order: Vec<ServiceKey> = std::mem::take(&mut self.dirty).into_iter().collect();
+        let steering = Arc::clone(&self.steering.borrow());
+        if !steering.weights.is_empty() {
+            let weight = |key: &ServiceKey| {
+                let service = address_of_key(key).and_then(|address| self.tables.services.get(&address));
+                service.and_then(|service| steering.weights.get(&service.lb)).copied().unwrap_or_default()
+            };
+            order.sort_by_cached_key(|key| std::cmp::Reverse(weight(key)));
+        }
+        order
+    }
+
+    /// Tells what the maps hold and do not hold.
+    pub(super) fn publish_backlog(&self, work: Option<Work>) {
+        let (waiting, programmed) = (self.tries.waiting.clone(), self.services.programmed.clone());
+        let generation = match work {
+            None => self.tables.generation.0,
+            Some(_) => self.publisher.backlog.borrow().generation,
+        };
+        self.publisher.backlog.send_replace(Arc::new(Backlog { waiting, programmed, generation, work }));
     }
 
     /// Returns whether the map holds it.
@@ -130,17 +186,17 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn want_servers(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        self.no_room = None;
         for server in std::mem::take(&mut self.dirty_servers) {
             let Some(planned) = self.tables.servers.get(&server) else { continue };
             if let Err(exhausted) = self.backends.want(server, planned, now) {
-                trouble.note(|| {
-                    let full = DataplaneError::Full {
-                        map: names::BACKENDS,
-                        capacity: exhausted.capacity,
-                        setting: "dataplane.max_backends",
-                    };
-                    format!("server {}: {}", server.address, chain(&full))
-                });
+                let full = DataplaneError::Full {
+                    map: names::BACKENDS,
+                    capacity: exhausted.capacity,
+                    setting: "dataplane.max_backends",
+                };
+                let what = self.no_room.insert(format!("server {}: {}", server.address, chain(&full)));
+                trouble.note(|| what.clone());
                 self.dirty_servers.insert(server);
             }
         }
@@ -165,7 +221,10 @@ impl<D: Dataplane> Reconciler<D> {
     fn free_backends(&mut self, now: Timestamp, trouble: &mut Trouble) {
         for index in self.backends.due_to_free(now) {
             match self.dataplane.write_backend(index, &backends::FREE) {
-                Ok(()) => self.backends.freed(index),
+                Ok(()) => {
+                    self.backends.freed(index);
+                    self.tries.room();
+                }
                 Err(error) => trouble.note(|| chain(&error)),
             }
         }
@@ -281,4 +340,16 @@ enum Refused {
     NoServer(u16),
     #[error("{}", chain(.0))]
     Dataplane(#[from] DataplaneError),
+}
+
+impl Refused {
+    const fn fault(&self) -> Fault {
+        match self {
+            Self::Newer { .. } => Fault::NewerTable,
+            Self::NotWritten(_) => Fault::ServerNotWritten,
+            Self::NoServer(_) => Fault::Defect,
+            Self::Dataplane(DataplaneError::Full { .. }) => Fault::MapFull,
+            Self::Dataplane(_) => Fault::WriteRefused,
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use lb_common::abi::{names, services_map};
 
-use super::services::shown;
+use super::services::{address_of_key, shown};
 use super::takeover::LeftDown;
 use super::{Reconciler, Repair};
 use crate::dataplane::{Dataplane, DataplaneError, Observed};
@@ -104,7 +104,7 @@ impl<D: Dataplane> Reconciler<D> {
 
     fn compare_services(&mut self, observed: &Observed, now: Timestamp) {
         let mut altered = Vec::new();
-        for (key, held) in &mut self.services.held {
+        for (key, held) in &self.services.held {
             if !held.in_map {
                 continue;
             }
@@ -113,7 +113,6 @@ impl<D: Dataplane> Reconciler<D> {
                 Some(found) if !held.is(found) => "was altered; published again",
                 Some(_) => continue,
             };
-            held.in_map = false;
             altered.push((*key, what));
         }
         for (key, found) in &observed.services {
@@ -124,13 +123,16 @@ impl<D: Dataplane> Reconciler<D> {
                 if let Some(held) = self.services.held.get_mut(key) {
                     // It did not come from a ledger, whatever it says.
                     held.generation = 0;
-                    held.in_map = false;
                 }
                 altered.push((*key, "was not written by the agent; removed"));
             }
         }
         for (key, what) in altered {
+            self.services.lost(&key);
             self.dirty.insert(key);
+            if let Some(address) = address_of_key(&key) {
+                self.tries.at_once(&address);
+            }
             self.repair(now, services_map(&key), format!("{} {what}", shown(&key)));
         }
     }

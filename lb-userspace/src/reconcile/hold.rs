@@ -151,7 +151,10 @@ impl<D: Dataplane> Reconciler<D> {
                 generation: held.generation,
             };
             match self.dataplane.publish_service(key, &publish) {
-                Ok(()) => held.in_map = true,
+                Ok(()) => {
+                    held.in_map = true;
+                    self.services.programmed.extend(address_of_key(key));
+                }
                 Err(error) => trouble.note(|| format!("held service {}: {error}", shown(key))),
             }
         }

@@ -30,6 +30,7 @@ impl<D: Dataplane + 'static> Reconciler<D> {
         let mut snapshots = Source::new(self.sources.snapshots.clone(), "ledger");
         let mut health = Source::new(self.sources.health.clone(), "health checker");
         let mut next_hops = Source::new(self.sources.next_hops.clone(), "next-hop watcher");
+        let mut steering = Source::new(self.steering.clone(), "scoreboard");
         let mut known_health = Arc::clone(&self.sources.health.borrow());
         while !stop.is_cancelled() {
             let started = Instant::now();
@@ -45,6 +46,7 @@ impl<D: Dataplane + 'static> Reconciler<D> {
                 () = snapshots.changed() => {}
                 () = health.changed() => {}
                 () = next_hops.changed() => {}
+                () = steering.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 use lb_common::abi::protection::Rate;
 use lb_common::abi::service::flags;
@@ -74,6 +74,8 @@ pub(super) struct Services {
     settling: BTreeSet<(Timestamp, ServiceKey)>,
     /// For metrics and reports.
     pub(super) directory: OrdMap<u32, ServiceAddress>,
+    /// Those that the map holds exactly as they were last written.
+    pub(super) programmed: OrdSet<ServiceAddress>,
 }
 
 /// A service in the map.
@@ -114,6 +116,7 @@ impl Services {
             next_id: 0,
             settling: BTreeSet::new(),
             directory: OrdMap::new(),
+            programmed: OrdSet::new(),
         }
     }
 
@@ -150,6 +153,11 @@ impl Services {
         }
         if let Some(address) = address_of_key(&key) {
             self.directory.insert(held.id, address);
+            if held.in_map {
+                self.programmed.insert(address);
+            } else {
+                self.programmed.remove(&address);
+            }
         }
         self.held.insert(key, held);
     }
@@ -159,7 +167,20 @@ impl Services {
         self.forget_settling(key);
         let held = self.held.remove(key)?;
         self.give_back_id(held.id);
+        if let Some(address) = address_of_key(key) {
+            self.programmed.remove(&address);
+        }
         Some(held)
+    }
+
+    /// Somebody altered or deleted it in the map.
+    pub(super) fn lost(&mut self, key: &ServiceKey) {
+        if let Some(held) = self.held.get_mut(key) {
+            held.in_map = false;
+        }
+        if let Some(address) = address_of_key(key) {
+            self.programmed.remove(&address);
+        }
     }
 
     /// An id that no service has; `None` when there is none. Ids are reused as late as possible: counters go by them.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::LbId;
-use crate::plan::{ServiceAddress, Tables};
+use crate::plan::Tables;
 use crate::reconcile::Status;
+use crate::recovery::heal::board::wanted_services;
 
 /// What advice is made of.
 #[derive(Clone, Copy, Debug)]
@@ -107,15 +108,5 @@ pub fn of(lb: LbId, facts: &Facts<'_>) -> Option<Advice> {
 
 /// Services that the load balancer should have and the tables do not.
 fn missing_services(snapshot: &Snapshot, tables: &Tables, lb: LbId) -> usize {
-    let addresses: Vec<_> = snapshot.ips_of(lb).filter(|ip| ip.times.is_live()).map(|ip| ip.address).collect();
-    snapshot
-        .frontends_of(lb)
-        .filter(|frontend| frontend.times.is_live())
-        .filter_map(|frontend| Some((frontend.inbound_port.get(), snapshot.backend(frontend.backend)?.protocol)))
-        .flat_map(|(port, protocol)| addresses.iter().map(move |address| (*address, port, protocol)))
-        .filter(|(address, port, protocol)| {
-            let service = ServiceAddress { address: *address, port: *port, protocol: *protocol };
-            !tables.services.contains_key(&service)
-        })
-        .count()
+    wanted_services(snapshot, lb).filter(|(service, _)| !tables.services.contains_key(service)).count()
 }

@@ -21,6 +21,7 @@ use lb_userspace::observe::events::Watched;
 use lb_userspace::observe::{self, Events, Traffic};
 use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
+use lb_userspace::recovery::heal::{self, Heal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,19 @@ pub enum Reconciler {
     Works,
     /// Never.
     Stands,
+}
+
+/// A scoreboard of an edge that does nothing.
+fn scoreboard(ledger: &Arc<MemoryLedger>) -> Arc<Heal> {
+    Arc::new(Heal::new(heal::Sources {
+        ledger: Arc::clone(ledger) as Arc<dyn Ledger>,
+        status: watch::Sender::default().subscribe(),
+        backlog: watch::Sender::default().subscribe(),
+        tables: watch::Sender::default().subscribe(),
+        health: watch::Sender::default().subscribe(),
+        ways_to_vips: watch::Sender::default().subscribe(),
+        traffic: Arc::new(NoMaps),
+    }))
 }
 
 impl Agent {
@@ -115,6 +129,7 @@ impl Agent {
             live_traffic: Arc::new(NoMaps),
             faults: lb_userspace::faults::Faults::default(),
             explain: Arc::new(NoMaps),
+            heal: scoreboard(&ledger),
         };
         let socket = directory.path().join("snowshed.sock");
         let listener = {

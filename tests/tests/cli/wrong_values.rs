@@ -78,6 +78,11 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("events", &[]),
     ("explain", &["<client>", "198.51.100.7:1000", "<service>", "192.0.2.1:80"]),
     ("gate", &["--lb", "web"]),
+    ("heal follow", &[]),
+    ("heal list", &[]),
+    ("heal show", &["<lb>", "web"]),
+    ("heal retry", &["<place>", PROJECT]),
+    ("heal resolve", &["<place>", LB, "--reason", "test"]),
     ("drill avalanche", &[]),
     ("backup create", &["--config", "/nonexistent"]),
     ("backup list", &["--config", "/nonexistent"]),
@@ -223,6 +228,8 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("<service>", "192.0.2.1:80/http", Exit::Usage, "tcp or udp"),
     ("backup verify --name", "../x", Exit::Usage, "is no name of a backup"),
     ("backup restore --name", "*", Exit::Usage, "is no name of a backup"),
+    ("--state", "sick", Exit::Usage, "is no state: needs_attention, healing, pending, ready are"),
+    ("--fault", "sick", Exit::Usage, "is no reason: map_full, write_refused"),
     ("--scale", "0", Exit::Usage, "0 is not in 1..=10"),
     ("<command>", "true", Exit::Usage, "unexpected argument"),
     ("undo <operation>", "last", Exit::Usage, "names no operation: its number or its id is expected"),
@@ -244,6 +251,9 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
 const ID: &str = "33333333-3333-4333-8333-333333333333";
 /// A place that is right.
 const PROJECT: &str = "project:11111111-1111-4111-8111-111111111111";
+
+/// One that is a load balancer.
+const LB: &str = "lb:33333333-3333-4333-8333-333333333333";
 
 /// A file that is right.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/web.yaml");

@@ -17,7 +17,8 @@ use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
 use lb_userspace::model::{LbId, Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::{Events, LiveTraffic, Rate, Traffic};
 use lb_userspace::plan::{ServiceAddress, Tables};
-use lb_userspace::reconcile::Status;
+use lb_userspace::reconcile::{Backlog, Status};
+use lb_userspace::recovery::heal::{self, Heal};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -34,6 +35,7 @@ mod containment;
 mod coverage;
 mod events;
 mod fields;
+mod healing;
 mod idempotency;
 mod lifecycle;
 mod operations;
@@ -86,6 +88,9 @@ struct Api {
     /// The clock, seconds since 1970.
     seconds: Arc<AtomicI64>,
     traffic: Live,
+    /// What the scoreboard reads.
+    edge: watch::Sender<Arc<Status>>,
+    backlog: watch::Sender<Arc<Backlog>>,
 }
 
 /// Live traffic as a test says it is.
@@ -135,6 +140,7 @@ impl Api {
         tenants(&*ledger);
         let traffic = Live::default();
         let status = watch::Sender::new(Status::default());
+        let (edge, backlog) = (watch::Sender::default(), watch::Sender::default());
         let tables = watch::Sender::default();
         let health = watch::Sender::new(Arc::new(HealthView::default()));
         let requests: Arc<Requests> = Arc::default();
@@ -159,8 +165,29 @@ impl Api {
             live_traffic: Arc::new(traffic.clone()),
             faults,
             explain: Arc::new(Echo),
+            heal: Arc::new(Heal::new(heal::Sources {
+                ledger: Arc::clone(&ledger),
+                status: edge.subscribe(),
+                backlog: backlog.subscribe(),
+                tables: tables.subscribe(),
+                health: health.subscribe(),
+                ways_to_vips: watch::Sender::default().subscribe(),
+                traffic: Arc::new(traffic.clone()),
+            })),
         };
-        Self { ledger, router: api::router(context), status, tables, health, requests, events, traffic, seconds }
+        Self {
+            ledger,
+            router: api::router(context),
+            status,
+            tables,
+            health,
+            requests,
+            events,
+            traffic,
+            seconds,
+            edge,
+            backlog,
+        }
     }
 
     async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {

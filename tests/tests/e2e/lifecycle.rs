@@ -167,7 +167,8 @@ fn what_is_deleted_from_the_maps_by_hand_is_repaired_and_reported() {
     assert_eq!(scene.ask(VIP_V4, 100).len(), 2);
 }
 
-fn find(directory: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
+/// A file somewhere below a directory.
+pub fn find(directory: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory).ok()?;
     let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());
     paths.find_map(|path| if path.ends_with(name) { Some(path) } else { find(&path, name) })

@@ -8,6 +8,7 @@ mod doctor;
 mod drill;
 mod edges;
 mod failure;
+mod heal;
 mod lifecycle;
 mod nat;
 mod neighbours;

@@ -10,6 +10,7 @@ mod convergence;
 mod explain;
 mod flows;
 mod forwarding;
+mod heal;
 mod nat;
 mod planner;
 mod steps;

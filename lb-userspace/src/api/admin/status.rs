@@ -43,6 +43,7 @@ pub(in crate::api) async fn get(
             mass_failure: health.mass_failure.clone(),
             verdicts: traffic.verdicts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             counters_error,
+            heal: context.heal.board((context.clock)()).summary,
             services,
             reconcile: status,
         }))

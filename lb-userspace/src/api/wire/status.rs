@@ -10,6 +10,7 @@ use crate::health::MassFailure;
 use crate::model::{BackendId, Forwarding, FrontendId, LbId, Protocol};
 use crate::plan::Unresolved;
 use crate::reconcile::Status;
+use crate::recovery::heal::Summary;
 
 /// How the edge stands, as far as the token may see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct StatusReport {
     /// Why there are no counters.
     #[serde(default)]
     pub counters_error: Option<String>,
+    /// The scoreboard's counts.
+    #[serde(default)]
+    pub heal: Summary,
     /// The services of the token's project, in the order of address, port and protocol.
     pub services: Vec<ServiceStatus>,
 }
