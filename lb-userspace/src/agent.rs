@@ -65,7 +65,10 @@ pub fn main(config: &Config) -> ExitCode {
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(AgentError::Runtime).and_then(
             |runtime| {
-                let result = runtime.block_on(run(config));
+                let result = runtime.block_on(async {
+                    let mut signals = StopSignals::new()?;
+                    run(config, Faults::default(), signals.next()).await
+                });
                 runtime.shutdown_timeout(SHUTDOWN);
                 result
             },
@@ -125,13 +128,19 @@ pub enum AgentError {
     Ended(&'static str),
 }
 
-/// Runs until a signal. The order matters: nothing touches the data plane before the ledger is known to be intact,
-/// and nobody may ask for changes before the maps were made to hold what the ledger says.
-async fn run(config: &Config) -> Result<(), AgentError> {
-    let mut stop_signals = StopSignals::new()?;
+/// Runs until it is told to stop, and by what. The order matters: nothing touches the data plane before the ledger is
+/// known to be intact, and nobody may ask for changes before the maps were made to hold what the ledger says.
+///
+/// # Errors
+/// When a component cannot be built, or ends by itself.
+pub(crate) async fn run(
+    config: &Config,
+    faults: Faults,
+    stopped: impl Future<Output = &'static str>,
+) -> Result<(), AgentError> {
     descriptors::raise_limit(u64::from(config.health.max_concurrent_probes) + OTHER_DESCRIPTORS);
     let hash_key = config.hash_key()?;
-    let sqlite = open_ledger(&config.ledger.path)?;
+    let sqlite = open_ledger(&config.ledger.path, faults)?;
     let ledger: Arc<dyn Ledger> = Arc::<SqliteLedger>::clone(&sqlite);
     nat_sources::reserve(&*ledger, &config.nat_sources(), config.max_nat_sources(), Timestamp::now())?;
     let token_key = tenancy::prepare(config, &*ledger)?;
@@ -143,7 +152,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         adopted.services,
         adopted.servers.len()
     );
-    let settings = reconcile_settings(config, hash_key);
+    let settings = Settings { faults, ..reconcile_settings(config, hash_key) };
     let counters = kernel.counter_reader();
     let reader = Arc::clone(&counters);
     let dataplane: Shared = Arc::new(Mutex::new(kernel));
@@ -192,6 +201,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
             let heal = Arc::clone(&heal);
             move || heal.board(Timestamp::now())
         }),
+        clock: Timestamp::now,
     }));
     let traffic = traffic_source(reader, reconciler.directory());
     let reconciler = reconciler.observed_by(metrics.observer());
@@ -232,6 +242,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
         last_used: Arc::clone(&last_used),
         live_traffic: sampler,
         heal,
+        faults,
     };
     let context = context(config, parts, &health, &dataplane);
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
@@ -239,7 +250,7 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     log::info!("ready: generation {}, API on {}", ledger.snapshot().generation(), config.api.socket.display());
 
     let result = tokio::select! {
-        name = stop_signals.next() => {
+        name = stopped => {
             log::info!("{name}: draining the API and stopping");
             Ok(())
         }
@@ -257,12 +268,12 @@ async fn run(config: &Config) -> Result<(), AgentError> {
     result
 }
 
-fn open_ledger(path: &Path) -> Result<Arc<SqliteLedger>, AgentError> {
+fn open_ledger(path: &Path, faults: Faults) -> Result<Arc<SqliteLedger>, AgentError> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)
             .map_err(|source| AgentError::Directory { path: directory.to_owned(), source })?;
     }
-    let ledger = SqliteLedger::open(path)?;
+    let ledger = SqliteLedger::open_with_faults(path, faults)?;
     log::info!("ledger {} is intact at generation {}", path.display(), ledger.snapshot().generation());
     Ok(Arc::new(ledger))
 }
@@ -328,6 +339,7 @@ struct Parts {
     last_used: Arc<LastUsed>,
     live_traffic: Arc<dyn observe::LiveTraffic>,
     heal: Arc<Heal>,
+    faults: Faults,
 }
 
 /// Reads the counters from time to time: what is deleted must have no live traffic.
@@ -354,8 +366,20 @@ fn traffic_source(counters: Arc<KernelCounters>, directory: watch::Receiver<Arc<
 }
 
 fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &Shared) -> api::Context {
-    let Parts { ledger, status, tables, requests, metrics, events, token_key, last_used, traffic, live_traffic, heal } =
-        parts;
+    let Parts {
+        ledger,
+        status,
+        tables,
+        requests,
+        metrics,
+        events,
+        token_key,
+        last_used,
+        traffic,
+        live_traffic,
+        heal,
+        faults,
+    } = parts;
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
@@ -384,7 +408,7 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         metrics: Arc::new(move || metrics.render()),
         live_traffic,
         heal,
-        faults: Faults::default(),
+        faults,
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
     }
 }

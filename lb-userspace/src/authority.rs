@@ -149,7 +149,8 @@ pub(crate) fn check_measure(current: &Snapshot, actor: &Actor, measure: &Measure
     let acts: &[Act] = match &measure.what {
         What::Freeze { .. } => &[Act::Contain, Act::Administer],
         What::Plan(Plan { action: Action::Delete, .. }) => &[Act::Contain, Act::Edit],
-        What::Plan(_) | What::Quarantine { .. } | What::LetGo { .. } => &[Act::Contain],
+        What::Plan(_) | What::Quarantine { .. } => &[Act::Contain],
+        What::LetGo { .. } => &[Act::Administer],
     };
     let may = acts.iter().any(|act| actor.role.may(*act));
     if may { Ok(()) } else { Err(Denied::Role { role: actor.role, act: Act::Contain }) }

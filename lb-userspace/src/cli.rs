@@ -30,6 +30,7 @@ pub mod gate;
 pub mod global;
 pub mod heal;
 pub mod health_check;
+pub mod hold;
 pub mod init;
 pub mod ip;
 pub mod lb;
@@ -251,6 +252,8 @@ Examples:
   snowshed measures -o json")]
     Measures(contain::Measures),
     #[command(subcommand)]
+    Hold(hold::HoldCommand),
+    #[command(subcommand)]
     Ts(contain::TsCommand),
     /// Take the load balancer's program off this machine's interfaces and remove what it left in the kernel
     #[command(
@@ -399,6 +402,9 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         }),
         Command::Measures(args) => block_on(async {
             args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
+        }),
+        Command::Hold(command) => block_on(async {
+            command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
         Command::Ts(command) => block_on(async {
             command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await

@@ -23,7 +23,7 @@ pub mod snapshot;
 pub mod sqlite;
 pub mod tenants;
 
-pub use containment::{BUDGET, Budget, Exceeded, Removal, Removed};
+pub use containment::{BUDGET, Budget, Exceeded, Removal, Removed, zone_budget_remaining};
 pub(crate) use containment::{by_owner, exceeded, frozen, removed, stale, trip};
 pub use deny::DenyingLedger;
 pub use engine::MAX_CHANGES;

@@ -6,6 +6,7 @@ pub(super) mod explain;
 pub(super) mod freezes;
 pub(super) mod heal;
 pub(super) mod health;
+pub(super) mod holds;
 mod measures;
 pub(super) mod metrics;
 pub(super) mod operations;

@@ -137,7 +137,7 @@ pub struct Filter {
     count: Option<u64>,
 }
 
-/// A reason.
+/// Why: something that people can read.
 pub(super) fn reason(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a reason has at least one character: people will read it".to_owned()),
@@ -273,13 +273,15 @@ impl PlanArgs {
 }
 
 impl Desk<'_> {
-    async fn change(mut self, method: Method, path: &str, body: Option<&Value>) -> Result<(), Failure> {
+    /// Sends a change and shows the answer.
+    pub(super) async fn change(mut self, method: Method, path: &str, body: Option<&Value>) -> Result<(), Failure> {
         let answer = self.client.call(method, path, &[], body, None).await?;
         self.client.wait_applied().await?;
         self.show(&answer)
     }
 
-    fn show(&mut self, answer: &Value) -> Result<(), Failure> {
+    /// Shows an answer.
+    pub(super) fn show(&mut self, answer: &Value) -> Result<(), Failure> {
         if self.format != Format::Table {
             return output::value(self.terminal, self.format, answer);
         }

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::output::{self, Format, cell, table};
 use super::terminal::{Paint, Terminal};
 use super::value;
+use crate::api::wire::measure::Containment;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::model::Family;
 
@@ -114,6 +115,17 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
     if let Some(error) = &reconcile.last_error {
         alarms.push((Paint::Red, format!("the maps could not be brought up to date, it is tried again: {error}")));
     }
+    if !reconcile.held.is_empty() {
+        alarms.push((
+            Paint::Red,
+            format!(
+                "HOLD: {} services forward on although the ledger says they are gone, too many would have left without a \
+                 plan: `snowshed undo` brings them back, `snowshed hold list` shows them",
+                reconcile.held.len()
+            ),
+        ));
+    }
+    alarms.extend(contained(&report.containment, now));
     if reconcile.attachments.is_empty() {
         alarms.push((Paint::Red, "the program is attached to no interface: no traffic is balanced".into()));
     }
@@ -168,6 +180,48 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
         });
         alarms
             .push((Paint::Yellow, format!("{repaired} map entries were altered by somebody else and repaired{last}")));
+    }
+    alarms
+}
+
+/// Read-only mode, quarantines and what waits for somebody.
+fn contained(containment: &Containment, now: Timestamp) -> Vec<(Paint, String)> {
+    let left = |end: Option<Timestamp>| end.map_or_else(String::new, |end| format!(", {} left", age(now, end)));
+    let mut alarms = Vec::new();
+    for freeze in &containment.freezes {
+        let verb = freeze.verb.as_ref().map_or_else(|| "every change".to_owned(), |verb| format!("`{verb}`"));
+        let (place, by, reason) = (&freeze.place, &freeze.by, &freeze.reason);
+        let text = format!(
+            "READ-ONLY: {verb} at {place} is refused{}, by {by}: {reason} (`snowshed thaw {}`)",
+            left(freeze.expires_at),
+            freeze.id
+        );
+        alarms.push((Paint::Red, text));
+    }
+    for quarantine in &containment.quarantines {
+        let (place, count, by, reason) =
+            (&quarantine.place, quarantine.load_balancers, &quarantine.by, &quarantine.reason);
+        alarms.push((Paint::Yellow, format!("quarantine of {place}, {count} load balancers, by {by}: {reason}")));
+    }
+    for plan in &containment.plans {
+        let waits = if plan.waits_for_approval { "for a second person" } else { "to be applied" };
+        let text = format!(
+            "the plan {} to {} {} load balancers, by {}, waits {waits}{}: {}",
+            plan.id,
+            plan.action,
+            plan.count,
+            plan.by,
+            left(plan.expires_at),
+            plan.reason
+        );
+        alarms.push((Paint::Yellow, text));
+    }
+    for release in &containment.hold_releases {
+        let waits = release.needs_approval && release.approved_by.is_none();
+        let state = if waits { "waits for a second person" } else { "is in force" };
+        let (count, by) = (release.services.len(), &release.by);
+        let text = format!("the release of {count} held services by {by} {state}{}", left(release.expires_at));
+        alarms.push((Paint::Yellow, text));
     }
     alarms
 }

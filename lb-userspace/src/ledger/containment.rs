@@ -177,6 +177,14 @@ pub(crate) fn exceeded(current: &Snapshot, actor: &str, removed: &[Removed], now
     })
 }
 
+/// Load balancers that may still be taken out of service in the zone, within the window that ends now.
+#[must_use]
+pub fn zone_budget_remaining(current: &Snapshot, now: Timestamp) -> usize {
+    let since = now.checked_sub(BUDGET.window).unwrap_or(Timestamp::MIN);
+    let removed = current.removals_since(since).flat_map(|(_, removal)| &removal.removed);
+    BUDGET.per_zone.saturating_sub(removed.map(|removed| removed.lbs as usize).sum())
+}
+
 /// The freeze that a proposal runs into.
 pub(crate) fn frozen(
     current: &Snapshot,
@@ -318,10 +326,20 @@ fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
         What::Quarantine { place: Place::Actor { .. } | Place::Zone } => {
             return Err(format!("the quarantine {} is of no tenant", measure.id));
         }
-        What::LetGo { services } if services.is_empty() => {
-            return Err(format!("the release {} is of nothing", measure.id));
+        What::LetGo { services, agreed_by } => {
+            let latest = proposal.at.checked_add(Plan::KEEPS).unwrap_or(Timestamp::MAX);
+            if services.is_empty() || agreed_by.is_some() {
+                return Err(format!("the release {} is of nothing, or approved before it is made", measure.id));
+            }
+            if measure.expires_at.is_none_or(|end| end > latest) {
+                return Err(format!(
+                    "the release {} keeps for more than {} minutes",
+                    measure.id,
+                    Plan::KEEPS.as_mins()
+                ));
+            }
         }
-        What::Freeze { .. } | What::Quarantine { .. } | What::LetGo { .. } => {}
+        What::Freeze { .. } | What::Quarantine { .. } => {}
     }
     Ok(())
 }
@@ -347,6 +365,19 @@ fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Res
             }
             expected.applied_at = after.applied_at;
         }
+    }
+    if let (
+        What::LetGo { agreed_by: expected, .. },
+        What::LetGo { agreed_by: None, .. },
+        What::LetGo { agreed_by: Some(approver), .. },
+    ) = (&mut expected.what, &before.what, &after.what)
+    {
+        if *approver != proposal.actor.name || *approver == before.by {
+            return Err(format!(
+                "the release {id} is approved by another person than whoever made it, in its own name"
+            ));
+        }
+        *expected = Some(approver.clone());
     }
     if after.plan().is_some_and(|plan| plan.approved_by.as_ref() == Some(&before.by)) {
         return Err(format!("the plan {id} is approved by whoever made it: another person must"));

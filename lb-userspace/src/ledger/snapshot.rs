@@ -241,6 +241,11 @@ impl Snapshot {
         self.freezes.iter().filter_map(|id| self.measures.get(id))
     }
 
+    /// Quarantines in force, in the order of their places.
+    pub fn quarantines(&self) -> impl Iterator<Item = &Arc<Measure>> {
+        self.quarantines.iter().filter_map(|(_, id)| self.measures.get(id))
+    }
+
     /// Load balancers at a place, also deleted ones; none at an actor.
     pub fn lbs_at(&self, place: &Place) -> impl Iterator<Item = &Arc<Lb>> {
         let candidates: Vec<&Arc<Lb>> = match place {

@@ -12,7 +12,6 @@ use super::files::{Found, Identity, Witness, Witnessed, destroyed, engine as eng
 use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, append, engine};
 use crate::faults::{Faults, Layer};
 use crate::model::Generation;
-use crate::recovery::drill::Jail;
 
 mod schema;
 mod verify;
@@ -47,7 +46,8 @@ impl SqliteLedger {
         Self::open_with_faults(path, Faults::default())
     }
 
-    /// Opens a ledger of which a test took layers away.
+    /// Opens a ledger of which a test or a drill took layers away: without the engine, its checks and triggers let
+    /// everything through that keeps the log a log.
     ///
     /// # Errors
     /// As [`SqliteLedger::open`].
@@ -75,19 +75,6 @@ impl SqliteLedger {
         schema::triggers(&log.connection, !faults.is_off(Layer::Engine)).map_err(engine_error)?;
         let judging = if faults.is_off(Layer::Engine) { Judging::Off } else { Judging::On };
         Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)), judging })
-    }
-
-    /// Opens a ledger whose engine and triggers let everything through that keeps the log a log: what a bug that
-    /// switches layers off would do. Only who is in a [`Jail`] can ask for it.
-    ///
-    /// # Errors
-    /// As [`SqliteLedger::open`].
-    pub fn open_unguarded(path: &Path, _: &Jail) -> Result<Self, LedgerError> {
-        let ledger = Self::open(path)?;
-        let log = ledger.log.lock().unwrap_or_else(PoisonError::into_inner);
-        schema::triggers(&log.connection, false).map_err(engine_error)?;
-        drop(log);
-        Ok(Self { judging: Judging::Off, ..ledger })
     }
 
     /// Where its file was when it was opened.

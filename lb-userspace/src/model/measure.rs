@@ -58,6 +58,9 @@ pub enum What {
     LetGo {
         /// Every service that is let go: `address port/protocol`.
         services: Vec<String>,
+        /// Who agreed to it, beside whoever made it. Not the word of a plan: it is no leave to remove anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agreed_by: Option<String>,
     },
 }
 
@@ -180,6 +183,16 @@ impl Measure {
         match &self.what {
             What::Freeze { place, .. } | What::Quarantine { place } => Some(place),
             What::Plan(_) | What::LetGo { .. } => None,
+        }
+    }
+
+    /// Whether a second person must agree, and nobody has: it does nothing yet.
+    #[must_use]
+    pub fn waits_for_approval(&self) -> bool {
+        match &self.what {
+            What::Plan(plan) => plan.needs_approval() && !plan.is_approved(),
+            What::LetGo { services, agreed_by } => services.len() > Plan::ALONE && agreed_by.is_none(),
+            What::Freeze { .. } | What::Quarantine { .. } => false,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -57,6 +58,8 @@ pub struct Edge {
     pub nat_usage: NatUsageSource,
     /// The scoreboard.
     pub heal: HealSource,
+    /// The clock.
+    pub clock: fn() -> Timestamp,
 }
 
 impl fmt::Debug for Edge {
@@ -93,7 +96,10 @@ impl Collector for Edge {
 impl Edge {
     fn state(&self, page: &mut Page<'_>) -> fmt::Result {
         let status = Arc::clone(&self.status.borrow());
-        let generation = self.snapshots.borrow().generation().0;
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        let (generation, now) = (snapshot.generation().0, (self.clock)());
+        let freezes = snapshot.freezes().filter(|freeze| freeze.is_in_force(now)).count();
+        let remaining = crate::ledger::zone_budget_remaining(&snapshot, now);
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         page.gauge("snowshed_build_info", "The agent's version", [(build, 1)])?;
         let numbers = [
@@ -103,6 +109,13 @@ impl Edge {
             ("snowshed_backends", "Servers in the maps", status.backends as u64),
             ("snowshed_held_services", "Services held in the maps against the ledger", status.held.len() as u64),
             ("snowshed_empty_services", "Services without a usable server", status.empty_services.len() as u64),
+            ("snowshed_freezes", "Freezes in force: parts of the API that are in read-only mode", freezes as u64),
+            ("snowshed_quarantines", "Quarantines in force", snapshot.quarantines().count() as u64),
+            (
+                "snowshed_removal_budget_remaining",
+                "Load balancers that may still leave service in this zone within the window without an approved plan",
+                remaining as u64,
+            ),
             (
                 "snowshed_reconcile_failing",
                 "1 while the last activation could not apply everything",

@@ -40,6 +40,7 @@ fn metrics() -> Metrics {
         counters: Arc::new(|| Ok(Counters::default())),
         nat_usage: Arc::new(|| NatUsage { places: 131_072, flows: [("established", 9)].into() }),
         heal: Arc::new(crate::recovery::heal::Board::default),
+        clock: || Timestamp::UNIX_EPOCH,
     })
 }
 

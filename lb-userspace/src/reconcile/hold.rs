@@ -42,7 +42,8 @@ pub(super) struct Hold {
 
 /// What the ledger lets go.
 struct Permits {
-    lbs: BTreeSet<LbId>,
+    /// Load balancers that a plan deleted, and when: what is deleted again is another matter.
+    lbs: BTreeSet<(LbId, Timestamp)>,
     services: BTreeSet<String>,
 }
 
@@ -51,10 +52,10 @@ impl Permits {
         let mut permits = Self { lbs: BTreeSet::new(), services: BTreeSet::new() };
         for measure in snapshot.measures() {
             match &measure.what {
-                What::Plan(plan) if plan.action == Action::Delete && plan.applied_at.is_some() => {
-                    permits.lbs.extend(plan.subjects.keys());
+                What::Plan(plan) if plan.action == Action::Delete => {
+                    permits.lbs.extend(plan.subjects.keys().copied().zip(plan.applied_at.into_iter().cycle()));
                 }
-                What::LetGo { services } if measure.is_in_force(now) => {
+                What::LetGo { services, .. } if measure.is_in_force(now) && !measure.waits_for_approval() => {
                     permits.services.extend(services.iter().cloned())
                 }
                 _ => {}
@@ -66,8 +67,8 @@ impl Permits {
     fn allow(&self, snapshot: &Snapshot, key: &ServiceKey) -> bool {
         let Some(service) = address_of_key(key) else { return true };
         let lb = snapshot.ip_with_address(service.address).and_then(|ip| ip.lb);
-        let is_gone = |lb: &LbId| snapshot.lb(*lb).is_some_and(|lb| !lb.times.is_live());
-        lb.is_some_and(|lb| self.lbs.contains(&lb) && is_gone(&lb)) || self.services.contains(&service.to_string())
+        let deleted_at = lb.and_then(|lb| snapshot.lb(lb)?.times.deleted_at.map(|at| (lb, at)));
+        deleted_at.is_some_and(|deletion| self.lbs.contains(&deletion)) || self.services.contains(&service.to_string())
     }
 }
 
@@ -165,7 +166,8 @@ impl<D: Dataplane> Reconciler<D> {
         if !is_within && held.len() != self.status.held.len() {
             log::error!(
                 "HELD: {} services would be removed without an approved plan; they forward on with their last good tables \
-                 (`snowshed status`; an applied plan, `snowshed ts apply`, lets them go)",
+                 (`snowshed hold list` names them; `snowshed undo` brings back what was deleted, an applied plan or \
+                 `snowshed hold release` lets go what is meant to go)",
                 held.len()
             );
         }

@@ -6,11 +6,13 @@
 
 use std::time::Instant;
 
+mod budget;
 mod edge;
 mod fleet;
 mod jail;
 mod machines;
 mod product;
+mod quarantine;
 mod report;
 mod scenarios;
 mod traffic;

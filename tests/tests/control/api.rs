@@ -36,6 +36,7 @@ mod coverage;
 mod events;
 mod fields;
 mod healing;
+mod hold;
 mod idempotency;
 mod lifecycle;
 mod operations;

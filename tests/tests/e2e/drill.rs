@@ -55,6 +55,11 @@ fn the_figures_are_those_of_a_passed_drill(figures: &Value) {
         ("a_changes", 0.0),
         ("a_services_lost", 0.0),
         ("a_packets_lost", 0.0),
+        ("b_tombstoned", 50.0),
+        ("b_budget", 50.0),
+        ("b_others_refused", 0.0),
+        ("b_missing", 0.0),
+        ("b_packets_lost", 0.0),
         ("c_deleted", 1574.0),
         ("c_failed", 0.0),
         ("c_documents_lost", 0.0),
@@ -70,7 +75,13 @@ fn the_figures_are_those_of_a_passed_drill(figures: &Value) {
     assert!(number("lbs_in_traffic") >= 50.0);
     assert!(number("c_answering_again") >= 50.0);
     assert!(number("answered") > 1000.0);
-    for key in ["c_undo_ms", "c_reprogram_ms", "d_detect_ms", "d_restore_ms"] {
+    for key in ["q_quarantine_ms", "q_release_ms"] {
+        for place in ["lb", "project", "organization"] {
+            let effect = figures[key][place].as_f64();
+            assert!(effect.is_some(), "{key} of {place} was not seen: {figures:#}");
+        }
+    }
+    for key in ["b_detect_ms", "b_read_only_ms", "c_undo_ms", "c_reprogram_ms", "d_detect_ms", "d_restore_ms"] {
         assert!(number(key) > 0.0, "{key} was not measured");
     }
 }

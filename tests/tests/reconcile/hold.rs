@@ -87,6 +87,9 @@ fn the_edge_alone_holds_1574_services_through_a_restart_until_an_approved_plan_l
     assert_eq!(held(&agent), INCIDENT as usize, "a plan that was not carried out lets nothing go");
     world.put(&[measure(1, plan(Some(at(1))))]);
     world.settle(&mut agent);
+    assert_eq!(held(&agent), INCIDENT as usize, "a plan lets go what it deleted, not what was deleted at another time");
+    world.put(&[measure(1, plan(Some(at(0))))]);
+    world.settle(&mut agent);
     assert_eq!((held(&agent), contents(&dataplane).services.len()), (0, 0));
 }
 
@@ -134,9 +137,26 @@ fn an_operator_lets_go_exactly_what_is_named() {
     world.settle(&mut agent);
     assert_eq!(held(&agent), 20);
     let services: Vec<String> = agent.status().borrow().held.iter().take(7).cloned().collect();
-    world.put(&[measure(1, What::LetGo { services })]);
+    world.put(&[measure(1, What::LetGo { services, agreed_by: None })]);
     world.settle(&mut agent);
     assert_eq!((held(&agent), contents(&dataplane).services.len()), (13, 43));
+}
+
+#[test]
+fn a_release_of_more_than_ten_lets_nothing_go_before_a_second_person_agreed() {
+    let (mut world, dataplane) = stocked(50);
+    let mut agent = world.agent(Arc::clone(&dataplane));
+    world.settle(&mut agent);
+    delete(&mut world, 1..=20);
+    world.settle(&mut agent);
+    let services: Vec<String> = agent.status().borrow().held.iter().take(Plan::ALONE + 1).cloned().collect();
+    let release = |agreed_by| measure(1, What::LetGo { services: services.clone(), agreed_by });
+    world.put(&[release(None)]);
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (20, 50));
+    world.put(&[release(Some("somebody else".to_owned()))]);
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (9, 39));
 }
 
 #[test]

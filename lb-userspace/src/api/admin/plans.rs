@@ -14,7 +14,7 @@ use crate::api::handlers::Id;
 use crate::api::handlers::lbs::deleted;
 use crate::api::idempotency::Caller;
 use crate::api::parse::{Arguments, id};
-use crate::api::wire::measure::{CreatePlan, Filter, Plan as Shown, PlanSubject};
+use crate::api::wire::measure::{CreatePlan, Filter, Plan as Shown, PlanSubject, WaitingPlan};
 use crate::api::{ApiError, Context};
 use crate::authority::Write;
 use crate::ledger::{Change, Snapshot};
@@ -296,6 +296,24 @@ fn plan(snapshot: &Snapshot, action: Action, parent: &Place, filter: &Selection)
     }
     let selector = format!("{parent}, {filter}");
     Ok(Plan { action, subjects, selector, approved_by: None, applied_at: None })
+}
+
+/// Plans that wait to be carried out, as far as the actor sees them.
+pub(super) fn waiting(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Vec<WaitingPlan> {
+    let plans = measures::in_force(context, snapshot, actor, is_plan);
+    let waiting = plans.iter().filter_map(|measure| {
+        let plan = measure.plan().filter(|plan| plan.applied_at.is_none())?;
+        Some(WaitingPlan {
+            id: measure.id,
+            action: plan.action.as_str().to_owned(),
+            count: plan.subjects.len() as u64,
+            by: measure.by.clone(),
+            reason: measure.reason.as_str().to_owned(),
+            waits_for_approval: measure.waits_for_approval(),
+            expires_at: measure.expires_at,
+        })
+    });
+    waiting.collect()
 }
 
 fn shown(context: &Context, snapshot: &Snapshot, measure: &Measure, is_kept: bool) -> Result<Shown, ApiError> {

@@ -98,7 +98,8 @@ fn parse(request: Contain) -> Result<(Place, Reason), ApiError> {
     arguments.build(place.zip(reason))
 }
 
-fn shown(snapshot: &Snapshot, measure: &Measure) -> Option<Quarantine> {
+/// A quarantine as it is shown.
+pub(super) fn shown(snapshot: &Snapshot, measure: &Measure) -> Option<Quarantine> {
     let What::Quarantine { place } = &measure.what else { return None };
     Some(Quarantine {
         id: measure.id,

@@ -9,13 +9,15 @@ use axum::{Extension, Json};
 
 use lb_common::abi::stats::REFUSALS;
 
+use super::{freezes, holds, measures, plans, quarantines};
 use crate::api::change::run;
+use crate::api::wire::measure::Containment;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::api::{ApiError, Context};
 use crate::authority::Sight;
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
-use crate::model::{Actor, Backend, Frontend, Lb, Server};
+use crate::model::{Actor, Backend, Frontend, Lb, Server, What};
 use crate::observe::Traffic;
 use crate::plan::{PlannedService, ServerRef, ServiceAddress, Tables};
 use crate::reconcile::Status;
@@ -41,6 +43,7 @@ pub(in crate::api) async fn get(
             ledger_generation: snapshot.generation().0,
             ledger_error: context.ledger.check().err().map(|error| error.to_string()),
             mass_failure: health.mass_failure.clone(),
+            containment: containment(context, &snapshot, &actor),
             verdicts: traffic.verdicts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             counters_error,
             heal: context.heal.board((context.clock)()).summary,
@@ -49,6 +52,19 @@ pub(in crate::api) async fn get(
         }))
     })
     .await
+}
+
+fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Containment {
+    let in_force = |is_of_kind: fn(&What) -> bool| measures::in_force(context, snapshot, actor, is_of_kind);
+    let freezes = in_force(|what| matches!(what, What::Freeze { .. }));
+    let quarantines = in_force(|what| matches!(what, What::Quarantine { .. }));
+    Containment {
+        freezes: freezes.iter().filter_map(|freeze| freezes::shown(freeze)).collect(),
+        quarantines: quarantines.iter().filter_map(|measure| quarantines::shown(snapshot, measure)).collect(),
+        plans: plans::waiting(context, snapshot, actor),
+        hold_releases: holds::releases(context, snapshot, actor),
+        removal_budget_remaining: crate::ledger::zone_budget_remaining(snapshot, (context.clock)()) as u64,
+    }
 }
 
 /// What the edge does with the services.

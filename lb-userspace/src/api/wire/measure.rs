@@ -162,6 +162,101 @@ pub struct Plan {
     pub stale: bool,
 }
 
+/// What an edge holds in its maps against the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The services, as far as the token sees their load balancers.
+    pub services: Vec<HeldService>,
+    /// How many.
+    pub total_count: u64,
+    /// Releases in force or waiting for approval, the oldest first.
+    pub releases: Vec<HoldRelease>,
+}
+
+/// A service that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldService {
+    /// `address port/protocol`; what a release names.
+    pub service: String,
+    /// Its load balancer; null when the ledger knows none of that address.
+    pub lb_id: Option<LbId>,
+    /// Name of the load balancer.
+    pub lb_name: Option<String>,
+    /// Its organization.
+    pub organization_id: Option<OrganizationId>,
+    /// When it was deleted; null when it is live, and something else would take the service out.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// Body of `POST /snowshed/v1/hold/releases`: exactly one of `services` and `count`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseHold {
+    /// These, as `GET /snowshed/v1/hold` names them; each must be held.
+    #[serde(default)]
+    pub services: Option<Vec<String>>,
+    /// All that are held, which must be exactly this many.
+    #[serde(default)]
+    pub count: Option<u64>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A release of held services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldRelease {
+    /// Id.
+    pub id: MeasureId,
+    /// Services that leave the maps.
+    pub services: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// Who made it.
+    pub by: String,
+    /// A second person must approve it before anything leaves.
+    pub needs_approval: bool,
+    /// Who did.
+    pub approved_by: Option<String>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When it ends by itself: what is held from then on is held again.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What contains harm right now, as far as the token may see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containment {
+    /// Read-only mode.
+    pub freezes: Vec<Freeze>,
+    /// Quarantines in force.
+    pub quarantines: Vec<Quarantine>,
+    /// Plans that were neither carried out nor have expired.
+    pub plans: Vec<WaitingPlan>,
+    /// Releases of held services, in force or waiting for approval.
+    pub hold_releases: Vec<HoldRelease>,
+    /// Load balancers that may still leave service in the zone without an approved plan, within the window.
+    pub removal_budget_remaining: u64,
+}
+
+/// A plan that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingPlan {
+    /// Id.
+    pub id: MeasureId,
+    /// What would be done to each.
+    pub action: String,
+    /// Load balancers.
+    pub count: u64,
+    /// Who made it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Nobody has approved it yet, and somebody must.
+    pub waits_for_approval: bool,
+    /// When it can no longer be carried out.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// A load balancer of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSubject {

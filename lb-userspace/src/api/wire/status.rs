@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::measure::Containment;
 use crate::health::MassFailure;
 use crate::model::{BackendId, Forwarding, FrontendId, LbId, Protocol};
 use crate::plan::Unresolved;
@@ -28,6 +29,9 @@ pub struct StatusReport {
     pub reconcile: Status,
     /// A suspected failure of the checker: the last good state of the servers is kept.
     pub mass_failure: Option<MassFailure>,
+    /// What contains harm: read-only mode, quarantines, plans that wait, releases of what is held.
+    #[serde(default)]
+    pub containment: Containment,
     /// Packets of the whole edge by the reason they left for; only those above 0.
     #[serde(default)]
     pub verdicts: BTreeMap<String, u64>,

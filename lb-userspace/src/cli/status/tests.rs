@@ -112,3 +112,32 @@ fn an_age_has_at_most_two_units() {
     }
     assert_eq!(age(Timestamp::from_second(5).unwrap(), at), "0s", "a clock that was set back");
 }
+
+#[test]
+fn what_contains_harm_and_who_must_act_is_on_the_screen() {
+    let id = "22222222-2222-4222-8222-222222222222";
+    let at = "2026-01-01T00:30:10Z";
+    let screen = screen(&report(|value| {
+        value["reconcile"]["held"] = json!(["192.0.2.1 80/tcp", "192.0.2.2 80/tcp"]);
+        value["containment"] = json!({
+            "freezes": [{"id": id, "place": "zone", "verb": "lb.delete", "reason": "budget used up", "by": "breaker",
+                "created_at": at, "expires_at": "2026-01-01T01:30:10Z", "operations": []}],
+            "quarantines": [{"id": id, "place": "project:1", "reason": "phishing", "by": "ts", "created_at": at,
+                "load_balancers": 7}],
+            "plans": [{"id": id, "action": "delete", "count": 1574, "by": "ts", "reason": "abuse",
+                "waits_for_approval": true, "expires_at": null}],
+            "hold_releases": [{"id": id, "services": ["a"], "reason": "moved", "by": "ops", "needs_approval": false,
+                "approved_by": null, "created_at": at, "expires_at": null}],
+            "removal_budget_remaining": 3,
+        });
+    }));
+    for part in [
+        "HOLD: 2 services forward on",
+        "READ-ONLY: `lb.delete` at zone is refused, 30m 0s left, by breaker: budget used up (`snowshed thaw 2222",
+        "quarantine of project:1, 7 load balancers, by ts: phishing",
+        "to delete 1574 load balancers, by ts, waits for a second person: abuse",
+        "the release of 1 held services by ops is in force",
+    ] {
+        assert!(screen.contains(part), "{part}\n{screen}");
+    }
+}

@@ -10,7 +10,7 @@ use tokio::sync::watch::Receiver;
 use super::{Events, News};
 use crate::health::{HealthView, ServerHealth};
 use crate::ledger::{Ledger, Operation, Snapshot};
-use crate::model::{Generation, ProjectId};
+use crate::model::{Generation, Owner, ProjectId, What};
 use crate::observe::chain;
 use crate::plan::ServerRef;
 use crate::reconcile::Status;
@@ -42,6 +42,7 @@ pub async fn watch(watched: Watched, events: Arc<Events>, clock: impl Fn() -> Ti
     let mut told = snapshots.borrow_and_update().generation();
     let mut known = Arc::clone(&health.borrow_and_update());
     let mut alarms = alarms(&status.borrow_and_update());
+    let mut contained = containment(&ledger.snapshot(), &status.borrow(), clock());
     loop {
         tokio::select! {
             changed = snapshots.changed() => {
@@ -49,6 +50,8 @@ pub async fn watch(watched: Watched, events: Arc<Events>, clock: impl Fn() -> Ti
                     return "ledger";
                 }
                 snapshots.mark_unchanged();
+                // Alarms first: nothing is read from the disk for them.
+                tell_containment(&mut contained, &ledger, &status.borrow(), &events, clock());
                 told = operations(&ledger, told, &events).await;
             }
             changed = health.changed() => {
@@ -67,10 +70,11 @@ pub async fn watch(watched: Watched, events: Arc<Events>, clock: impl Fn() -> Ti
                     return "reconciler";
                 }
                 let next = self::alarms(&status.borrow_and_update());
-                for news in of_alarms(&alarms, &next) {
+                for news in of_alarms(&alarms, &next, None) {
                     events.publish(clock(), news);
                 }
                 alarms = next;
+                tell_containment(&mut contained, &ledger, &status.borrow(), &events, clock());
             }
         }
     }
@@ -206,10 +210,49 @@ fn alarms(status: &Status) -> BTreeMap<Alarm, String> {
     alarms
 }
 
-fn of_alarms(before: &BTreeMap<Alarm, String>, after: &BTreeMap<Alarm, String>) -> Vec<News> {
+/// Raises and clears the alarms of containment. They name tenants: only who reaches the whole fleet sees them.
+fn tell_containment(
+    told: &mut BTreeMap<Alarm, String>,
+    ledger: &Arc<dyn Ledger>,
+    status: &Status,
+    events: &Events,
+    now: Timestamp,
+) {
+    let next = containment(&ledger.snapshot(), status, now);
+    for news in of_alarms(told, &next, Some(Owner::EDGE.project)) {
+        events.publish(now, news);
+    }
+    *told = next;
+}
+
+/// What contains harm right now: read-only mode, and services that the edge holds against the ledger.
+fn containment(snapshot: &Snapshot, status: &Status, now: Timestamp) -> BTreeMap<Alarm, String> {
+    let mut alarms = BTreeMap::new();
+    for freeze in snapshot.freezes().filter(|freeze| freeze.is_in_force(now)) {
+        if let What::Freeze { place, verb, .. } = &freeze.what {
+            let verb = verb.as_ref().map_or_else(String::new, |verb| format!(" for {verb}"));
+            let message = format!("read-only mode in {place}{verb}, by {}: {}", freeze.by, freeze.reason.as_str());
+            alarms.insert(("read_only", freeze.id.to_string()), message);
+        }
+    }
+    if let Some(first) = status.held.first() {
+        let message = format!(
+            "{} services are held in the maps against the ledger, too many would leave without an approved plan: {first}, …",
+            status.held.len()
+        );
+        alarms.insert(("hold", String::new()), message);
+    }
+    alarms
+}
+
+fn of_alarms(
+    before: &BTreeMap<Alarm, String>,
+    after: &BTreeMap<Alarm, String>,
+    project: Option<ProjectId>,
+) -> Vec<News> {
     let news = |kind, (alarm, subject): &Alarm, message: String| News {
         kind,
-        project: None,
+        project,
         lb: None,
         message,
         data: json!({ "alarm": alarm, "subject": subject }),
@@ -260,7 +303,7 @@ mod tests {
             ..quiet.clone()
         };
         let (quiet, loud) = (alarms(&quiet), alarms(&status));
-        let kinds = |before, after| of_alarms(before, after).iter().map(|news| news.kind).collect::<Vec<_>>();
+        let kinds = |before, after| of_alarms(before, after, None).iter().map(|news| news.kind).collect::<Vec<_>>();
         assert_eq!(kinds(&quiet, &loud), ["alarm.raised"; 2]);
         assert_eq!(kinds(&loud, &loud), [""; 0]);
         assert_eq!(kinds(&loud, &quiet), ["alarm.cleared"]);

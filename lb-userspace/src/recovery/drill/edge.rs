@@ -14,11 +14,12 @@ use super::{Doing as _, DrillError};
 use crate::agent::{health_settings, kernel_config, reconcile_settings};
 use crate::config::Config;
 use crate::dataplane::{Dataplane as _, KernelDataplane};
+use crate::faults::Faults;
 use crate::health::{self, HealthView};
 use crate::ledger::{Ledger as _, SqliteLedger};
 use crate::nexthop;
 use crate::plan::{NextHops, Resolution, Tables, wanted_addresses};
-use crate::reconcile::{HoldLimit, Reconciler, Settings, Sources, Status};
+use crate::reconcile::{Reconciler, Settings, Sources, Status};
 
 /// The components.
 pub(super) struct Edge {
@@ -33,8 +34,9 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// Starts on a ledger; what is deleted stops forwarding after `grace`.
-    pub(super) fn start(config: &Config, ledger: SqliteLedger, grace: Duration) -> Result<Self, DrillError> {
+    /// Starts on the configuration's ledger with layers taken away; what is deleted stops forwarding after `grace`.
+    pub(super) fn start(config: &Config, faults: Faults, grace: Duration) -> Result<Self, DrillError> {
+        let ledger = SqliteLedger::open_with_faults(&config.ledger.path, faults).doing("opening the ledger")?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.doing("making an event loop")?;
         let _entered = runtime.enter();
@@ -42,9 +44,7 @@ impl Edge {
         let hash_key = config.hash_key().doing("reading the hash key")?;
         let kernel = KernelDataplane::open(kernel_config(config)).doing("opening the data plane")?;
         let dataplane = Arc::new(Mutex::new(kernel));
-        // Every layer is off: this edge holds nothing.
-        let hold = HoldLimit { services: usize::MAX, ..HoldLimit::default() };
-        let settings = Settings { delete_grace: grace, hold, ..reconcile_settings(config, hash_key) };
+        let settings = Settings { delete_grace: grace, faults, ..reconcile_settings(config, hash_key) };
         let health_settings = health::Settings { delete_grace: grace, ..health_settings(config) };
         let health = health::start(health_settings, 1024, health::Network, ledger.subscribe(), Default::default());
         let servers: BTreeSet<IpAddr> =

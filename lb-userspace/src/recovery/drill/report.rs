@@ -21,6 +21,26 @@ pub struct Figures {
     pub a_services_lost: u64,
     /// A: questions of clients without an answer.
     pub a_packets_lost: u64,
+    /// From an operator's call of quarantine to the first packet that was dropped.
+    pub q_quarantine_ms: Effects,
+    /// From the call of its release to the first packet that was answered.
+    pub q_release_ms: Effects,
+    /// B: from the first deletion, with the guard off, until the alarm reached a subscriber.
+    pub b_detect_ms: f64,
+    /// B: from the first deletion until one was refused because that verb is read-only; null when none was.
+    pub b_read_only_ms: Option<f64>,
+    /// B: deletions that one token's budget allows.
+    pub b_budget: usize,
+    /// B: load balancers that were deleted by then.
+    pub b_tombstoned: usize,
+    /// B: writes of others that read-only mode refused.
+    pub b_others_refused: usize,
+    /// B: from the first deletion until an operator had undeleted everything.
+    pub b_undeleted_ms: f64,
+    /// B: load balancers that were not there then.
+    pub b_missing: usize,
+    /// B: questions of clients without an answer.
+    pub b_packets_lost: u64,
     /// C: from the call to the last map entry gone, with every layer off.
     pub c_delete_ms: f64,
     /// C: load balancers that were gone.
@@ -55,6 +75,32 @@ pub struct Figures {
     pub timeline: Timeline,
 }
 
+/// Milliseconds from a call to its effect on packets; null when there was none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Effects {
+    /// Of a load balancer.
+    pub lb: Option<f64>,
+    /// Of its project.
+    pub project: Option<f64>,
+    /// Of its organization.
+    pub organization: Option<f64>,
+}
+
+impl Effects {
+    const fn all(&self) -> [Option<f64>; 3] {
+        [self.lb, self.project, self.organization]
+    }
+}
+
+/// `1.2, 1.4 and 2.0 ms`.
+impl std::fmt::Display for Effects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [lb, project, organization] =
+            self.all().map(|effect| effect.map_or_else(|| "never".to_owned(), |ms| format!("{ms:.1}")));
+        write!(f, "{lb}, {project} and {organization} ms")
+    }
+}
+
 /// Moments of the drill, each with what the incident was at then.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Timeline(pub Vec<Moment>);
@@ -81,6 +127,9 @@ impl Figures {
             ("a_changes", self.a_changes),
             ("a_services_lost", self.a_services_lost),
             ("a_packets_lost", self.a_packets_lost),
+            ("b_others_refused", self.b_others_refused as u64),
+            ("b_missing", self.b_missing as u64),
+            ("b_packets_lost", self.b_packets_lost),
             ("c_failed", self.c_failed as u64),
             ("c_documents_lost", self.c_documents_lost as u64),
             ("c_dependents_misled", self.c_dependents_misled as u64),
@@ -92,6 +141,17 @@ impl Figures {
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{name} is {count}"))
             .collect();
+        for (name, effects) in [("q_quarantine_ms", self.q_quarantine_ms), ("q_release_ms", self.q_release_ms)] {
+            if effects.all().contains(&None) {
+                broken.push(format!("{name} is {effects}"));
+            }
+        }
+        if self.b_read_only_ms.is_none() {
+            broken.push("b_read_only_ms: nothing was refused".to_owned());
+        }
+        if self.b_tombstoned > self.b_budget {
+            broken.push(format!("b_tombstoned is {}, the budget is {}", self.b_tombstoned, self.b_budget));
+        }
         if self.c_addresses_identical < 1.0 {
             broken.push(format!("c_addresses_identical is {}", self.c_addresses_identical));
         }
@@ -107,6 +167,22 @@ impl Figures {
         let ms = |value: f64| format!("{value:.0} ms");
         [
             ("crafted call executed (A)", "1574 LBs gone".to_owned(), format!("{} changes", self.a_changes)),
+            (
+                "quarantine of an LB, a project, an organization",
+                "–".to_owned(),
+                format!("dropped after {}; released after {}", self.q_quarantine_ms, self.q_release_ms),
+            ),
+            (
+                "detection / read-only (B, guard off)",
+                "10 min / 18 min".to_owned(),
+                format!(
+                    "{} / {}, {} tombstoned, {} packets lost",
+                    ms(self.b_detect_ms),
+                    self.b_read_only_ms.map_or_else(|| "never".to_owned(), ms),
+                    self.b_tombstoned,
+                    self.b_packets_lost
+                ),
+            ),
             (
                 "everything deleted (C): configuration back",
                 "45 min, one-hour-old backup".to_owned(),

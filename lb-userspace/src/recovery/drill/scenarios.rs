@@ -1,4 +1,5 @@
-//! The scenarios: A, the crafted call; D, the ledger destroyed under a running agent; C, everything deleted.
+//! The scenarios: A, the crafted call; D, the ledger destroyed under a running agent; C, everything deleted. B, the
+//! mass deletion that meets a budget, is beside this file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,18 +16,19 @@ use super::product::{Product, until};
 use super::report::{Figures, Moment};
 use super::traffic::{self, Mark, Traffic};
 use super::{Doing as _, DrillError, Jail};
-use crate::ledger::{Change, Ledger as _, Snapshot, SqliteLedger};
+use crate::faults::{Faults, Layer};
+use crate::ledger::{Change, Ledger as _, Snapshot};
 use crate::model::{Document, DocumentKey, Generation, LbId};
 use crate::recovery::{Touches, advice, undo};
 
 /// A drill under way.
 pub(super) struct Drill<'a> {
-    jail: &'a Jail,
-    fleet: Fleet,
-    machines: Machines,
-    product: Product,
+    pub(super) jail: &'a Jail,
+    pub(super) fleet: Fleet,
+    pub(super) machines: Machines,
+    pub(super) product: Product,
     started: Instant,
-    figures: Figures,
+    pub(super) figures: Figures,
 }
 
 /// Calls that name nothing, everything, or the wrong kind of thing. Each must be refused.
@@ -69,9 +71,13 @@ impl<'a> Drill<'a> {
         self.traffic_flows(&traffic)?;
         say("A: crafted calls that were supposed to return an error");
         self.crafted_calls(&traffic)?;
+        say("Q: a tenant is quarantined and released");
+        self.quarantines(&traffic)?;
         say("D: the ledger is destroyed under traffic");
         self.ledger_destroyed(&traffic)?;
         self.product.stop_agent()?;
+        say("B: the guard is off; every load balancer is deleted through the API");
+        self.mass_deletion(&traffic)?;
         say("C: every layer is off; everything is deleted, then undone");
         self.everything_deleted(&traffic)?;
         self.figures.answered = traffic.mark().answered;
@@ -79,19 +85,19 @@ impl<'a> Drill<'a> {
         Ok(self.figures.clone())
     }
 
-    fn note(&mut self, scenario: char, what: impl Into<String>, incident: &'static str) {
+    pub(super) fn note(&mut self, scenario: char, what: impl Into<String>, incident: &'static str) {
         let at_ms = milliseconds(self.started);
         self.figures.timeline.0.push(Moment { at_ms, scenario, what: what.into(), incident });
     }
 
     /// Waits until every sampled load balancer has answered many times since.
-    fn traffic_flows(&self, traffic: &Traffic) -> Result<(), DrillError> {
+    pub(super) fn traffic_flows(&self, traffic: &Traffic) -> Result<(), DrillError> {
         let wanted = traffic.mark().answered + 10 * self.fleet.sample().len() as u64;
         until("the clients to be answered", || traffic.mark().answered >= wanted)
     }
 
     /// What clients lost since: what is not answered yet is waited for.
-    fn lost_since(&self, traffic: &Traffic, before: Mark) -> u64 {
+    pub(super) fn lost_since(&self, traffic: &Traffic, before: Mark) -> u64 {
         std::thread::sleep(traffic::PATIENCE + Duration::from_millis(200));
         traffic.mark().lost - before.lost
     }
@@ -158,8 +164,8 @@ impl<'a> Drill<'a> {
     }
 
     fn everything_deleted(&mut self, traffic: &Traffic) -> Result<(), DrillError> {
-        let ledger = SqliteLedger::open_unguarded(self.product.ledger_path(), self.jail).doing("opening the ledger")?;
-        let edge = Arc::new(Edge::start(&self.product.config, ledger, Duration::ZERO)?);
+        let faults = Faults::of_drill(&[Layer::Guard, Layer::Engine, Layer::Edge], self.jail);
+        let edge = Arc::new(Edge::start(&self.product.config, faults, Duration::ZERO)?);
         let count = self.fleet.lbs.len();
         until("the edge to adopt the maps", || edge.forwards(count))?;
         let before = edge.ledger.snapshot();
@@ -268,7 +274,8 @@ impl<'a> Drill<'a> {
     }
 }
 
-const GENERATION: &str = "snowshed_ledger_generation";
+/// Name of the metric of the ledger's newest operation.
+pub(super) const GENERATION: &str = "snowshed_ledger_generation";
 const SERVICES: &str = "snowshed_services";
 
 /// Auto-healers of the clusters: each looks whether its nodes can be reached through their load balancer, and
@@ -322,6 +329,11 @@ impl Healers {
     }
 }
 
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
+pub(super) fn milliseconds(since: Instant) -> f64 {
+    between(since, Instant::now())
+}
+
+/// Milliseconds.
+pub(super) fn between(from: Instant, to: Instant) -> f64 {
+    to.duration_since(from).as_secs_f64() * 1e3
 }

@@ -60,6 +60,7 @@ struct World {
     operation: String,
     freeze: String,
     plan: String,
+    release: String,
 }
 
 impl World {
@@ -78,8 +79,13 @@ impl World {
         let plan = json!({"action": "delete", "parent": project, "filter": {"count": 1}, "reason": "test",
             "validate_only": false});
         let plan = api.ok(Method::POST, "/snowshed/v1/plans", &plan).await;
+        api.status.send_modify(|status| status.held = vec!["192.0.2.1 80/tcp".to_owned()]);
+        let release = json!({"count": 1, "reason": "test"});
+        let releases = "/snowshed/v1/hold/releases";
+        let (_, release) = api.call_as("secret-operator", Method::POST, releases, Some(&release)).await;
+        let release = text(&release, "/id").to_owned();
         let (freeze, plan) = (text(&freeze, "/id").to_owned(), text(&plan, "/id").to_owned());
-        Self { acl: text(&acl, "/id").to_owned(), api, ids, token, operation, freeze, plan }
+        Self { acl: text(&acl, "/id").to_owned(), api, ids, token, operation, freeze, plan, release }
     }
 
     /// The id of tenant one's object that a path's `{id}` names.
@@ -97,6 +103,7 @@ impl World {
             "tokens" => self.token.clone(),
             "freezes" => self.freeze.clone(),
             "plans" => self.plan.clone(),
+            "releases" => self.release.clone(),
             _ => panic!("{path}: say here what stands for the {{id}} of {noun}"),
         }
     }

@@ -1,10 +1,16 @@
 //! Events: a list and a stream that resumes; a tenant's own and the edge's.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use lb_userspace::observe::events::News;
+use lb_userspace::guard::Limits;
+use lb_userspace::ledger::{Ledger, MemoryLedger, Proposal};
+use lb_userspace::model::{Actor, Scope};
+use lb_userspace::observe::events::{News, Watched, watch};
+use lb_userspace::reconcile::Status;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -21,9 +27,13 @@ fn kinds(list: &Value) -> Vec<&str> {
 
 /// Opens a stream and reads it until it holds `until`.
 async fn read_stream(api: &Api, last_seen: &str, until: &str) -> String {
+    read_stream_as(api, "secret-one", last_seen, until).await
+}
+
+async fn read_stream_as(api: &Api, token: &str, last_seen: &str, until: &str) -> String {
     let request = Request::builder()
         .uri("/snowshed/v1/events")
-        .header("X-Auth-Token", "secret-one")
+        .header("X-Auth-Token", token)
         .header("Accept", "text/event-stream")
         .header("Last-Event-ID", last_seen);
     let response = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -92,6 +102,48 @@ async fn streams_are_counted_and_one_too_many_is_told_to_come_again() {
     drop(permits);
     api.events.publish(Timestamp::UNIX_EPOCH, news("later", Some(1)));
     read_stream(&api, "oldest", "later").await;
+}
+
+#[tokio::test]
+async fn the_operation_that_uses_up_a_budget_raises_an_alarm_for_operators_and_so_does_a_hold() {
+    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
+    let changes = (0..30).map(|number| crate::ledger::create(crate::ledger::lb(&format!("lb-{number}"), owner(1))));
+    let proposal = Proposal {
+        expected: ledger.snapshot().generation(),
+        actor: Actor::editor("tester", owner(1)),
+        scope: Scope::Project { project: owner(1).project },
+        verb: "lb.create".to_owned(),
+        reason: String::new(),
+        at: Timestamp::UNIX_EPOCH,
+        attempt: None,
+        plan: None,
+        changes: changes.collect(),
+    };
+    ledger.append(proposal).unwrap();
+    let api = Api::with(Arc::clone(&ledger), Limits::default());
+    let status = tokio::sync::watch::Sender::new(Arc::new(Status::default()));
+    let watched = Watched { ledger, health: api.health.subscribe(), status: status.subscribe() };
+    let watching = tokio::spawn(watch(watched, Arc::clone(&api.events), || Timestamp::UNIX_EPOCH));
+    // It begins with what is so when it starts.
+    tokio::task::yield_now().await;
+    let start = api.events.now().to_string();
+    let lbs: Vec<_> = api.ledger.snapshot().lbs().map(|lb| lb.id).collect();
+    for lb in lbs {
+        if api.call(Method::DELETE, &format!("/lbs/{lb}"), None).await.0 == StatusCode::LOCKED {
+            break;
+        }
+    }
+    let told = read_stream_as(&api, "secret-operator", &start, "read-only mode").await;
+    assert!(told.contains("event: alarm.raised") && told.contains("budget of removals used up"), "{told}");
+    assert!(told.contains(&owner(1).project.to_string()), "where it is: {told}");
+    status.send_replace(Arc::new(Status { held: vec!["192.0.2.1 80/tcp".to_owned()], ..Status::default() }));
+    let told = read_stream_as(&api, "secret-operator", &start, "are held in the maps").await;
+    assert!(told.contains("192.0.2.1 80/tcp"), "{told}");
+    status.send_replace(Arc::default());
+    read_stream_as(&api, "secret-operator", &start, "alarm.cleared").await;
+    let (_, theirs) = api.call_as("secret-two", Method::GET, "/snowshed/v1/events?kind=alarm", None).await;
+    assert!(kinds(&theirs).is_empty(), "it names a tenant, so another tenant hears nothing: {theirs}");
+    watching.abort();
 }
 
 #[tokio::test]

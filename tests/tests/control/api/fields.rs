@@ -226,10 +226,12 @@ fn collect(value: &Value, path: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// Requests whose every selector is tried in a file of its own: `containment.rs` and `recovery.rs`, or that have no body.
-const ELSEWHERE: [&str; 9] = [
+/// Requests whose every selector is tried in a file of its own: `containment.rs`, `hold.rs` and `recovery.rs`, or that have no body.
+const ELSEWHERE: [&str; 11] = [
     "POST /lbs/{lb}/undelete",
     "POST /snowshed/v1/freezes",
+    "POST /snowshed/v1/hold/releases",
+    "POST /snowshed/v1/hold/releases/{snowshed}/approve",
     "POST /snowshed/v1/plans",
     "POST /snowshed/v1/plans/{snowshed}/apply",
     "POST /snowshed/v1/plans/{snowshed}/approve",
