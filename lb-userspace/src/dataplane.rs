@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::nat::NatSource;
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry,
-    ServiceEntry, ServiceKey, ServiceStats, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, ProtectionEntry, ServiceEntry, ServiceKey,
+    ServiceStats, Slot, VipEntry,
 };
 
 pub mod arena;
@@ -18,6 +18,7 @@ mod counters;
 pub mod decap;
 pub mod detach;
 pub mod kernel;
+mod lookup;
 mod maps;
 pub mod memory;
 mod nat;
@@ -32,6 +33,7 @@ mod versions;
 pub use chaos::ChaosDataplane;
 pub use counters::KernelCounters;
 pub use kernel::{KernelConfig, KernelDataplane};
+pub use lookup::Lookup;
 pub use memory::MemoryDataplane;
 pub use nat::NatUsage;
 pub use object::Sizes;
@@ -40,7 +42,7 @@ pub use versions::directories;
 /// The maps of one edge. An `Arc<Mutex<…>>` of one is one, too.
 ///
 /// Writes are idempotent. A failed write leaves what was there before.
-pub trait Dataplane: Send {
+pub trait Dataplane: Lookup + Send {
     /// Everything the maps hold now.
     ///
     /// # Errors
@@ -104,62 +106,6 @@ pub trait Dataplane: Send {
     /// # Errors
     /// [`DataplaneError`] when a map cannot be read.
     fn counters(&mut self) -> Result<Counters, DataplaneError>;
-
-    /// One service, for `explain`.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the map cannot be read.
-    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError>;
-
-    /// One slot of the arena, for `explain`.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the index is outside the arena.
-    fn slot(&self, index: u32) -> Result<Slot, DataplaneError>;
-
-    /// One backend entry, for `explain`; `None` when it is free.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the index is outside the map.
-    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError>;
-
-    /// The configuration, for `explain`; `None` before the first [`Dataplane::set_config`].
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the map cannot be read.
-    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError>;
-
-    /// The entry of a flow: pinned, or else opened; for `explain`.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when a map cannot be read.
-    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError>;
-
-    /// The limits and the access list of a service, by its id; for `explain`.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the id is outside the map.
-    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError>;
-
-    /// What an access list says of an address, `None` when no line matches; for `explain`.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the map cannot be read.
-    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError>;
-    /// The translated flow of a client's tuple and the tick it is now (`lb_common::nat::lifetime`), for `explain`.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when a map cannot be read.
-    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError>;
-
-    /// What is known of an address, for `explain`; `None` when it is not ours.
-    ///
-    /// # Errors
-    /// [`DataplaneError`] when the map cannot be read.
-    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError>;
-
-    /// Where the program is attached, as the kernel tells it now.
-    fn attachments(&self) -> Vec<Attachment>;
 
     /// Puts the program back on every configured interface that somebody took it off, and its pins back. Returns
     /// one sentence for each repair; empty when nothing was amiss.

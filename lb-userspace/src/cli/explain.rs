@@ -1,4 +1,4 @@
-//! `snowshed explain`: which server a client's packets go to, and why, from the live maps.
+//! `snowshed explain`: which server a client's packets go to, why, and what they become, from the live maps.
 
 use std::net::SocketAddr;
 
@@ -48,8 +48,22 @@ fn show(terminal: &mut Terminal, answer: &Value) -> Result<(), Failure> {
     }
     let verdict = terminal.paint(Paint::Bold, &text(answer, "/verdict"));
     terminal.line(verdict)?;
-    match text(answer, "/opening/remedy") {
-        remedy if remedy.is_empty() => Ok(()),
-        remedy => terminal.line(format!("  {remedy}")),
+    let remedy = text(answer, "/opening/remedy");
+    if !remedy.is_empty() {
+        terminal.line(format!("  {remedy}"))?;
     }
+    for (outcome, of) in [
+        ("/opening", "what leaves"),
+        ("/established", "what leaves of an established connection"),
+        ("/answer", "what leaves of the server's answer"),
+    ] {
+        let headers = answer.pointer(&format!("{outcome}/headers")).and_then(Value::as_array);
+        let Some(headers) = headers.filter(|headers| !headers.is_empty()) else { continue };
+        terminal.line(format!("\n{of}, were the packet the smallest there is (`..`: decided when it is sent):"))?;
+        for header in headers {
+            terminal.line(format!("{:<9} {}", text(header, "/layer"), text(header, "/hex")))?;
+            terminal.line(format!("{:<9} {}", "", text(header, "/says")))?;
+        }
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use lb_common::abi::{
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, Publish};
 
 /// Fails before the data plane inside is reached: what was there before stays.
 pub struct ChaosDataplane<D> {
@@ -28,7 +28,7 @@ pub struct Odds {
     pub writes: f64,
 }
 
-impl<D: Dataplane> ChaosDataplane<D> {
+impl<D> ChaosDataplane<D> {
     /// Puts chaos around a data plane; the same seed fails the same calls.
     pub fn new(inner: D, seed: u64, odds: Odds) -> Self {
         Self { inner, dice: RefCell::new(SmallRng::seed_from_u64(seed)), odds }
@@ -54,6 +54,77 @@ impl<D: Dataplane> ChaosDataplane<D> {
 
     fn roll(&self, share: f64) -> Result<(), DataplaneError> {
         if self.dice.borrow_mut().random_bool(share.clamp(0.0, 1.0)) { Err(DataplaneError::Injected) } else { Ok(()) }
+    }
+}
+
+impl<D: Lookup> Lookup for ChaosDataplane<D> {
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.service(key)
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        self.read()?;
+        self.inner.slot(index)
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.backend(index)
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.config()
+    }
+
+    fn pinned(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.pinned(key)
+    }
+
+    fn opened(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.opened(key)
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        self.read()?;
+        self.inner.protection(id)
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        self.read()?;
+        self.inner.acl(number, address)
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        self.read()?;
+        self.inner.nat_flow(key)
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.vip(address)
+    }
+
+    fn nat_place(&self, source: &Address, port: u16) -> Result<Option<NatFlow>, DataplaneError> {
+        self.read()?;
+        self.inner.nat_place(source, port)
+    }
+
+    fn is_nat_source(&self, address: &Address) -> Result<bool, DataplaneError> {
+        self.read()?;
+        self.inner.is_nat_source(address)
+    }
+
+    fn has_egress(&self, ifindex: u32) -> Result<bool, DataplaneError> {
+        self.read()?;
+        self.inner.has_egress(ifindex)
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.inner.attachments()
     }
 }
 
@@ -106,55 +177,6 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         self.read()?;
         self.inner.counters()
-    }
-
-    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
-        self.read()?;
-        self.inner.service(key)
-    }
-
-    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
-        self.read()?;
-        self.inner.slot(index)
-    }
-
-    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
-        self.read()?;
-        self.inner.backend(index)
-    }
-
-    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
-        self.read()?;
-        self.inner.config()
-    }
-
-    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
-        self.read()?;
-        self.inner.flow(key)
-    }
-
-    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
-        self.read()?;
-        self.inner.protection(id)
-    }
-
-    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
-        self.read()?;
-        self.inner.acl(number, address)
-    }
-
-    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
-        self.read()?;
-        self.inner.nat_flow(key)
-    }
-
-    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
-        self.read()?;
-        self.inner.vip(address)
-    }
-
-    fn attachments(&self) -> Vec<Attachment> {
-        self.inner.attachments()
     }
 
     fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {

@@ -23,7 +23,7 @@ use super::pins::{Lock, PinDir};
 use super::protections::Protections;
 use super::services::Services;
 use super::versions::{self, Predecessor};
-use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, ObservedService, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, ObservedService, Publish};
 
 /// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
 /// microseconds; this leaves room for a virtual machine that is stopped in the middle of one.
@@ -230,6 +230,68 @@ impl KernelDataplane {
     }
 }
 
+impl Lookup for KernelDataplane {
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        self.services.get(key)
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        self.slots.get(index)
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        self.backends.get(index)
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        Ok(self.settings.get(&0)?.filter(|config| config.abi_version != 0))
+    }
+
+    fn pinned(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.pinned.get(key)
+    }
+
+    fn opened(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.opened.get(key)
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        self.protections.get(id)
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        self.protections.acl(number, address)
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        match self.config()? {
+            Some(config) => self.nat.flow(key, config.hash_key),
+            None => Ok(None),
+        }
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        self.vips.get(address)
+    }
+
+    fn nat_place(&self, source: &Address, port: u16) -> Result<Option<NatFlow>, DataplaneError> {
+        self.nat.place(source, port)
+    }
+
+    fn is_nat_source(&self, address: &Address) -> Result<bool, DataplaneError> {
+        self.nat.is_source(address)
+    }
+
+    fn has_egress(&self, ifindex: u32) -> Result<bool, DataplaneError> {
+        Ok(self.egress.keys()?.contains(&ifindex))
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        let others = self.predecessors.iter().flat_map(Predecessor::attachments);
+        self.links.values().filter_map(Link::attachment).chain(others).collect()
+    }
+}
+
 impl Dataplane for KernelDataplane {
     fn observe(&mut self) -> Result<Observed, DataplaneError> {
         let mut observed = Observed { config: self.config()?, ..Observed::default() };
@@ -342,53 +404,6 @@ impl Dataplane for KernelDataplane {
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         self.counters.read()
-    }
-
-    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
-        self.services.get(key)
-    }
-
-    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
-        self.slots.get(index)
-    }
-
-    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
-        self.backends.get(index)
-    }
-
-    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
-        Ok(self.settings.get(&0)?.filter(|config| config.abi_version != 0))
-    }
-
-    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
-        match self.pinned.get(key)? {
-            Some(entry) => Ok(Some(entry)),
-            None => self.opened.get(key),
-        }
-    }
-
-    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
-        self.protections.get(id)
-    }
-
-    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
-        self.protections.acl(number, address)
-    }
-
-    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
-        match self.config()? {
-            Some(config) => self.nat.flow(key, config.hash_key),
-            None => Ok(None),
-        }
-    }
-
-    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
-        self.vips.get(address)
-    }
-
-    fn attachments(&self) -> Vec<Attachment> {
-        let others = self.predecessors.iter().flat_map(Predecessor::attachments);
-        self.links.values().filter_map(Link::attachment).chain(others).collect()
     }
 
     fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {

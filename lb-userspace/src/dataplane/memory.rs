@@ -8,7 +8,8 @@ use lb_common::abi::{
 };
 
 use super::{
-    Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, ObservedService, Publish, reads_protection,
+    Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, ObservedService, Publish,
+    reads_protection,
 };
 
 /// A data plane without a kernel. Tables stand in an arena of ranges, as they do in `SLOTS`.
@@ -45,8 +46,10 @@ pub struct Contents {
     pub nat_flows: BTreeMap<FlowKey, NatFlow>,
     /// `BACKENDS`, entries in use.
     pub backends: BTreeMap<u32, BackendEntry>,
-    /// Both flow tables.
-    pub flows: BTreeMap<FlowKey, FlowEntry>,
+    /// `FLOWS_PINNED`.
+    pub pinned: BTreeMap<FlowKey, FlowEntry>,
+    /// `FLOWS_OPENED`.
+    pub opened: BTreeMap<FlowKey, FlowEntry>,
     /// Where the program is attached.
     pub attachments: Vec<Attachment>,
 }
@@ -110,6 +113,75 @@ impl MemoryDataplane {
             start <= offset && u64::from(offset) + u64::from(len) <= u64::from(start) + u64::from(size)
         });
         if is_own { self.contents.range(offset, len).to_vec() } else { Vec::new() }
+    }
+}
+
+impl Lookup for MemoryDataplane {
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        Ok(self.contents.services.get(key).copied())
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        if index >= limits::MAX_SLOTS {
+            return Err(DataplaneError::OutOfRange { map: "SLOTS", index, capacity: limits::MAX_SLOTS });
+        }
+        Ok(self.contents.slots.get(index as usize).copied().unwrap_or(Slot(0)))
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        check_backend(index)?;
+        Ok(self.contents.backends.get(&index).copied())
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        Ok(self.contents.config)
+    }
+
+    fn pinned(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        Ok(self.contents.pinned.get(key).copied())
+    }
+
+    fn opened(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        Ok(self.contents.opened.get(key).copied())
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        Ok(self.contents.protection.get(&id).copied().unwrap_or_default())
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        let matches = |key: &AclKey| {
+            let differing = u128::from_be_bytes(key.address) ^ u128::from_be_bytes(address);
+            key.acl == number && differing.leading_zeros() + AclKey::NUMBER_BITS >= key.prefix_len
+        };
+        let found = self.contents.acl.iter().filter(|(key, _)| matches(key)).max_by_key(|(key, _)| key.prefix_len);
+        Ok(found.map(|(_, verdict)| *verdict))
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        // Here time stands still: every flow has been seen just now.
+        Ok(self.contents.nat_flows.get(key).map(|flow| (*flow, flow.seen)))
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        Ok(self.contents.vips.get(address).copied())
+    }
+
+    fn nat_place(&self, source: &Address, port: u16) -> Result<Option<NatFlow>, DataplaneError> {
+        let stands = |flow: &&NatFlow| flow.source == *source && flow.ports[0] == port.to_be_bytes();
+        Ok(self.contents.nat_flows.values().find(stands).copied())
+    }
+
+    fn is_nat_source(&self, address: &Address) -> Result<bool, DataplaneError> {
+        Ok(self.contents.nat_sources.known.contains_key(address))
+    }
+
+    fn has_egress(&self, ifindex: u32) -> Result<bool, DataplaneError> {
+        Ok(self.contents.egress.contains(&ifindex))
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        self.contents.attachments.clone()
     }
 }
 
@@ -232,56 +304,6 @@ impl Dataplane for MemoryDataplane {
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         Ok(Counters::default())
-    }
-
-    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
-        Ok(self.contents.services.get(key).copied())
-    }
-
-    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
-        if index >= limits::MAX_SLOTS {
-            return Err(DataplaneError::OutOfRange { map: "SLOTS", index, capacity: limits::MAX_SLOTS });
-        }
-        Ok(self.contents.slots.get(index as usize).copied().unwrap_or(Slot(0)))
-    }
-
-    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
-        check_backend(index)?;
-        Ok(self.contents.backends.get(&index).copied())
-    }
-
-    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
-        Ok(self.contents.config)
-    }
-
-    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
-        Ok(self.contents.flows.get(key).copied())
-    }
-
-    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
-        Ok(self.contents.protection.get(&id).copied().unwrap_or_default())
-    }
-
-    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
-        let matches = |key: &AclKey| {
-            let differing = u128::from_be_bytes(key.address) ^ u128::from_be_bytes(address);
-            key.acl == number && differing.leading_zeros() + AclKey::NUMBER_BITS >= key.prefix_len
-        };
-        let found = self.contents.acl.iter().filter(|(key, _)| matches(key)).max_by_key(|(key, _)| key.prefix_len);
-        Ok(found.map(|(_, verdict)| *verdict))
-    }
-
-    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
-        // Here time stands still: every flow has been seen just now.
-        Ok(self.contents.nat_flows.get(key).map(|flow| (*flow, flow.seen)))
-    }
-
-    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
-        Ok(self.contents.vips.get(address).copied())
-    }
-
-    fn attachments(&self) -> Vec<Attachment> {
-        self.contents.attachments.clone()
     }
 }
 

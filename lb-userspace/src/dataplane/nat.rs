@@ -10,6 +10,7 @@ use lb_common::abi::{Address, FlowKey, NatFlow, names};
 use lb_common::hash::FlowHash;
 use lb_common::nat::index::Probe;
 use lb_common::nat::lifetime::{self, Phase};
+use lb_common::nat::ports::index_of;
 
 use super::maps::{Map, Table};
 use super::sys::{self, Mapping};
@@ -95,6 +96,21 @@ impl Nat {
             }
         }
         Ok(None)
+    }
+}
+
+/// Reads by our own addresses.
+impl Nat {
+    pub(super) fn is_source(&self, address: &Address) -> Result<bool, DataplaneError> {
+        Ok(self.known.get(address)?.is_some())
+    }
+
+    pub(super) fn place(&self, source: &Address, port: u16) -> Result<Option<NatFlow>, DataplaneError> {
+        let index = self.known.get(source)?.and_then(|number| index_of(number, port));
+        match index.filter(|index| *index < self.flows.capacity()) {
+            Some(index) => self.flows.get(&index),
+            None => Ok(None),
+        }
     }
 }
 

@@ -8,11 +8,69 @@ use lb_common::abi::{
     ServiceKey, Slot, VipEntry,
 };
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, NatSources, Observed, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, Publish};
 
 /// A panic elsewhere does not stop the data plane: every write leaves the maps as a packet may find them.
 fn lock<D: Dataplane + ?Sized>(shared: &Mutex<D>) -> MutexGuard<'_, D> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Dataplane + ?Sized> Lookup for Arc<Mutex<D>> {
+    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
+        lock(self).service(key)
+    }
+
+    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
+        lock(self).slot(index)
+    }
+
+    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
+        lock(self).backend(index)
+    }
+
+    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
+        lock(self).config()
+    }
+
+    fn pinned(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        lock(self).pinned(key)
+    }
+
+    fn opened(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        lock(self).opened(key)
+    }
+
+    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
+        lock(self).protection(id)
+    }
+
+    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
+        lock(self).acl(number, address)
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
+        lock(self).nat_flow(key)
+    }
+
+    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
+        lock(self).vip(address)
+    }
+
+    fn nat_place(&self, source: &Address, port: u16) -> Result<Option<NatFlow>, DataplaneError> {
+        lock(self).nat_place(source, port)
+    }
+
+    fn is_nat_source(&self, address: &Address) -> Result<bool, DataplaneError> {
+        lock(self).is_nat_source(address)
+    }
+
+    fn has_egress(&self, ifindex: u32) -> Result<bool, DataplaneError> {
+        lock(self).has_egress(ifindex)
+    }
+
+    fn attachments(&self) -> Vec<Attachment> {
+        lock(self).attachments()
+    }
 }
 
 impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
@@ -54,46 +112,6 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {
         lock(self).counters()
-    }
-
-    fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
-        lock(self).service(key)
-    }
-
-    fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
-        lock(self).slot(index)
-    }
-
-    fn backend(&self, index: u32) -> Result<Option<BackendEntry>, DataplaneError> {
-        lock(self).backend(index)
-    }
-
-    fn config(&self) -> Result<Option<ConfigEntry>, DataplaneError> {
-        lock(self).config()
-    }
-
-    fn flow(&self, key: &FlowKey) -> Result<Option<FlowEntry>, DataplaneError> {
-        lock(self).flow(key)
-    }
-
-    fn protection(&self, id: u32) -> Result<ProtectionEntry, DataplaneError> {
-        lock(self).protection(id)
-    }
-
-    fn acl(&self, number: u32, address: Address) -> Result<Option<u32>, DataplaneError> {
-        lock(self).acl(number, address)
-    }
-
-    fn nat_flow(&self, key: &FlowKey) -> Result<Option<(NatFlow, u32)>, DataplaneError> {
-        lock(self).nat_flow(key)
-    }
-
-    fn vip(&self, address: &Address) -> Result<Option<VipEntry>, DataplaneError> {
-        lock(self).vip(address)
-    }
-
-    fn attachments(&self) -> Vec<Attachment> {
-        lock(self).attachments()
     }
 
     fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {

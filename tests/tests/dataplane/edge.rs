@@ -85,7 +85,7 @@ pub struct Outcome {
 
 /// The program and its maps.
 pub struct Edge {
-    ebpf: Ebpf,
+    pub ebpf: Ebpf,
     poison: Ebpf,
 }
 
@@ -283,7 +283,7 @@ impl Edge {
         Array::try_from(self.ebpf.map_mut(map).unwrap()).unwrap()
     }
 
-    fn per_cpu<T: Copy + 'static>(&self, map: &'static str, index: u32) -> Vec<T> {
+    pub fn per_cpu<T: Copy + 'static>(&self, map: &'static str, index: u32) -> Vec<T> {
         let array = PerCpuArray::<_, Plain<T>>::try_from(self.ebpf.map(map).unwrap()).unwrap();
         array.get(&index, 0).unwrap().iter().map(|value| value.0).collect()
     }

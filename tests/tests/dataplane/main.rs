@@ -6,8 +6,10 @@
 mod direct;
 mod edge;
 mod edges;
+mod explained;
 mod flood;
 mod forwarding;
+mod lookup;
 mod memory;
 mod model;
 mod nat;

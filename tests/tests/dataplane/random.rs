@@ -64,7 +64,7 @@ fn the_program_and_the_model_agree_on_random_packets() {
     }
 }
 
-fn populate(pair: &mut Pair, random: &mut StdRng) {
+pub fn populate(pair: &mut Pair, random: &mut StdRng) {
     for index in 0..16 {
         let entry = some_backend(random, index as u8);
         pair.set_backend(index, &entry);
@@ -126,7 +126,7 @@ fn protect(pair: &mut Pair, random: &mut StdRng) {
     }
 }
 
-fn vip(v6: bool, id: u8) -> [u8; 16] {
+pub fn vip(v6: bool, id: u8) -> [u8; 16] {
     if v6 { [0x20, 1, 0xd, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, id] } else { mapped_v4([192, 0, 2, id]) }
 }
 
@@ -147,7 +147,7 @@ fn some_backend(random: &mut StdRng, number: u8) -> BackendEntry {
 }
 
 /// What the server of some translated flow answers; sometimes to nobody.
-fn reply(random: &mut StdRng, pair: &Pair) -> Vec<u8> {
+pub fn reply(random: &mut StdRng, pair: &Pair) -> Vec<u8> {
     let flows = pair.model.translated.iter().collect::<Vec<_>>();
     if flows.is_empty() {
         return frame(random);
@@ -175,7 +175,7 @@ fn reply(random: &mut StdRng, pair: &Pair) -> Vec<u8> {
 }
 
 /// Mostly packets of services, sometimes with something wrong.
-fn frame(random: &mut StdRng) -> Vec<u8> {
+pub fn frame(random: &mut StdRng) -> Vec<u8> {
     let id = random.random_range(0..9);
     let v6 = if random.random_ratio(1, 20) { random.random() } else { id % 2 == 1 };
     let tags = [

@@ -98,7 +98,7 @@ fn on_a_moving_slot_new_and_established_connections_part_until_an_entry_joins_th
     };
     let entry = FlowEntry { backend: established.index, generation: established.generation };
     tamper(&maps, |maps| {
-        maps.flows.insert(key, entry);
+        maps.opened.insert(key, entry);
     });
     let answer = ask(&maps, port);
     assert_eq!((answer.opening.backend.unwrap().address, answer.established), (server_address(1), None));
@@ -106,7 +106,7 @@ fn on_a_moving_slot_new_and_established_connections_part_until_an_entry_joins_th
 
     // An entry for another life of the index is void.
     tamper(&maps, |maps| {
-        maps.flows.insert(key, FlowEntry { generation: entry.generation + 1, ..entry });
+        maps.opened.insert(key, FlowEntry { generation: entry.generation + 1, ..entry });
     });
     let answer = ask(&maps, port);
     assert!(!answer.flow.unwrap().valid);
