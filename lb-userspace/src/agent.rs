@@ -157,17 +157,18 @@ pub(crate) async fn run(
     let reader = Arc::clone(&counters);
     let dataplane: Shared = Arc::new(Mutex::new(kernel));
 
-    let health = health::start(
-        health_settings(config),
-        usize::try_from(config.health.max_concurrent_probes).unwrap_or(usize::MAX),
-        health::Network,
-        ledger.subscribe(),
-        adopted.servers.clone(),
-    );
-    let wanted = watch::Sender::new(first_wanted(&settings, &*ledger, &health));
+    let wanted = watch::Sender::new(BTreeSet::new());
     let (follower, mut next_hops) =
         nexthop::follow(nexthop::Config::default(), wanted.subscribe()).map_err(AgentError::Runtime)?;
     let mut components: JoinSet<&'static str> = JoinSet::new();
+    let health = health::start(
+        health_settings(config),
+        usize::try_from(config.health.max_concurrent_probes).unwrap_or(usize::MAX),
+        health::Network { tunnel: probe_tunnel(settings.config, &next_hops, &mut components) },
+        ledger.subscribe(),
+        adopted.servers.clone(),
+    );
+    wanted.send_replace(first_wanted(&settings, &*ledger, &health));
     components.spawn(follow_next_hops(follower));
     adopted.wait_for_ways(&mut next_hops, RESOLVE_AT_START).await;
 
@@ -452,6 +453,30 @@ async fn follow_addresses(
         tokio::time::sleep(ADDRESSES_EVERY).await;
         if tables.has_changed().is_err() {
             return "reconciler";
+        }
+    }
+}
+
+/// The probes' way through tunnels; where this machine has none, they go straight to the servers' addresses.
+fn probe_tunnel(
+    config: ConfigEntry,
+    next_hops: &watch::Receiver<Arc<crate::plan::NextHops>>,
+    components: &mut JoinSet<&'static str>,
+) -> Option<Arc<health::Tunnel>> {
+    match health::Tunnel::open(config, next_hops.clone()) {
+        Ok((tunnel, carrier)) => {
+            components.spawn(async move {
+                carrier.run().await;
+                "carrier of the probes"
+            });
+            Some(tunnel)
+        }
+        Err(error) => {
+            log::warn!(
+                "probes do not go through tunnels ({error}): they ask the servers' own addresses, and see nothing of a \
+                 server that does not unwrap. `snowshed doctor` says what is missing"
+            );
+            None
         }
     }
 }

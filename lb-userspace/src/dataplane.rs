@@ -28,6 +28,7 @@ mod protections;
 mod services;
 mod shared;
 mod sys;
+pub mod tun;
 mod versions;
 
 pub use chaos::ChaosDataplane;

@@ -95,6 +95,22 @@ pub fn kernel(root: &Path) -> Vec<Finding> {
     findings
 }
 
+/// What the probes of servers behind tunnels need.
+#[must_use]
+pub fn probe_device(device: &Path) -> Finding {
+    if device.exists() {
+        return Finding::ok("kernel", "servers are probed the way traffic goes: there are TUN devices");
+    }
+    Finding::warning(
+        "kernel",
+        format!(
+            "there is no {}: servers are probed at their own addresses, not through their tunnels",
+            device.display()
+        ),
+        "modprobe tun; a container is given the device",
+    )
+}
+
 /// The interfaces that traffic arrives on: attached, how, and what of their settings loses packets.
 #[must_use]
 pub fn interfaces(root: &Path, wanted: &[String], pin_dir: &Path) -> Vec<Finding> {
@@ -222,6 +238,14 @@ mod tests {
             assert_eq!(findings[2..].iter().map(|it| it.level).collect::<Vec<_>>(), [Level::Warning; 2]);
             assert!(findings.iter().all(|it| it.level == Level::Ok || !it.remedy.is_empty()));
         }
+    }
+
+    #[test]
+    fn without_a_tun_device_the_probes_are_said_to_go_straight() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(probe_device(here.path()).level, Level::Ok);
+        let absent = probe_device(Path::new("/dev/nosuch"));
+        assert!(absent.level == Level::Warning && absent.what.contains("/dev/nosuch") && !absent.remedy.is_empty());
     }
 
     #[test]

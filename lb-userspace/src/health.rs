@@ -16,12 +16,14 @@ mod probe;
 mod run;
 mod schedule;
 mod source;
+pub mod tunnel;
 
 pub use checker::{Checker, Job, Settings, Urgency};
 pub use machine::{Machine, Now, Thresholds, Turn};
 pub use probe::{Network, Prober};
 pub use run::{Health, ProbeCounts, start};
 pub use source::source_towards;
+pub use tunnel::{Through, Tunnel};
 
 /// What the checkers know. Servers without a check are absent and count as up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,6 +74,9 @@ pub enum ProbeOutcome {
     /// The network could not reach the server.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// No answer the way traffic goes.
+    #[error("{0}")]
+    NotThrough(String),
     /// The answer was not the expected one.
     #[error("unexpected answer: {0}")]
     Unexpected(String),

@@ -1,6 +1,7 @@
 //! `snowshed doctor`: looks at this machine, the agent and the servers, and says what to do about what is wrong.
 
-use std::net::{SocketAddr, TcpStream};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use super::failure::Failure;
 use super::global::Global;
 use super::output::{self, Format};
 use super::terminal::{Paint, Terminal};
-use crate::api::wire::StatusReport;
+use crate::api::wire::{ServerStatus, StatusReport};
 use crate::config::{self, Config};
+use crate::dataplane::tun;
 use crate::doctor::reach::{self, Answer};
-use crate::doctor::{Finding, Level, fill, interfaces, kernel};
+use crate::doctor::{Finding, Level, fill, interfaces, kernel, probe_device};
+use crate::health::Tunnel;
 use crate::model::{Forwarding, Protocol};
 
 /// How long a server may take to take a connection.
@@ -48,10 +51,12 @@ impl Doctor {
         if let Some(config) = &config {
             let dataplane = &config.dataplane;
             findings.extend(interfaces(Path::new("/"), &dataplane.interfaces, &dataplane.pin_dir));
+            findings.push(probe_device(Path::new(tun::DEVICE)));
         }
         match Client::new(global)?.status().await {
             Ok(report) => {
                 findings.extend(agent(&report));
+                findings.extend(own_addresses(&report));
                 if let Some(config) = &config {
                     let (maps, sizes) = (&report.reconcile, &config.dataplane);
                     findings.push(fill("services", maps.services, sizes.max_services, "max_services"));
@@ -110,9 +115,7 @@ fn servers(report: &StatusReport) -> Vec<Finding> {
                     continue;
                 }
                 Forwarding::L2 => {
-                    let remedy = "ask it from a client; the probes of its own address are in `snowshed status`";
-                    let what = format!("{of}: reached by its MAC, which this version does not try");
-                    findings.push(Finding::warning("server", what, remedy));
+                    findings.push(by_its_mac(&of, server));
                     continue;
                 }
                 Forwarding::Ipip => {}
@@ -138,6 +141,36 @@ fn servers(report: &StatusReport) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The agent's probes reach such a server as traffic does: what they found is the answer.
+fn by_its_mac(of: &str, server: &ServerStatus) -> Finding {
+    let found = server.last_probe.as_deref();
+    match found {
+        Some(_) if server.up => Finding::ok("server", format!("{of}: answers the probes by its MAC")),
+        Some(why) => {
+            let remedy = "the VIP stands on the server's loopback, `arp_ignore=1`, and the service listens on it";
+            Finding::failure("server", format!("{of}: {why}"), remedy)
+        }
+        None => Finding::warning("server", format!("{of}: was not probed yet"), "ask again in a moment"),
+    }
+}
+
+/// VIPs that are addresses of this machine, too.
+fn own_addresses(report: &StatusReport) -> Vec<Finding> {
+    let vips: BTreeSet<IpAddr> = report.services.iter().map(|service| service.address).collect();
+    let own = vips.into_iter().filter(|vip| Tunnel::is_own(*vip));
+    let warning = |vip| {
+        Finding::warning(
+            "interface",
+            format!(
+                "{vip} is a load balancer's address and this machine's own: what listens here (SSH, for one) answers at it \
+                 on ports that no frontend has, and its servers are probed at their own addresses, not through tunnels"
+            ),
+            "take it off this machine's interfaces; upstream routes lead it here without that",
+        )
+    };
+    own.map(warning).collect()
 }
 
 fn directly(server: SocketAddr) -> Finding {

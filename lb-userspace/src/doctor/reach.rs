@@ -10,6 +10,7 @@ use lb_common::headers::{number, tcp_flag};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::health::source_towards;
+use crate::health::tunnel::own_address;
 
 /// How often a SYN is sent, and how long each is waited for.
 const TRIES: u32 = 3;
@@ -33,7 +34,7 @@ pub enum Answer {
 pub fn ask(server: IpAddr, service: SocketAddr) -> io::Result<Answer> {
     // Answers go to the address that this machine reaches the server by or, of the other family, any of its own.
     let is_same = server.is_ipv4() == service.is_ipv4();
-    let source = if is_same { source_towards(server)? } else { own_address(service.is_ipv4())? };
+    let source = if is_same { source_towards(server)? } else { own_address(service.ip())? };
     let source = SocketAddr::new(source, rand::random_range(61_001..=65_535));
     let family = |address: IpAddr| if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let answers = Socket::new(family(service.ip()), Type::RAW, Some(Protocol::TCP))?;
@@ -52,22 +53,6 @@ pub fn ask(server: IpAddr, service: SocketAddr) -> io::Result<Answer> {
         }
     }
     Ok(Answer::Silent)
-}
-
-/// An address of this machine that others can answer to.
-fn own_address(is_v4: bool) -> io::Result<IpAddr> {
-    let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
-    });
-    let is_global = |address: &IpAddr| match address {
-        IpAddr::V4(v4) => is_v4 && !v4.is_loopback() && !v4.is_link_local(),
-        IpAddr::V6(v6) => !is_v4 && !v6.is_loopback() && !v6.is_unicast_link_local(),
-    };
-    let version = if is_v4 { 4 } else { 6 };
-    let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, format!("this machine has no IPv{version} address"));
-    addresses.into_iter().find(is_global).ok_or_else(none)
 }
 
 fn wait(answers: &Socket, source: SocketAddr, service: SocketAddr, seq: u32) -> io::Result<Option<Answer>> {

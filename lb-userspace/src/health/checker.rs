@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::machine::{Machine, Now, Thresholds, Turn};
 use super::mass_failure::{Hold, Watch};
 use super::schedule::{self, Schedule};
-use super::{HealthView, ProbeOutcome, ServerHealth};
+use super::{HealthView, ProbeOutcome, ServerHealth, Through};
 use crate::ledger::Snapshot;
-use crate::model::{Backend, HealthCheck, Probe};
+use crate::model::{Backend, Forwarding, HealthCheck, Probe};
 use crate::plan::ServerRef;
 
 /// How the checker works.
@@ -37,6 +37,8 @@ pub struct Job {
     pub server: ServerRef,
     /// Port, timeout and kind.
     pub health_check: Arc<HealthCheck>,
+    /// The way, where traffic does not go to the server's own address.
+    pub through: Option<Through>,
 }
 
 /// How soon others must hear of an outcome.
@@ -69,6 +71,7 @@ pub struct Checker {
 struct Check {
     id: u64,
     health_check: Arc<HealthCheck>,
+    through: Option<Through>,
     machine: Machine,
     round: u64,
 }
@@ -108,10 +111,11 @@ impl Checker {
             let hold = self.watch.on_up_or_gone(server, wanted.len() - self.never_up.len());
             urgency = urgency.max(self.apply(hold));
         }
-        for (server, health_check) in wanted {
+        for (server, (health_check, through)) in wanted {
             match self.checks.get_mut(&server) {
-                Some(check) if check.health_check == health_check => {}
+                Some(check) if check.health_check == health_check => check.through = through,
                 Some(check) => {
+                    check.through = through;
                     let sooner = health_check.interval < check.health_check.interval;
                     check.health_check = health_check;
                     if sooner {
@@ -119,7 +123,7 @@ impl Checker {
                         self.sooner(server, now.instant + wait);
                     }
                 }
-                None => self.begin(server, health_check, now),
+                None => self.begin(server, health_check, through, now),
             }
         }
         if self.schedule.len() > 2 * self.checks.len() + 64 {
@@ -145,7 +149,8 @@ impl Checker {
             check.round += 1;
             // A probe that had to wait for others is not caught up with, and never overtaken by the next.
             self.schedule.add((due + wait).max(now + wait / 2), id);
-            return Some(Job { check: id, server: *server, health_check: Arc::clone(&check.health_check) });
+            let (health_check, through) = (Arc::clone(&check.health_check), check.through);
+            return Some(Job { check: id, server: *server, health_check, through });
         }
         None
     }
@@ -229,7 +234,7 @@ impl Checker {
         self.schedule.add(at, check.id);
     }
 
-    fn begin(&mut self, server: ServerRef, health_check: Arc<HealthCheck>, now: Now) {
+    fn begin(&mut self, server: ServerRef, health_check: Arc<HealthCheck>, through: Option<Through>, now: Now) {
         let id = self.next_check;
         self.next_check += 1;
         let machine = match self.taken_over.remove(&server) {
@@ -246,7 +251,7 @@ impl Checker {
         let wait = schedule::first(self.settings.seed, id, health_check.interval);
         self.schedule.add(now.instant + wait, id);
         self.servers.insert(id, server);
-        self.checks.insert(server, Check { id, health_check, machine, round: 0 });
+        self.checks.insert(server, Check { id, health_check, through, machine, round: 0 });
     }
 
     fn apply(&mut self, hold: Hold) -> Urgency {
@@ -275,7 +280,7 @@ impl Checker {
     }
 
     /// Every server to be checked: of pools that are not deleted, or whose load balancer still forwards.
-    fn wanted(&self, snapshot: &Snapshot, now: Now) -> BTreeMap<ServerRef, Arc<HealthCheck>> {
+    fn wanted(&self, snapshot: &Snapshot, now: Now) -> BTreeMap<ServerRef, (Arc<HealthCheck>, Option<Through>)> {
         let grace = SignedDuration::try_from(self.settings.delete_grace).unwrap_or(SignedDuration::MAX);
         let mut wanted = BTreeMap::new();
         for backend in snapshot.backends() {
@@ -289,9 +294,10 @@ impl Checker {
             };
             if checked && !backend.servers.is_empty() {
                 let health_check = self.health_check_of(backend);
+                let through = through(snapshot, backend);
                 let refs =
                     backend.servers.iter().map(|server| ServerRef { backend: backend.id, address: server.address });
-                wanted.extend(refs.map(|server| (server, Arc::clone(&health_check))));
+                wanted.extend(refs.map(|server| (server, (Arc::clone(&health_check), through))));
             }
         }
         wanted
@@ -306,6 +312,17 @@ impl Checker {
             .filter(|check| *check.health_check == backend.health_check)
             .map_or_else(|| Arc::new(backend.health_check.clone()), |check| Arc::clone(&check.health_check))
     }
+}
+
+/// The way of a pool's traffic, where it does not go to its servers' own addresses; by the lowest address of its load
+/// balancer, as all of them stand on every server.
+fn through(snapshot: &Snapshot, backend: &Backend) -> Option<Through> {
+    let forwarding = match backend.forwarding {
+        Forwarding::Nat => return None,
+        forwarding => forwarding,
+    };
+    let vip = snapshot.ips_of(backend.lb).map(|ip| ip.address).min()?;
+    Some(Through { vip, forwarding })
 }
 
 impl Job {

@@ -180,7 +180,7 @@ impl ProbeCounts {
         let counter = match outcome {
             Some(ProbeOutcome::Passed) => &mut self.passed,
             Some(ProbeOutcome::Refused) => &mut self.refused,
-            Some(ProbeOutcome::TimedOut) => &mut self.timed_out,
+            Some(ProbeOutcome::TimedOut | ProbeOutcome::NotThrough(_)) => &mut self.timed_out,
             Some(ProbeOutcome::Unreachable(_)) => &mut self.unreachable,
             Some(ProbeOutcome::Unexpected(_)) => &mut self.unexpected,
             None => &mut self.not_made,

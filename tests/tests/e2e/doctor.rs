@@ -17,7 +17,7 @@ fn findings(scene: &Scene) -> (bool, Vec<Value>) {
 }
 
 #[test]
-fn a_server_that_passes_its_probes_but_does_not_unwrap_is_found() {
+fn a_server_that_does_not_unwrap_fails_its_probes_though_its_own_address_answers_and_is_found() {
     let scene = Scene::new(Layout::OneSegment, 2);
     scene.balance(&[1, 1]);
     let (is_well, found) = findings(&scene);
@@ -35,12 +35,24 @@ fn a_server_that_passes_its_probes_but_does_not_unwrap_is_found() {
     }
 
     scene.network.servers[1].decapsulator(scene.edge.snowshed(), "detach", &vips()).unwrap();
+    // The probes go the way traffic goes: the server is taken out, and the status says why.
+    scene.wait_for(&scene.v4(1), false);
+    let status = scene.edge.status().unwrap();
+    for server in tests::edge::servers(&status) {
+        let (address, probe) = (server["address"].as_str().unwrap(), server["last_probe"].as_str().unwrap());
+        let is_other = address == scene.v4(0);
+        assert_eq!(server["usable"], is_other, "{server}");
+        let cause = "no answer through the tunnel, though the server's own address answers";
+        assert!(is_other || (probe.contains(cause) && probe.contains("snowshed backend attach")), "{probe}");
+    }
+    assert!(scene.ask(VIP_V4, 20).keys().all(|name| *name == scene.name(0)), "clients see nothing of it");
     let (is_well, found) = findings(&scene);
     assert!(!is_well);
     assert!(said(&found, "failure", &format!("{} for {VIP_V4}:80: no answer", scene.v4(1))), "{found:#?}");
+    assert!(said(&found, "ok", "servers are probed the way traffic goes"), "{found:#?}");
     assert!(said(&found, "ok", &format!("{} for {VIP_V4}:80: answers", scene.v4(0))), "{found:#?}");
     assert!(found.iter().filter(|it| it["level"] != "ok").all(|it| it["remedy"] != ""), "{found:#?}");
-    let servers = scene.edge.status().unwrap();
-    let usable = tests::edge::servers(&servers).into_iter().filter(|server| server["usable"] == true).count();
-    assert_eq!(usable, 8, "the probes of the servers' own addresses see nothing of it");
+
+    scene.network.servers[1].decapsulator(scene.edge.snowshed(), "attach", &vips()).unwrap();
+    scene.wait_for(&scene.v4(1), true);
 }

@@ -9,7 +9,9 @@ use lb_common::abi::service::flags;
 use lb_common::abi::{AclPrefix, ConfigEntry, ProtectionEntry, ServiceEntry, ServiceKey, Slot, mapped_v4};
 use lb_userspace::dataplane::kernel::GRACE;
 use lb_userspace::dataplane::object::LOAD_BALANCER;
-use lb_userspace::dataplane::{Counters, Dataplane, DataplaneError, KernelConfig, KernelDataplane, Publish, Sizes};
+use lb_userspace::dataplane::{
+    Counters, Dataplane, DataplaneError, KernelConfig, KernelDataplane, Lookup, Publish, Sizes,
+};
 
 use crate::fixture::{Fixture, SIZES, backend_entry, key, publish, slots};
 

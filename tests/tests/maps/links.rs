@@ -7,7 +7,7 @@ use lb_common::abi::names;
 use lb_userspace::config::XdpMode;
 use lb_userspace::dataplane::detach::{attached, detach};
 use lb_userspace::dataplane::object::LOAD_BALANCER;
-use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, Sizes};
+use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, Lookup, Sizes};
 use tests::netns::run;
 
 use crate::fixture::{Fixture, SIZES, backend_entry, key, publish, slots};

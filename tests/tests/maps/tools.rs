@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use lb_userspace::cli::failure::Exit;
 use lb_userspace::cli::terminal::Terminal;
-use lb_userspace::dataplane::{Dataplane, KernelConfig};
+use lb_userspace::dataplane::{KernelConfig, Lookup};
 
 use crate::fixture::Fixture;
 

@@ -10,7 +10,7 @@ use crate::run;
 
 /// What the tests need of a kernel. A module that a kernel does not have is built into it, or a test says what is
 /// missing.
-const WANTED: [&str; 19] = [
+const WANTED: [&str; 20] = [
     "virtio_pci",
     "virtio_net",
     "veth",
@@ -21,6 +21,7 @@ const WANTED: [&str; 19] = [
     "bonding",
     "tun",
     "ipip",
+    "tun",
     "sit",
     "ip6_tunnel",
     "fou",

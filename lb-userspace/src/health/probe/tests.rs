@@ -34,8 +34,9 @@ async fn outcome(address: SocketAddr, probe: Probe, timeout: Duration) -> ProbeO
             send_proxy: false,
             probe,
         }),
+        through: None,
     };
-    Network.probe(&job).await.unwrap()
+    Network::default().probe(&job).await.unwrap()
 }
 
 /// A server that reads a request, then writes these pieces, one turn of the loop each, then holds the connection.

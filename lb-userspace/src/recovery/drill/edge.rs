@@ -46,7 +46,8 @@ impl Edge {
         let dataplane = Arc::new(Mutex::new(kernel));
         let settings = Settings { delete_grace: grace, faults, ..reconcile_settings(config, hash_key) };
         let health_settings = health::Settings { delete_grace: grace, ..health_settings(config) };
-        let health = health::start(health_settings, 1024, health::Network, ledger.subscribe(), Default::default());
+        let health =
+            health::start(health_settings, 1024, health::Network::default(), ledger.subscribe(), Default::default());
         let servers: BTreeSet<IpAddr> =
             ledger.snapshot().backends().flat_map(|pool| pool.servers.iter().map(|server| server.address)).collect();
         let wanted = watch::Sender::new(servers.clone());

@@ -426,7 +426,9 @@ fn of_probes(facts: &Facts<'_>, subject: &str, servers: &[ServerRef], outcomes: 
     let all = |is: fn(&ProbeOutcome) -> bool| outcomes.iter().all(|outcome| is(outcome));
     let (fault, how) = if all(|outcome| *outcome == ProbeOutcome::Refused) {
         (Fault::ProbesRefused, "refuses the probes".to_owned())
-    } else if all(|outcome| matches!(outcome, ProbeOutcome::TimedOut | ProbeOutcome::Unreachable(_))) {
+    } else if all(|outcome| {
+        matches!(outcome, ProbeOutcome::TimedOut | ProbeOutcome::NotThrough(_) | ProbeOutcome::Unreachable(_))
+    }) {
         (Fault::ProbesUnanswered, "leaves the probes unanswered".to_owned())
     } else {
         (Fault::ServersFail, format!("fails its probes, the last with: {last}"))
