@@ -34,6 +34,7 @@ use crate::{answering, api, health, nexthop};
 
 mod adopt;
 mod backups;
+mod delivery;
 mod descriptors;
 mod explain;
 mod listeners;
@@ -42,6 +43,7 @@ mod notify;
 mod tenancy;
 
 use adopt::Adopted;
+use delivery::{Delivering, DeliveryError};
 use nat_sources::NatSourceError;
 
 /// Longest wait at start for the ways to servers that are being forwarded to already.
@@ -117,6 +119,9 @@ pub enum AgentError {
     /// The source addresses of translated flows could not be reserved.
     #[error("translated flows cannot be given their source addresses")]
     NatSources(#[from] NatSourceError),
+    /// Nothing can be delivered.
+    #[error("webhooks and e-mails cannot be delivered")]
+    Delivery(#[from] DeliveryError),
     /// The data plane could not be opened or read.
     #[error("the data plane cannot be used")]
     Dataplane(#[from] DataplaneError),
@@ -144,6 +149,7 @@ pub(crate) async fn run(
     let ledger: Arc<dyn Ledger> = Arc::<SqliteLedger>::clone(&sqlite);
     nat_sources::reserve(&*ledger, &config.nat_sources(), config.max_nat_sources(), Timestamp::now())?;
     let token_key = tenancy::prepare(config, &*ledger)?;
+    let delivering = Delivering::open(config)?;
     let mut kernel = KernelDataplane::open(kernel_config(config))?;
     let adopted = Adopted::read(&mut kernel, &ledger.snapshot())?;
     log::info!(
@@ -203,6 +209,7 @@ pub(crate) async fn run(
             move || heal.board(Timestamp::now())
         }),
         clock: Timestamp::now,
+        outbox: Arc::clone(&delivering.outbox),
     }));
     let traffic = traffic_source(reader, reconciler.directory());
     let reconciler = reconciler.observed_by(metrics.observer());
@@ -225,6 +232,13 @@ pub(crate) async fn run(
     components.spawn(observe::events::watch(watched, Arc::clone(&events), Timestamp::now));
     components.spawn(Arc::clone(&heal).keep(Arc::clone(&events), Timestamp::now));
 
+    components.spawn(delivering.run());
+    let watched = crate::delivery::watch::Watched {
+        ledger: Arc::clone(&ledger),
+        health: health.view.clone(),
+        status: status.clone(),
+    };
+    components.spawn(crate::delivery::watch::watch(watched, Arc::clone(&delivering.outbox), Timestamp::now));
     components.spawn(notify::watchdog(status.clone()));
     let (api_status, status_task) = status_for_api(status);
     components.spawn(status_task);
@@ -244,6 +258,13 @@ pub(crate) async fn run(
         live_traffic: sampler,
         heal,
         faults,
+        delivery: api::Delivery {
+            outbox: delivering.outbox,
+            key: delivering.key,
+            targets: delivering.targets,
+            sends_email: delivering.sends_email,
+            expects_denial: false,
+        },
     };
     let context = context(config, parts, &health, &dataplane);
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
@@ -341,6 +362,7 @@ struct Parts {
     live_traffic: Arc<dyn observe::LiveTraffic>,
     heal: Arc<Heal>,
     faults: Faults,
+    delivery: api::Delivery,
 }
 
 /// Reads the counters from time to time: what is deleted must have no live traffic.
@@ -378,6 +400,7 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         last_used,
         traffic,
         live_traffic,
+        delivery,
         heal,
         faults,
     } = parts;
@@ -409,6 +432,7 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         metrics: Arc::new(move || metrics.render()),
         live_traffic,
         heal,
+        delivery,
         faults,
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
     }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::authority::{LastUsed, TokenKey};
+use crate::delivery::{Outbox, SigningKey, Targets};
 use crate::faults::Faults;
 use crate::guard::Limits;
 use crate::health::HealthView;
@@ -81,10 +82,27 @@ pub struct Context {
     pub live_traffic: Arc<dyn LiveTraffic>,
     /// The scoreboard.
     pub heal: Arc<Heal>,
+    /// What is told to the outside, and what may be.
+    pub delivery: Delivery,
     /// What a test took away: nothing otherwise.
     pub faults: Faults,
     /// Answers `/snowshed/v1/explain`.
     pub explain: Arc<dyn Explain>,
+}
+
+/// What the API knows of deliveries.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What waits, and what was given up.
+    pub outbox: Arc<Outbox>,
+    /// Derives the recipients' secrets.
+    pub key: SigningKey,
+    /// Where webhooks may go.
+    pub targets: Targets,
+    /// An SMTP server is configured.
+    pub sends_email: bool,
+    /// The request expects to be refused: nothing is done.
+    pub expects_denial: bool,
 }
 
 /// Explains from the live maps which server a client's packets go to.

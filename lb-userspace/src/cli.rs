@@ -18,6 +18,7 @@ pub mod completion;
 pub mod contain;
 pub mod context;
 pub mod delete;
+pub mod delivery;
 pub mod detach;
 pub mod doctor;
 pub mod drill;
@@ -41,6 +42,7 @@ pub mod recovery;
 pub mod server;
 pub mod session;
 pub mod status;
+pub mod subscriber;
 pub mod tenant;
 pub mod terminal;
 mod tls;
@@ -302,6 +304,10 @@ enum Object {
     Project(tenant::ProjectCommand),
     #[command(subcommand)]
     Token(api_token::TokenCommand),
+    #[command(subcommand)]
+    Subscriber(subscriber::SubscriberCommand),
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
 }
 
 /// What a bug report needs: the version, what it was built from and for, and the layout of the maps it works with.
@@ -543,6 +549,8 @@ impl Object {
             Self::Org(command) => command.run(session).await,
             Self::Project(command) => command.run(session).await,
             Self::Token(command) => command.run(session).await,
+            Self::Subscriber(command) => command.run(session).await,
+            Self::Delivery(command) => command.run(session).await,
         }
     }
 }

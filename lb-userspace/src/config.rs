@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::abi::limits;
 use lb_common::abi::nat::PORTS;
 
+use crate::delivery::SmtpTls;
 use crate::ledger::backup::Backups;
 use crate::model::pools::successor;
 use crate::model::{Family, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
@@ -189,6 +190,44 @@ section! {
         max_concurrent_probes: u32 = 1024, rule::integer(1..=65_536);
     }
 
+    /// Webhooks and e-mails: to subscribers of load balancers, to what depends on them, and about the edge's own alarms.
+    /// What waits is in `outbox.db` beside the ledger.
+    Delivery {
+        /// Networks that webhooks may be sent to though they are not of the public Internet, such as this host's own
+        /// (127.0.0.0/8) or the operator's.
+        allow_targets: Vec<IpNet> = Vec::new(), rule::list(rule::any_network(), 256).example("[\"10.20.0.0/16\"]");
+        /// Certificates (PEM) of authorities that are trusted beside those of the system.
+        ca_file: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/delivery-ca.pem\"");
+        /// Webhooks that are told of the edge's own alarms.
+        alarm_webhooks: Vec<String> = Vec::new(),
+            rule::list(rule::text(check::uri), 16).example("[\"https://alerts.example.org/snowshed\"]");
+        /// Mailboxes that are told of them.
+        alarm_emails: Vec<String> = Vec::new(),
+            rule::list(rule::text(check::mailbox), 16).example("[\"ops@example.org\"]");
+        /// Pause after the first attempt that failed; each is twice the one before.
+        first_retry: Duration = Duration::from_secs(5),
+            rule::duration(Duration::from_millis(10)..=Duration::from_secs(3600));
+        /// Longest pause.
+        longest_retry: Duration = Duration::from_secs(3600),
+            rule::duration(Duration::from_millis(10)..=Duration::from_secs(24 * 3600));
+        /// Attempts before a letter is given up. With the defaults that takes about a day.
+        attempts: u32 = 32, rule::integer(1..=1000);
+        /// SMTP server that takes e-mail; without one, subscribers with an e-mail address are refused.
+        smtp_host: Option<String> = None, rule::optional(rule::text(check::host_name)).example("\"smtp.example.org\"");
+        /// Its port.
+        smtp_port: u16 = 587, rule::integer(1..=65_535);
+        /// `starttls`, `tls` (from the first byte, port 465) or `none` (a server on this host).
+        smtp_tls: SmtpTls = SmtpTls::StartTls, rule::one_of(SMTP_TLS);
+        /// User the server wants.
+        smtp_user: Option<String> = None, rule::optional(rule::text(check::line)).example("\"snowshed\"");
+        /// File that holds the user's password; not readable by everybody.
+        smtp_password_file: Option<PathBuf> = None,
+            rule::optional(rule::path()).example("\"/etc/snowshed/smtp.password\"");
+        /// Who the e-mails are from.
+        mail_from: Option<String> = None,
+            rule::optional(rule::text(check::mailbox)).example("\"snowshed@example.org\"");
+    }
+
     /// Deleting load balancers.
     Deletion {
         /// How long a deleted load balancer keeps forwarding.
@@ -274,6 +313,8 @@ config! {
     addresses: Addresses;
     /// `[health]`
     health: Health;
+    /// `[delivery]`
+    delivery: Delivery;
     /// `[deletion]`
     deletion: Deletion;
     /// `[reconcile]`
@@ -372,6 +413,10 @@ impl Config {
         Backups::new(directory.unwrap_or_else(|| self.ledger.path.with_file_name("backups")))
     }
 }
+
+/// The words of `smtp_tls`.
+const SMTP_TLS: &[(&str, SmtpTls)] = &[("starttls", SmtpTls::StartTls), ("tls", SmtpTls::Tls), ("none", SmtpTls::None)];
+
 /// The words of `role`.
 const ROLES: &[(&str, Role)] = &[
     (Role::Operator.as_str(), Role::Operator),

@@ -9,7 +9,7 @@ use crate::plan::ServerRef;
 
 mod checker;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod machine;
 mod mass_failure;
 mod probe;

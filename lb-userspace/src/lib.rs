@@ -11,6 +11,7 @@ pub mod authority;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod delivery;
 pub mod doctor;
 pub mod explain;
 pub mod faults;

@@ -16,6 +16,7 @@ pub mod measure;
 pub mod nat_source;
 pub mod organization;
 pub mod pools;
+pub mod subscriber;
 pub mod tenancy;
 pub mod text;
 pub mod token;
@@ -26,7 +27,8 @@ pub use document::{Document, DocumentKey, Kind, Times};
 pub use frontend::{Frontend, RateLimits};
 pub use health_check::{HealthCheck, Probe};
 pub use ids::{
-    AclId, BackendId, FrontendId, IpId, LbId, MeasureId, NatSourceId, OperationId, OrganizationId, ProjectId, TokenId,
+    AclId, BackendId, FrontendId, IpId, LbId, MeasureId, NatSourceId, OperationId, OrganizationId, ProjectId,
+    SubscriberId, TokenId,
 };
 pub use ip::Ip;
 pub use lb::{ClosedPort, Lb, LbType};
@@ -34,6 +36,7 @@ pub use measure::{Action, Measure, Place, Plan, Reason, What};
 pub use nat_source::NatSource;
 pub use organization::{Organization, Project};
 pub use pools::{Family, Pools};
+pub use subscriber::Subscriber;
 pub use tenancy::{Act, Actor, LbSet, Owner, Reach, Role, Scope};
 pub use text::{Invalid, Name, Tags};
 pub use token::{Digest, Token};

@@ -358,6 +358,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             answers_echo: true,
             on_closed_port: ClosedPort::Reject,
             protected: false,
+            subscriber: None,
             at_once: false,
             times,
         }),

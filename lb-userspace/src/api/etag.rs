@@ -44,7 +44,17 @@ macro_rules! has_etag {
         })*
     };
 }
-has_etag!(wire::Acl, wire::Lb, wire::Ip, wire::Frontend, wire::Backend, wire::Organization, wire::Project, wire::Token);
+has_etag!(
+    wire::Acl,
+    wire::Lb,
+    wire::Ip,
+    wire::Frontend,
+    wire::Backend,
+    wire::Subscriber,
+    wire::Organization,
+    wire::Project,
+    wire::Token
+);
 
 impl<T: Serialize + HasEtag> IntoResponse for Versioned<T> {
     fn into_response(self) -> Response {

@@ -28,6 +28,7 @@ pub(super) mod lbs;
 pub(super) mod migrate;
 pub(super) mod servers;
 pub(super) mod stats;
+pub(super) mod subscribers;
 pub(super) mod undelete;
 
 /// The `{id}` of a path; the zone was looked at before.

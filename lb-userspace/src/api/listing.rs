@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
 use super::ApiError;
@@ -77,20 +79,40 @@ impl Pairs {
 }
 
 /// Keys that every list has.
-const COMMON: [&str; 4] = ["name", "order_by", "page", "page_size"];
+const COMMON: [&str; 5] = ["name", "order_by", "page", "page_size", "cursor"];
 
 /// Order and page of a list.
 #[derive(Debug)]
 pub(super) struct Listing {
     name: Option<String>,
     order: Order,
-    page: usize,
+    start: Start,
     page_size: usize,
     organization: Option<OrganizationId>,
     project: Option<ProjectId>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Where a page begins.
+#[derive(Debug)]
+enum Start {
+    /// After so many full pages: what is made or deleted meanwhile moves it.
+    Page(usize),
+    /// After an entry, whether or not it still exists: no entry that stays is left out or shown twice.
+    After(Cursor),
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub(super) struct Page<T> {
+    /// What stands on it.
+    pub(super) items: Vec<T>,
+    /// How many there are on all pages.
+    pub(super) total_count: u64,
+    /// Gives the next page; absent on the last one.
+    pub(super) next_cursor: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     CreatedAt,
     CreatedAtDescending,
@@ -121,18 +143,15 @@ impl Listing {
         let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
         let pairs = pairs.known(&known)?;
         let name = pairs.one(arguments, "name").map(str::to_lowercase);
-        let order = pairs
-            .one(arguments, "order_by")
-            .map_or(Some(Order::CreatedAt), |text| arguments.take("order_by", order(text)));
-        let page = number(&pairs, arguments, "page", 1, usize::MAX / MAX_PAGE_SIZE);
+        let asked = pairs.one(arguments, "order_by").and_then(|text| arguments.take("order_by", order(text)));
+        let (order, start) = start(&pairs, arguments, asked);
         let page_size = number(&pairs, arguments, "page_size", PAGE_SIZE, MAX_PAGE_SIZE);
         let project =
             pairs.one(arguments, "project_id").and_then(|text| arguments.take("project_id", id::<ProjectId>(text)));
         let organization = pairs
             .one(arguments, "organization_id")
             .and_then(|text| arguments.take("organization_id", id::<OrganizationId>(text)));
-        let order = order.unwrap_or(Order::CreatedAt);
-        let listing = Self { name, order, page, page_size, organization, project };
+        let listing = Self { name, order, start, page_size, organization, project };
         Ok((listing, pairs))
     }
 
@@ -142,27 +161,94 @@ impl Listing {
     }
 
     /// One page of what the token may see, and how much there is on all pages.
-    pub(super) fn page<T: Listed>(&self, items: impl Iterator<Item = T>) -> (Vec<T>, u64) {
-        let mut items: Vec<T> = items
+    pub(super) fn page<T: Listed>(&self, items: impl Iterator<Item = T>) -> Page<T> {
+        let mut items: Vec<(Cursor, T)> = items
             .filter(|item| self.name.as_ref().is_none_or(|part| item.name().to_lowercase().contains(part)))
+            .map(|item| (Cursor::at(self.order, &item), item))
             .collect();
-        items.sort_by(|a, b| self.compare(a, b));
+        items.sort_by(|(a, _), (b, _)| self.order.compare(a, b));
         let total = items.len();
-        let first = (self.page - 1) * self.page_size;
-        let page = items.into_iter().skip(first).take(self.page_size).collect();
-        (page, total as u64)
+        let first = match &self.start {
+            Start::Page(pages) => pages.saturating_mul(self.page_size).min(total),
+            Start::After(cursor) => items.partition_point(|(at, _)| self.order.compare(at, cursor).is_le()),
+        };
+        let end = first.saturating_add(self.page_size).min(total);
+        let next_cursor = if end < total { items[..end].last().map(|(last, _)| last.to_string()) } else { None };
+        let items = items.into_iter().skip(first).take(end - first).map(|(_, item)| item).collect();
+        Page { items, total_count: total as u64, next_cursor }
+    }
+}
+
+impl Order {
+    fn word(self) -> &'static str {
+        ORDERS.iter().find(|(_, order)| *order == self).map_or("", |(word, _)| word)
     }
 
-    fn compare<T: Listed>(&self, a: &T, b: &T) -> Ordering {
-        let by_time = || a.created_at().cmp(&b.created_at());
-        let by_name = || a.name().cmp(&b.name());
-        let order = match self.order {
-            Order::CreatedAt => by_time(),
-            Order::CreatedAtDescending => by_time().reverse(),
-            Order::Name => by_name(),
-            Order::NameDescending => by_name().reverse(),
+    /// How two places in a list of this order follow each other.
+    fn compare(self, a: &Cursor, b: &Cursor) -> Ordering {
+        let by_key = a.key.cmp(&b.key);
+        let by_key =
+            if matches!(self, Self::CreatedAtDescending | Self::NameDescending) { by_key.reverse() } else { by_key };
+        by_key.then_with(|| a.id.cmp(&b.id))
+    }
+}
+
+/// A place in a list: what it is ordered by there, and the id of the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cursor {
+    order: Order,
+    key: Key,
+    id: uuid::Uuid,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Time(Timestamp),
+    Name(String),
+}
+
+impl Cursor {
+    fn at<T: Listed>(order: Order, item: &T) -> Self {
+        let key = match order {
+            Order::CreatedAt | Order::CreatedAtDescending => Key::Time(item.created_at()),
+            Order::Name | Order::NameDescending => Key::Name(item.name()),
         };
-        order.then_with(|| a.id().cmp(&b.id()))
+        Self { order, key, id: item.id() }
+    }
+}
+
+/// Opaque to clients: base64 of order, id and key.
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = match &self.key {
+            Key::Time(time) => time.as_nanosecond().to_string(),
+            Key::Name(name) => name.clone(),
+        };
+        f.write_str(&URL_SAFE_NO_PAD.encode(format!("{} {} {key}", self.order.word(), self.id)))
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let read = || {
+            let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+            let mut parts = text.splitn(3, ' ');
+            let order = order(parts.next()?).ok()?;
+            let id = uuid::Uuid::try_parse(parts.next()?).ok()?;
+            let key = parts.next()?;
+            let key = match order {
+                Order::CreatedAt | Order::CreatedAtDescending => {
+                    Key::Time(Timestamp::from_nanosecond(key.parse().ok()?).ok()?)
+                }
+                Order::Name | Order::NameDescending => Key::Name(key.to_owned()),
+            };
+            Some(Self { order, key, id })
+        };
+        read().ok_or_else(|| {
+            Invalid::format(format!("`{text}` is no cursor: give the `next_cursor` of the page before, as it was"))
+        })
     }
 }
 
@@ -176,6 +262,23 @@ fn order(text: &str) -> Result<Order, Invalid> {
         let words = ORDERS.map(|(word, _)| word).join(", ");
         Invalid::constraint(format!("`{text}` is no order: {words} are"))
     })
+}
+
+/// Order and beginning of a page: a cursor goes on in the order in which it was given.
+fn start(pairs: &Pairs, arguments: &mut Arguments, asked: Option<Order>) -> (Order, Start) {
+    let page = number(pairs, arguments, "page", 1, usize::MAX / MAX_PAGE_SIZE);
+    let numbered = (asked.unwrap_or(Order::CreatedAt), Start::Page(page - 1));
+    let Some(text) = pairs.one(arguments, "cursor") else { return numbered };
+    let Some(cursor) = arguments.take("cursor", text.parse::<Cursor>()) else { return numbered };
+    if pairs.one(arguments, "page").is_some() {
+        let help = "a page begins after a cursor or has a number: leave out `page` or `cursor`";
+        arguments.wrong("cursor", &Invalid::constraint(help));
+    }
+    if asked.is_some_and(|asked| asked != cursor.order) {
+        let help = format!("the cursor is of a list in the order {}: leave `order_by` out", cursor.order.word());
+        arguments.wrong("cursor", &Invalid::constraint(help));
+    }
+    (cursor.order, Start::After(cursor))
 }
 
 fn number(pairs: &Pairs, arguments: &mut Arguments, name: &str, default: usize, max: usize) -> usize {

@@ -11,10 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 
 use super::handlers::{
-    absent, acls, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats, undelete,
+    absent, acls, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats, subscribers,
+    undelete,
 };
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context, admin, auth, body, expect, idempotency, requests};
+use super::{ApiError, Context, Delivery, admin, auth, body, expect, idempotency, requests};
 use crate::ledger::DenyingLedger;
 use crate::model::Invalid;
 
@@ -26,7 +27,8 @@ const ZONES: &str = "/lb/v1/zones/";
 /// The API. What expects to be refused goes to the same routes over a ledger that cannot be written.
 pub fn router(context: Context) -> Router {
     let ledger = Arc::new(DenyingLedger::new(Arc::clone(&context.ledger)));
-    let denying = routes(Context { ledger, ..context.clone() });
+    let delivery = Delivery { expects_denial: true, ..context.delivery.clone() };
+    let denying = routes(Context { ledger, delivery, ..context.clone() });
     // A path is matched after that, in one router only: what the first has found would stand in the second's way.
     Router::new().fallback_service(routes(context)).layer(from_fn_with_state(denying, expect::dispatch))
 }
@@ -50,6 +52,11 @@ fn routes(context: Context) -> Router {
         .route("/snowshed/v1/operations", get(admin::operations::list))
         .route("/snowshed/v1/operations/{id}", get(admin::operations::get))
         .route("/snowshed/v1/events", get(admin::events::get))
+        .route("/snowshed/v1/deliveries", get(admin::deliveries::list))
+        .route("/snowshed/v1/deliveries/{id}", get(admin::deliveries::get))
+        .route("/snowshed/v1/deliveries/{id}/redeliver", post(admin::deliveries::redeliver))
+        .route("/snowshed/v1/subscribers/{id}/secret", get(subscribers::secret))
+        .route("/snowshed/v1/alarm-targets", get(admin::deliveries::alarm_targets))
         .route("/snowshed/v1/lbs/{id}/advice", get(admin::advice::get))
         .route("/snowshed/v1/heal", get(admin::heal::list))
         .route("/snowshed/v1/heal/retry", post(admin::heal::retry))
@@ -99,6 +106,12 @@ fn zoned() -> Router<Context> {
         )
         .route("/backends/{id}/servers", put(servers::set).post(servers::add).delete(servers::remove))
         .route("/backends/{id}/healthcheck", put(health_checks::update))
+        .route("/subscribers", get(subscribers::list).post(subscribers::create))
+        .route("/subscribers/{id}", get(subscribers::get).put(subscribers::update).patch(subscribers::update))
+        // Scaleway's path, which is not where the others are.
+        .route("/lb/subscription/{id}", delete(subscribers::delete))
+        .route("/lb/{id}/subscribe", post(subscribers::subscribe))
+        .route("/lb/{id}/unsubscribe", delete(subscribers::unsubscribe))
         .merge(absent::routes())
 }
 
@@ -146,8 +159,8 @@ async fn deadline(request: Request, next: Next) -> Response {
 async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
-        "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, operations, events, undo, restore, organizations, \
+        "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, subscribers and lb-types below \
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, operations, events, deliveries, undo, restore, organizations, \
          projects and tokens, /healthz and /metrics"
             .to_owned(),
     )

@@ -2,8 +2,9 @@
 
 use super::wire;
 use super::{Context, etag};
+use crate::delivery::Address;
 use crate::ledger::Snapshot;
-use crate::model::{Acl, Backend, Frontend, Ip, Lb, LbId};
+use crate::model::{Acl, Backend, Frontend, Ip, Lb, LbId, Subscriber};
 
 /// Id of a load balancer's instance: the same for the same load balancer and zone, wherever it is asked for.
 pub(super) fn instance_id(lb: LbId, zone: &str) -> uuid::Uuid {
@@ -34,6 +35,22 @@ impl<'a> View<'a> {
             tags: ip.tags.as_slice().to_vec(),
             zone: self.zone.to_owned(),
             etag: etag::of(ip),
+        }
+    }
+
+    pub(super) fn subscriber(&self, subscriber: &Subscriber) -> wire::Subscriber {
+        let (email_config, webhook_config) = match subscriber.address.clone() {
+            Address::Email { email } => (Some(wire::EmailConfig { email }), None),
+            Address::Webhook { uri } => (None, Some(wire::WebhookConfig { uri })),
+        };
+        wire::Subscriber {
+            id: subscriber.id,
+            name: subscriber.name.to_string(),
+            email_config,
+            webhook_config,
+            organization_id: subscriber.owner.organization,
+            project_id: subscriber.owner.project,
+            etag: etag::of(subscriber),
         }
     }
 
@@ -72,7 +89,11 @@ impl<'a> View<'a> {
             frontend_count: u32::try_from(frontends).unwrap_or(u32::MAX),
             backend_count: u32::try_from(backends).unwrap_or(u32::MAX),
             kind: lb.kind.as_str().to_owned(),
-            subscriber: None,
+            subscriber: lb
+                .subscriber
+                .and_then(|id| snapshot.subscriber(id))
+                .filter(|subscriber| subscriber.times.is_live())
+                .map(|subscriber| self.subscriber(subscriber)),
             ssl_compatibility_level: "ssl_compatibility_level_intermediate".to_owned(),
             answers_echo: lb.answers_echo,
             on_closed_port: lb.on_closed_port.as_str().to_owned(),

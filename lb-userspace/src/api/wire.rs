@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod backend;
+pub mod delivery;
 pub mod frontend;
 pub mod heal;
 pub mod health_check;
@@ -19,10 +20,12 @@ pub mod problem;
 pub mod recovery;
 pub mod stats;
 pub mod status;
+pub mod subscriber;
 pub mod tenancy;
 
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
+pub use delivery::{AlarmTarget, AlarmTargetList, DeliveryList};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
 pub use heal::{HealAnswer, HealList, ResolveFindings, RetryHealing};
 pub use health_check::{
@@ -37,6 +40,10 @@ pub use operation::{ChangedDocument, EventList, Operation, OperationList};
 pub use problem::{Detail, Problem, ProblemKind};
 pub use recovery::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest};
 pub use status::{ServerStatus, ServiceStatus, StatusReport};
+pub use subscriber::{
+    CreateSubscriber, EmailConfig, Subscribe, Subscriber, SubscriberList, SubscriberSecret, UpdateSubscriber,
+    WebhookConfig,
+};
 pub use tenancy::{CreateProject, CreateToken, Organization, OrganizationList, Project, ProjectList, Token, TokenList};
 
 /// A field that may be absent, `null` or a value: absent keeps, `null` clears.

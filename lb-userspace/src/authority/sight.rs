@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ledger::Snapshot;
 use crate::model::{
     Acl, AclId, Actor, Backend, BackendId, Frontend, FrontendId, Ip, IpId, Lb, LbId, Organization, OrganizationId,
-    Owner, Project, ProjectId, Reach, Scope, Token, TokenId,
+    Owner, Project, ProjectId, Reach, Scope, Subscriber, SubscriberId, Token, TokenId,
 };
 
 /// A snapshot through the eyes of an actor.
@@ -105,6 +105,17 @@ impl<'a> Sight<'a> {
     #[must_use]
     pub fn acl(self, id: AclId) -> Option<&'a Arc<Acl>> {
         self.snapshot.acl(id).filter(|acl| self.lb(acl.lb).is_some())
+    }
+
+    /// A subscriber, also a deleted one.
+    #[must_use]
+    pub fn subscriber(self, id: SubscriberId) -> Option<&'a Arc<Subscriber>> {
+        self.snapshot.subscriber(id).filter(|subscriber| self.reach.covers_owner(subscriber.owner))
+    }
+
+    /// Subscribers, also deleted ones.
+    pub fn subscribers(self) -> impl Iterator<Item = &'a Arc<Subscriber>> {
+        self.snapshot.subscribers().filter(move |subscriber| self.reach.covers_owner(subscriber.owner))
     }
 
     /// Load balancers, also deleted ones; within a project in the order of the ids.

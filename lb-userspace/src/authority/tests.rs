@@ -39,6 +39,7 @@ fn world() -> (Snapshot, LbId) {
         answers_echo: true,
         on_closed_port: crate::model::ClosedPort::Reject,
         protected: false,
+        subscriber: None,
         at_once: false,
         times: Times::created(START),
     };

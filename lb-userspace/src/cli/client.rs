@@ -159,18 +159,18 @@ impl Client {
     /// As [`Client::list`].
     pub async fn own_list(&self, path: &str, key: &str, filters: &[(&str, String)]) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
-        for page in 1..=MAX_PAGES {
+        let mut cursor = None;
+        for _ in 0..MAX_PAGES {
             let mut query = filters.to_vec();
-            query.push(("page", page.to_string()));
             query.push(("page_size", PAGE_SIZE.to_string()));
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut answer = self.call(Method::GET, path, &query, None, None).await?;
-            let total = answer.get("total_count").and_then(Value::as_u64).unwrap_or(0);
             let Some(Value::Array(items)) = answer.get_mut(key).map(Value::take) else {
                 return Err(Failure::error(format!("the agent's answer has no list `{key}`")));
             };
-            let last = items.len() < PAGE_SIZE;
             all.extend(items);
-            if last || all.len() as u64 >= total {
+            cursor = answer.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+            if cursor.is_none() {
                 return Ok(all);
             }
         }

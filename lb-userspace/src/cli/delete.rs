@@ -38,7 +38,7 @@ pub async fn delete(
     let labels: Vec<String> = unique.iter().map(|object| noun.label(object)).collect();
     confirmed(session, &labels, confirm)?;
     for (position, (object, label)) in unique.iter().zip(&labels).enumerate() {
-        let path = format!("{}/{}", noun.plural(), id_of(object)?);
+        let path = format!("{}/{}", noun.deletion(), id_of(object)?);
         session.client.delete(&path, query).await.map_err(|mut failure| {
             failure.what = format!("{label} was not deleted: {}", failure.what);
             if position > 0 {

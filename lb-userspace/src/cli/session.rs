@@ -38,6 +38,8 @@ pub enum Noun {
     Backend,
     /// A rule of a frontend's access list.
     Acl,
+    /// A subscriber.
+    Subscriber,
 }
 
 impl Noun {
@@ -50,6 +52,16 @@ impl Noun {
             Self::Frontend => "frontends",
             Self::Backend => "backends",
             Self::Acl => "acls",
+            Self::Subscriber => "subscribers",
+        }
+    }
+
+    /// Where an object is deleted: Scaleway's paths are not all alike.
+    #[must_use]
+    pub const fn deletion(self) -> &'static str {
+        match self {
+            Self::Subscriber => "lb/subscription",
+            other => other.plural(),
         }
     }
 
@@ -62,6 +74,7 @@ impl Noun {
             Self::Frontend => "frontend",
             Self::Backend => "backend",
             Self::Acl => "acl",
+            Self::Subscriber => "subscriber",
         }
     }
 
@@ -150,7 +163,7 @@ impl<'a> Session<'a> {
     /// Every object with exactly this name.
     async fn named(&self, noun: Noun, name: &str, lb: Option<&Reference>) -> Result<Vec<Value>, Failure> {
         let path = match (noun, lb) {
-            (Noun::Lb | Noun::Ip, _) => noun.plural().to_owned(),
+            (Noun::Lb | Noun::Ip | Noun::Subscriber, _) => noun.plural().to_owned(),
             (_, Some(lb)) => format!("lbs/{}/{}", self.lb_id(lb).await?, noun.plural()),
             (_, None) => {
                 return Err(Failure::usage(format!(

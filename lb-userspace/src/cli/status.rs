@@ -13,7 +13,11 @@ use super::terminal::{Paint, Terminal};
 use super::value;
 use crate::api::wire::measure::Containment;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
+use crate::delivery::Counts;
 use crate::model::Family;
+
+/// A letter that waits longer is told.
+const LONG_WAITING: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
@@ -169,6 +173,16 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
     for service in report.services.iter().filter(|service| service.quarantined) {
         let (lb, address) = (&service.lb_name, listener(service));
         alarms.push((Paint::Yellow, format!("{address} of {lb} is quarantined: nothing is forwarded to its servers")));
+    }
+    if let Some(Counts { waiting, dead, oldest_waiting, .. }) = &report.deliveries {
+        if *dead > 0 {
+            let what = format!("{dead} webhooks or e-mails were given up: `snowshed delivery list --state dead`");
+            alarms.push((Paint::Yellow, what));
+        }
+        if let Some(oldest) = oldest_waiting.filter(|oldest| now.duration_since(*oldest) > LONG_WAITING) {
+            let what = format!("{waiting} webhooks or e-mails wait, the oldest for {}", age(oldest, now));
+            alarms.push((Paint::Yellow, what));
+        }
     }
     for (address, why) in &reconcile.unresolved {
         alarms.push((Paint::Yellow, format!("no way to {address}: {why}")));

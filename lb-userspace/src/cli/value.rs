@@ -307,6 +307,22 @@ pub fn name(text: &str) -> Result<String, String> {
     Name::try_from(text.to_owned()).map(String::from).map_err(|invalid| invalid.to_string())
 }
 
+/// URI of a webhook.
+///
+/// # Errors
+/// With what is expected.
+pub fn webhook(text: &str) -> Result<String, String> {
+    crate::delivery::parse_uri(text).map(|_| text.to_owned()).map_err(|invalid| invalid.help)
+}
+
+/// An e-mail address.
+///
+/// # Errors
+/// With what is expected.
+pub fn mailbox(text: &str) -> Result<String, String> {
+    crate::delivery::parse_mailbox(text).map_err(|invalid| invalid.help)
+}
+
 /// A label.
 ///
 /// # Errors

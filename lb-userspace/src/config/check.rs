@@ -33,6 +33,33 @@ pub(super) fn interface_name(text: &str) -> Result<(), String> {
     Err(format!("`{text}` is no interface name: 1 to 15 characters without blanks, `/` and `:`"))
 }
 
+/// A URI of a webhook.
+pub(super) fn uri(text: &str) -> Result<(), String> {
+    crate::delivery::parse_uri(text).map(drop).map_err(|invalid| invalid.help)
+}
+
+/// An e-mail address.
+pub(super) fn mailbox(text: &str) -> Result<(), String> {
+    crate::delivery::parse_mailbox(text).map(drop).map_err(|invalid| invalid.help)
+}
+
+/// A host's name or address.
+pub(super) fn host_name(text: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
+    if !text.is_empty() && text.len() <= 253 && text.chars().all(fits) {
+        return Ok(());
+    }
+    Err(format!("`{text}`: the name or the address of a host is expected, for example smtp.example.org"))
+}
+
+/// Anything on one line.
+pub(super) fn line(text: &str) -> Result<(), String> {
+    if !text.is_empty() && text.len() <= 255 && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err("1 to 255 characters on one line are expected".to_owned())
+}
+
 /// Everything that does not fit this host.
 pub(super) fn host(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -49,6 +76,14 @@ pub(super) fn host(config: &Config) -> Vec<Problem> {
         && let Err(error) = super::secret::hash_key(path)
     {
         problems.push(Problem::of("dataplane.hash_key_file", with_source(&error)));
+    }
+    for (key, path) in [
+        ("delivery.ca_file", &config.delivery.ca_file),
+        ("delivery.smtp_password_file", &config.delivery.smtp_password_file),
+    ] {
+        if let Some(Err(error)) = path.as_ref().map(std::fs::metadata) {
+            problems.push(Problem::of(key, format!("cannot be read: {error}")));
+        }
     }
     let beside = config.ledger.path.with_file_name("hash_key");
     if config.dataplane.hash_key.is_none()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{Config, Problem};
+use crate::delivery::{SmtpTls, Targets};
 
 /// Every relation that does not hold.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -14,6 +15,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     dataplane(config, &mut problems);
     pools(config, &mut problems);
     nat_sources(config, &mut problems);
+    delivery(config, &mut problems);
     problems
 }
 
@@ -112,5 +114,35 @@ fn nat_sources(config: &Config, problems: &mut Vec<Problem>) {
                 lb_common::abi::nat::PORTS
             ),
         ));
+    }
+}
+
+fn delivery(config: &Config, problems: &mut Vec<Problem>) {
+    let delivery = &config.delivery;
+    if delivery.first_retry > delivery.longest_retry {
+        problems.push(Problem::of("delivery.first_retry", "is longer than `longest_retry`"));
+    }
+    let targets = Targets { allowed: delivery.allow_targets.clone() };
+    for uri in &delivery.alarm_webhooks {
+        if let Err(refused) = targets.parse(uri) {
+            problems.push(Problem::of("delivery.alarm_webhooks", refused.help));
+        }
+    }
+    let needed = match (&delivery.smtp_host, &delivery.mail_from) {
+        (None, _) if !delivery.alarm_emails.is_empty() => Some(("alarm_emails", "needs `smtp_host` and `mail_from`")),
+        (Some(_), None) => Some(("smtp_host", "needs `mail_from`: who the e-mails are from")),
+        (None, Some(_)) => Some(("mail_from", "needs `smtp_host`: the server that takes the e-mails")),
+        _ => None,
+    };
+    let credentials = match (&delivery.smtp_user, &delivery.smtp_password_file) {
+        (Some(_), None) => Some(("smtp_user", "needs `smtp_password_file`")),
+        (None, Some(_)) => Some(("smtp_password_file", "needs `smtp_user`")),
+        (Some(_), Some(_)) if delivery.smtp_tls == SmtpTls::None => {
+            Some(("smtp_tls", "a password is not sent without TLS: `starttls` or `tls` is needed"))
+        }
+        _ => None,
+    };
+    for (key, what) in needed.into_iter().chain(credentials) {
+        problems.push(Problem::of(format!("delivery.{key}"), what));
     }
 }

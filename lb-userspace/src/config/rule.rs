@@ -162,6 +162,22 @@ pub(super) fn pool_v6() -> Rule<Ipv6Net> {
     )
 }
 
+/// Any network, or a single address.
+pub(super) fn any_network() -> Rule<IpNet> {
+    parsed(
+        |text| match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+            (Ok(net), _) if net == net.trunc() => Ok(net),
+            (Ok(net), _) => {
+                Err(format!("`{text}` has bits set behind its prefix length; the network is {}", net.trunc()))
+            }
+            (_, Ok(address)) => Ok(IpNet::from(address)),
+            _ => Err(format!("`{text}` is no network and no address; for example 10.20.0.0/16 or ::1")),
+        },
+        "a network or an address",
+        IpNet::to_string,
+    )
+}
+
 /// A network with a fixed prefix length.
 pub(super) fn network<N>(prefix: u8, of: fn(IpNet) -> Option<N>, example: &'static str) -> Rule<N>
 where

@@ -79,6 +79,18 @@ pub fn token_digest(path: &Path) -> Result<[u8; 32], SecretError> {
     }
 }
 
+/// The password in a file, blanks and line ends around it left off.
+///
+/// # Errors
+/// [`SecretError`] when the file cannot be read, is readable by everybody, or holds nothing.
+pub fn password(path: &Path) -> Result<String, SecretError> {
+    let text = read(path)?;
+    match text.trim() {
+        "" => Err(SecretError::Content { path: path.to_owned(), expected: "a password" }),
+        password => Ok(password.to_owned()),
+    }
+}
+
 /// The hash key in a file: 32 hexadecimal digits.
 ///
 /// # Errors
@@ -138,7 +150,7 @@ pub fn key_or_new<const N: usize>(path: &Path, what: &'static str) -> Result<[u8
 }
 
 /// Bytes in hexadecimal.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");
         text

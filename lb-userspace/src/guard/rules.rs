@@ -106,7 +106,11 @@ const fn lb_of(document: &Document) -> Option<LbId> {
         Document::Frontend(frontend) => Some(frontend.lb),
         Document::Backend(backend) => Some(backend.lb),
         Document::Acl(acl) => Some(acl.lb),
-        Document::NatSource(_) | Document::Organization(_) | Document::Project(_) | Document::Token(_) => None,
+        Document::NatSource(_)
+        | Document::Organization(_)
+        | Document::Project(_)
+        | Document::Token(_)
+        | Document::Subscriber(_) => None,
     }
 }
 

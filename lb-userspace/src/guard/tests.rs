@@ -31,6 +31,7 @@ fn lb(number: u128, of: u128) -> Lb {
         answers_echo: true,
         on_closed_port: ClosedPort::Reject,
         protected: false,
+        subscriber: None,
         at_once: false,
         times: Times::created(Timestamp::UNIX_EPOCH),
     }

@@ -27,7 +27,7 @@ fn address(number: u16) -> IpAddr {
     [10, 1, high, low].into()
 }
 
-pub(super) fn health_check(interval: Duration) -> HealthCheck {
+pub(crate) fn health_check(interval: Duration) -> HealthCheck {
     HealthCheck {
         port: NonZeroU16::new(80).unwrap(),
         interval,
@@ -40,10 +40,10 @@ pub(super) fn health_check(interval: Duration) -> HealthCheck {
     }
 }
 
-/// One pool with servers `1..=servers`.
-pub(super) fn snapshot(generation: u64, servers: u16, health_check: HealthCheck) -> Arc<Snapshot> {
+/// A pool with servers `1..=servers`.
+pub(crate) fn backend(servers: u16, health_check: HealthCheck) -> Backend {
     let server = |number| Server { address: address(number), weight: Weight::ONE, drain: false };
-    let backend = Backend {
+    Backend {
         id: backend_id(),
         lb: LbId::from_uuid(uuid::Uuid::from_u128(2)),
         name: Name::try_from("pool".to_owned()).unwrap(),
@@ -57,7 +57,11 @@ pub(super) fn snapshot(generation: u64, servers: u16, health_check: HealthCheck)
         health_check,
         timeout_server: None,
         times: Times::created(Timestamp::UNIX_EPOCH),
-    };
-    let documents = [Document::Backend(backend)];
+    }
+}
+
+/// One pool with servers `1..=servers`.
+pub(super) fn snapshot(generation: u64, servers: u16, health_check: HealthCheck) -> Arc<Snapshot> {
+    let documents = [Document::Backend(backend(servers, health_check))];
     Arc::new(Snapshot::default().after(Generation(generation), ChainHash::GENESIS, &documents))
 }

@@ -63,6 +63,7 @@ fn check_role(actor: &Actor, change: &Change) -> Result<(), String> {
         Document::Organization(_) | Document::Project(_) => role.may(Act::Administer),
         // Nobody gives away more than he has.
         Document::Token(token) => role.may(Act::Administer) && token.role >= role && token.role.fits(&token.reach),
+        Document::Subscriber(_) => role.may(Act::Edit),
         Document::Ip(_) | Document::Lb(_) | Document::Frontend(_) | Document::Backend(_) | Document::Acl(_) => {
             role.may(Act::Edit) || role.may(Act::Contain)
         }
@@ -106,6 +107,7 @@ fn is_of_lbs(change: &Change, lbs: &BTreeSet<LbId>) -> bool {
         }
         Document::Measure(_)
         | Document::NatSource(_)
+        | Document::Subscriber(_)
         | Document::Organization(_)
         | Document::Project(_)
         | Document::Token(_) => false,
@@ -153,6 +155,7 @@ impl<'a> Owners<'a> {
             Document::Backend(backend) => self.of_lb(backend.lb),
             Document::Acl(acl) => self.of_lb(acl.lb),
             Document::NatSource(_) => Some(Owner::EDGE),
+            Document::Subscriber(subscriber) => Some(subscriber.owner),
         };
         owner.map(|owner| Reach::Project { owner })
     }

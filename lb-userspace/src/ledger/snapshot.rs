@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{ChainHash, Operation, Removal, Tenants};
 use crate::model::{
     Acl, AclId, Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId,
-    Measure, MeasureId, NatSource, NatSourceId, OrganizationId, Place, Plan, ProjectId, TokenId, What,
+    Measure, MeasureId, NatSource, NatSourceId, OrganizationId, Place, Plan, ProjectId, Subscriber, SubscriberId,
+    TokenId, What,
 };
 
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
@@ -26,6 +27,7 @@ pub struct Snapshot {
     acls: OrdMap<AclId, Arc<Acl>>,
     acls_by_frontend: OrdSet<(FrontendId, AclId)>,
     nat_sources: OrdMap<NatSourceId, Arc<NatSource>>,
+    subscribers: OrdMap<SubscriberId, Arc<Subscriber>>,
     /// Addresses in use; a tombstone's address stays reserved.
     ips_by_address: OrdMap<IpAddr, IpId>,
     ips_by_lb: OrdSet<(LbId, IpId)>,
@@ -137,6 +139,17 @@ impl Snapshot {
     /// Every backend in the order of the ids, also deleted ones.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         self.backends.values()
+    }
+
+    /// A subscriber, also a deleted one.
+    #[must_use]
+    pub fn subscriber(&self, id: SubscriberId) -> Option<&Arc<Subscriber>> {
+        self.subscribers.get(&id)
+    }
+
+    /// Every subscriber in the order of the ids, also deleted ones.
+    pub fn subscribers(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        self.subscribers.values()
     }
 
     /// Every source address of translated flows in the order of the ids, also retired ones.
@@ -321,6 +334,10 @@ impl Snapshot {
                 .nat_sources
                 .get(&NatSourceId::from_uuid(key.id))
                 .map(|source| Document::NatSource(NatSource::clone(source))),
+            Kind::Subscriber => {
+                let subscriber = self.subscriber(SubscriberId::from_uuid(key.id))?;
+                Some(Document::Subscriber((**subscriber).clone()))
+            }
             Kind::Organization => {
                 let organization = self.tenants.organization(OrganizationId::from_uuid(key.id))?;
                 Some(Document::Organization((**organization).clone()))
@@ -345,7 +362,7 @@ impl Snapshot {
             Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
             Document::Acl(acl) => self.acl(acl.id).is_some_and(|current| **current == *acl),
             Document::NatSource(source) => self.nat_sources.get(&source.id).is_some_and(|current| **current == *source),
-            Document::Organization(_) | Document::Project(_) | Document::Token(_) => {
+            Document::Organization(_) | Document::Project(_) | Document::Token(_) | Document::Subscriber(_) => {
                 self.document(document.key()).as_ref() == Some(document)
             }
         }
@@ -361,6 +378,7 @@ impl Snapshot {
             Kind::Backend => self.backends.contains_key(&BackendId::from_uuid(key.id)),
             Kind::Acl => self.acls.contains_key(&AclId::from_uuid(key.id)),
             Kind::NatSource => self.nat_sources.contains_key(&NatSourceId::from_uuid(key.id)),
+            Kind::Subscriber => self.subscribers.contains_key(&SubscriberId::from_uuid(key.id)),
             Kind::Organization | Kind::Project | Kind::Token => self.document(key).is_some(),
         }
     }
@@ -455,6 +473,9 @@ impl Snapshot {
 
             Document::NatSource(source) => {
                 self.nat_sources.insert(source.id, Arc::new(source.clone()));
+            }
+            Document::Subscriber(subscriber) => {
+                self.subscribers.insert(subscriber.id, Arc::new(subscriber.clone()));
             }
             Document::Organization(_) | Document::Project(_) | Document::Token(_) => self.tenants.put(document),
         }

@@ -118,7 +118,8 @@ impl Tenants {
             | Document::Frontend(_)
             | Document::Backend(_)
             | Document::Acl(_)
-            | Document::NatSource(_) => {}
+            | Document::NatSource(_)
+            | Document::Subscriber(_) => {}
         }
     }
 }

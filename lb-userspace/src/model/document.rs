@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, Backend, Frontend, Ip, Lb, LbId, Measure, NatSource, Organization, Project, Token};
+use super::{Acl, Backend, Frontend, Ip, Lb, LbId, Measure, NatSource, Organization, Project, Subscriber, Token};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -69,6 +69,8 @@ pub enum Kind {
     Project,
     /// [`Token`].
     Token,
+    /// [`Subscriber`].
+    Subscriber,
 }
 
 /// Kind and id of a document.
@@ -95,6 +97,7 @@ impl Kind {
             Self::Organization => "organization",
             Self::Project => "project",
             Self::Token => "token",
+            Self::Subscriber => "subscriber",
         }
     }
 }
@@ -129,6 +132,8 @@ pub enum Document {
     Project(Project),
     /// A token.
     Token(Token),
+    /// A subscriber of load balancers.
+    Subscriber(Subscriber),
 }
 
 impl Document {
@@ -146,6 +151,7 @@ impl Document {
             Self::Organization(organization) => DocumentKey { kind: Kind::Organization, id: organization.id.as_uuid() },
             Self::Project(project) => DocumentKey { kind: Kind::Project, id: project.owner.project.as_uuid() },
             Self::Token(token) => DocumentKey { kind: Kind::Token, id: token.id.as_uuid() },
+            Self::Subscriber(subscriber) => DocumentKey { kind: Kind::Subscriber, id: subscriber.id.as_uuid() },
         }
     }
 
@@ -163,6 +169,7 @@ impl Document {
             Self::Organization(organization) => &organization.times,
             Self::Project(project) => &project.times,
             Self::Token(token) => &token.times,
+            Self::Subscriber(subscriber) => &subscriber.times,
         }
     }
 
@@ -180,6 +187,7 @@ impl Document {
             Self::Organization(organization) => &mut organization.times,
             Self::Project(project) => &mut project.times,
             Self::Token(token) => &mut token.times,
+            Self::Subscriber(subscriber) => &mut subscriber.times,
         }
     }
 
@@ -197,6 +205,7 @@ impl Document {
             Self::Organization(organization) => organization.name.to_string(),
             Self::Project(project) => project.name.to_string(),
             Self::Token(token) => token.name.to_string(),
+            Self::Subscriber(subscriber) => subscriber.name.to_string(),
         }
     }
 
@@ -209,7 +218,12 @@ impl Document {
             Self::Frontend(frontend) => Some(frontend.lb),
             Self::Backend(backend) => Some(backend.lb),
             Self::Acl(acl) => Some(acl.lb),
-            Self::Measure(_) | Self::NatSource(_) | Self::Organization(_) | Self::Project(_) | Self::Token(_) => None,
+            Self::Measure(_)
+            | Self::NatSource(_)
+            | Self::Organization(_)
+            | Self::Project(_)
+            | Self::Token(_)
+            | Self::Subscriber(_) => None,
         }
     }
 }

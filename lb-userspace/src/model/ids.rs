@@ -74,6 +74,8 @@ id! {
     NatSourceId;
     /// An operation in the ledger.
     OperationId;
+    /// A subscriber of load balancers.
+    SubscriberId;
     /// A token.
     TokenId;
     /// A measure against harm: a freeze, a quarantine, a plan.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LbId, Name, Owner, Tags, Times};
+use super::{Invalid, LbId, Name, Owner, SubscriberId, Tags, Times};
 
 /// A load balancer. Its addresses, frontends and backends point at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Lb {
     /// What a client sees of a port of its addresses that nobody listens on.
     #[serde(default, skip_serializing_if = "ClosedPort::is_default")]
     pub on_closed_port: ClosedPort,
+    /// Who is told when its state changes. One that is deleted is told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber: Option<SubscriberId>,
     /// It refuses to be deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,

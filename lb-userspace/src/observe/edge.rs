@@ -19,6 +19,7 @@ use lb_common::abi::stats::REFUSALS;
 
 use crate::api::Requests;
 use crate::dataplane::{Counters, DataplaneError, NatUsage};
+use crate::delivery::{Counts, Outbox};
 use crate::health::{HealthView, ProbeCounts};
 use crate::ledger::Snapshot;
 use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
@@ -60,6 +61,8 @@ pub struct Edge {
     pub heal: HealSource,
     /// The clock.
     pub clock: fn() -> Timestamp,
+    /// What is told to the outside.
+    pub outbox: Arc<Outbox>,
 }
 
 impl fmt::Debug for Edge {
@@ -77,6 +80,7 @@ impl Collector for Edge {
         self.requests(&mut page)?;
         self.translation(&mut page)?;
         self.heal(&mut page)?;
+        self.deliveries(&mut page)?;
         let counters = (self.counters)();
         page.gauge(
             "snowshed_dataplane_readable",
@@ -233,6 +237,37 @@ impl Edge {
             "snowshed_nat_flows",
             "Translated flows by phase; evictions and failures are among the verdicts: nat_evicted, nat_ports_exhausted",
             usage.flows.into_iter().map(|(phase, count)| (vec![("phase", phase.to_owned())], signed(count))),
+        )
+    }
+
+    fn deliveries(&self, page: &mut Page<'_>) -> fmt::Result {
+        let attempts = self.outbox.attempts().into_iter().map(|((channel, result), count)| {
+            (vec![("channel", channel.as_str().to_owned()), ("result", result.to_owned())], count)
+        });
+        page.counter(
+            "snowshed_delivery_attempts",
+            "Attempts to deliver webhooks and e-mails by how they ended; failed ones are repeated, refused ones are not",
+            attempts,
+        )?;
+        let counts = match self.outbox.counts() {
+            Ok(counts) => counts,
+            Err(error) => {
+                log::error!("metrics: {}", super::chain(&error));
+                return Ok(());
+            }
+        };
+        let Counts { waiting, dead, delivered: _, oldest_waiting } = counts;
+        let states = [("waiting", waiting), ("dead", dead)];
+        page.gauge(
+            "snowshed_deliveries",
+            "Webhooks and e-mails that wait to be delivered, and dead letters that are kept",
+            states.map(|(state, count)| (vec![("state", state.to_owned())], signed(count))),
+        )?;
+        let oldest = oldest_waiting.map_or(0, jiff::Timestamp::as_second);
+        page.gauge(
+            "snowshed_delivery_oldest_waiting_timestamp_seconds",
+            "When the oldest webhook or e-mail that waits was written, seconds since 1970; 0 when none waits",
+            [(vec![], oldest)],
         )
     }
 

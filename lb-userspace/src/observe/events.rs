@@ -17,6 +17,7 @@ use crate::model::{LbId, ProjectId};
 
 mod watcher;
 
+pub(crate) use watcher::alarms;
 pub use watcher::{Watched, watch};
 
 /// Events that are kept.

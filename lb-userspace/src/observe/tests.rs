@@ -38,6 +38,7 @@ fn metrics() -> Metrics {
         probes: watch::channel(probes).1,
         requests: Arc::default(),
         counters: Arc::new(|| Ok(Counters::default())),
+        outbox: Arc::new(crate::delivery::Outbox::in_memory(Vec::new()).unwrap()),
         nat_usage: Arc::new(|| NatUsage { places: 131_072, flows: [("established", 9)].into() }),
         heal: Arc::new(crate::recovery::heal::Board::default),
         clock: || Timestamp::UNIX_EPOCH,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use lb_userspace::api::{Context, Explain, ExplainError, Listeners, Tls, router, serve};
+use lb_userspace::api::{self, Context, Explain, ExplainError, Listeners, Tls, router, serve};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::cli::failure::Exit;
 use lb_userspace::cli::terminal::{Buffer, Terminal};
+use lb_userspace::delivery::{Outbox, SigningKey, Targets};
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::Ledger;
@@ -127,6 +128,13 @@ impl Agent {
             traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(String::new),
             live_traffic: Arc::new(NoMaps),
+            delivery: api::Delivery {
+                outbox: Arc::new(Outbox::in_memory(Vec::new()).unwrap()),
+                key: SigningKey::new([9; 32]),
+                targets: Targets::default(),
+                sends_email: true,
+                expects_denial: false,
+            },
             faults: lb_userspace::faults::Faults::default(),
             explain: Arc::new(NoMaps),
             heal: scoreboard(&ledger),

@@ -319,3 +319,25 @@ fn a_gate_does_not_run_the_command_while_it_is_not_safe_to_act() {
     assert!(proof.exists(), "the command ran");
     assert_eq!(agent.typed("gate --lb no-such -- true").exit, Exit::NotFound);
 }
+
+#[test]
+fn a_subscriber_is_made_told_of_a_load_balancer_changed_and_deleted() {
+    let agent = Agent::with_web();
+    let made = ok(agent.typed("subscriber create --name ops --webhook https://example.org/hook -o json")).json();
+    assert_eq!(made["webhook_config"]["uri"], "https://example.org/hook");
+    assert!(ok(agent.typed("subscriber list")).out.contains("https://example.org/hook"));
+    let refused = agent.typed("subscriber create --name inside --webhook http://10.0.0.1/");
+    assert!(refused.exit == Exit::Usage && refused.err.contains("public Internet"), "{refused:?}");
+
+    ok(agent.typed("subscriber subscribe web --subscriber ops"));
+    assert_eq!(ok(agent.typed("lb get web -o json")).json()["subscriber"]["name"], "ops");
+    let named = agent.typed("subscriber delete ops --yes");
+    assert!(named.exit == Exit::Refused && named.err.contains("subscriber unsubscribe"), "{named:?}");
+    let changed = ok(agent.typed("subscriber update ops --email ops@example.org -o json")).json();
+    assert_eq!((&changed["name"], &changed["email_config"]["email"]), (&"ops".into(), &"ops@example.org".into()));
+    assert!(ok(agent.typed("subscriber secret ops")).out.contains("whsec_"));
+    ok(agent.typed("subscriber unsubscribe web"));
+    assert!(ok(agent.typed("lb get web -o json")).json()["subscriber"].is_null());
+    ok(agent.typed("subscriber delete ops --yes"));
+    assert_eq!(agent.typed("subscriber get ops").exit, Exit::NotFound);
+}

@@ -10,6 +10,7 @@ use axum::http::{Method, Request, StatusCode};
 use futures_util::future::BoxFuture;
 use lb_userspace::api::{self, Context, Explain, ExplainError, Requests};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
+use lb_userspace::delivery::{Address, Outbox, SigningKey, Targets};
 use lb_userspace::faults::Faults;
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
@@ -33,6 +34,8 @@ mod bad_query;
 mod conflicts;
 mod containment;
 mod coverage;
+mod cursors;
+mod deliveries;
 mod events;
 mod fields;
 mod healing;
@@ -44,6 +47,7 @@ mod recovery;
 mod sockets;
 mod stats;
 mod status;
+mod subscribers;
 mod tenancy;
 mod tls;
 mod versions;
@@ -77,6 +81,17 @@ fn tenants(ledger: &dyn Ledger) {
     bootstrap(ledger, &tokens, jiff::Timestamp::UNIX_EPOCH).unwrap();
 }
 
+/// What a project may have.
+const LIMITS: Limits = Limits {
+    lbs_per_project: 3,
+    ips_per_project: 6,
+    frontends_per_lb: 3,
+    backends_per_lb: 3,
+    servers_per_backend: 4,
+    acls_per_frontend: 4,
+    acl_prefixes_per_frontend: 100_000,
+};
+
 /// An API over a ledger, and what stands behind it.
 struct Api {
     ledger: Arc<dyn Ledger>,
@@ -86,6 +101,7 @@ struct Api {
     health: watch::Sender<Arc<HealthView>>,
     requests: Arc<Requests>,
     events: Arc<Events>,
+    outbox: Arc<Outbox>,
     /// The clock, seconds since 1970.
     seconds: Arc<AtomicI64>,
     traffic: Live,
@@ -121,23 +137,23 @@ impl Api {
     }
 
     fn over(ledger: Arc<dyn Ledger>) -> Self {
-        let limits = Limits {
-            lbs_per_project: 3,
-            ips_per_project: 6,
-            frontends_per_lb: 3,
-            backends_per_lb: 3,
-            servers_per_backend: 4,
-            acls_per_frontend: 4,
-            acl_prefixes_per_frontend: 100_000,
-        };
-        Self::with(ledger, limits)
+        Self::with(ledger, LIMITS)
     }
 
     fn with(ledger: Arc<dyn Ledger>, limits: Limits) -> Self {
         Self::with_faults(ledger, limits, Faults::default())
     }
 
+    /// An API of an edge that tells these of its alarms.
+    fn telling(alarm_targets: Vec<Address>) -> Self {
+        Self::build(Arc::new(MemoryLedger::new()), LIMITS, Faults::default(), alarm_targets)
+    }
+
     fn with_faults(ledger: Arc<dyn Ledger>, limits: Limits, faults: Faults) -> Self {
+        Self::build(ledger, limits, faults, Vec::new())
+    }
+
+    fn build(ledger: Arc<dyn Ledger>, limits: Limits, faults: Faults, alarm_targets: Vec<Address>) -> Self {
         tenants(&*ledger);
         let traffic = Live::default();
         let status = watch::Sender::new(Status::default());
@@ -148,6 +164,7 @@ impl Api {
         let events: Arc<Events> = Arc::default();
         let seconds: Arc<AtomicI64> = Arc::default();
         let now = Arc::clone(&seconds);
+        let outbox = Arc::new(Outbox::in_memory(alarm_targets).unwrap());
         let context = Context {
             ledger: Arc::clone(&ledger),
             status: status.subscribe(),
@@ -165,6 +182,13 @@ impl Api {
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),
             live_traffic: Arc::new(traffic.clone()),
             faults,
+            delivery: api::Delivery {
+                outbox: Arc::clone(&outbox),
+                key: SigningKey::new([9; 32]),
+                targets: Targets::default(),
+                sends_email: true,
+                expects_denial: false,
+            },
             explain: Arc::new(Echo),
             heal: Arc::new(Heal::new(heal::Sources {
                 ledger: Arc::clone(&ledger),
@@ -188,6 +212,7 @@ impl Api {
             seconds,
             edge,
             backlog,
+            outbox,
         }
     }
 
@@ -246,6 +271,8 @@ struct Ids {
     frontend: String,
     /// Of no rule, unless one was made.
     acl: String,
+    /// Of no subscriber, unless one was made.
+    subscriber: String,
 }
 
 impl Ids {
@@ -262,16 +289,25 @@ impl Ids {
         let frontend = json!({"name": "http", "inbound_port": 80, "backend_id": backend});
         let frontend = api.ok(Method::POST, &format!("/lbs/{id}/frontends"), &frontend).await;
         let acl = "11111111-1111-4111-8111-111111111111".to_owned();
-        Self { ip: text(&lb, "/ip/0/id").to_owned(), lb: id, backend, frontend: text(&frontend, "/id").to_owned(), acl }
+        Self {
+            ip: text(&lb, "/ip/0/id").to_owned(),
+            lb: id,
+            backend,
+            frontend: text(&frontend, "/id").to_owned(),
+            subscriber: acl.clone(),
+            acl,
+        }
     }
 
-    /// The same, and an access rule that denies 10.9.0.0/16.
+    /// The same, an access rule that denies 10.9.0.0/16, and a subscriber.
     async fn create_with_acl(api: &Api) -> Self {
         let ids = Self::create(api).await;
         let acl =
             json!({"name": "rule", "index": 5, "action": {"type": "deny"}, "match": {"ip_subnet": ["10.9.0.0/16"]}});
         let acl = api.ok(Method::POST, &ids.path("/frontends/{frontend}/acls"), &acl).await;
-        Self { acl: text(&acl, "/id").to_owned(), ..ids }
+        let subscriber = json!({"name": "ops", "webhook_config": {"uri": "https://example.org/hook"}});
+        let subscriber = api.ok(Method::POST, "/subscribers", &subscriber).await;
+        Self { acl: text(&acl, "/id").to_owned(), subscriber: text(&subscriber, "/id").to_owned(), ..ids }
     }
 
     /// A path with the ids in the places of `{lb}`, `{ip}`, `{backend}` and `{frontend}`.
@@ -281,5 +317,6 @@ impl Ids {
             .replace("{backend}", &self.backend)
             .replace("{frontend}", &self.frontend)
             .replace("{acl}", &self.acl)
+            .replace("{subscriber}", &self.subscriber)
     }
 }

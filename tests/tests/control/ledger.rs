@@ -34,6 +34,7 @@ pub(crate) fn lb(name: &str, owner: Owner) -> Lb {
         answers_echo: true,
         on_closed_port: ClosedPort::Reject,
         protected: false,
+        subscriber: None,
         at_once: false,
         times: Times::created(jiff::Timestamp::UNIX_EPOCH),
     }

@@ -53,6 +53,7 @@ pub(crate) fn lb(number: u128, deleted: Option<i64>) -> Document {
         answers_echo: true,
         on_closed_port: ClosedPort::Reject,
         protected: false,
+        subscriber: None,
         at_once: false,
         times: times(deleted),
     })

@@ -30,3 +30,8 @@ fn the_javascript_sdk_drives_the_life_of_a_load_balancer() {
 fn the_python_sdk_sets_access_rules_and_limits() {
     Scene::new().pytest("test_acls.py");
 }
+
+#[test]
+fn the_python_sdk_subscribes_a_receiver_that_is_told_signed() {
+    Scene::new().pytest("test_subscribers.py");
+}

@@ -12,7 +12,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context, wire};
 use crate::authority::{self, Sight, Write};
@@ -63,9 +63,10 @@ pub(in crate::api) async fn list(
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     let seen = Sight::new(&snapshot, &actor).organizations();
-    let (page, total_count) = listing.page(seen.filter(|one| with_deleted || one.times.is_live()));
+    let Page { items: page, total_count, next_cursor } =
+        listing.page(seen.filter(|one| with_deleted || one.times.is_live()));
     let organizations = page.into_iter().map(|one| organization(one)).collect();
-    Ok(Json(wire::OrganizationList { organizations, total_count }))
+    Ok(Json(wire::OrganizationList { organizations, total_count, next_cursor }))
 }
 
 pub(in crate::api) async fn rename(

@@ -12,7 +12,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::{self, Sight, Write};
@@ -85,8 +85,13 @@ pub(in crate::api) async fn list(
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     let seen = listing.sight(&snapshot, &actor).into_iter().flat_map(Sight::projects);
-    let (page, total_count) = listing.page(seen.filter(|one| with_deleted || one.times.is_live()));
-    Ok(Json(wire::ProjectList { projects: page.into_iter().map(|one| project(one)).collect(), total_count }))
+    let Page { items: page, total_count, next_cursor } =
+        listing.page(seen.filter(|one| with_deleted || one.times.is_live()));
+    Ok(Json(wire::ProjectList {
+        projects: page.into_iter().map(|one| project(one)).collect(),
+        total_count,
+        next_cursor,
+    }))
 }
 
 pub(in crate::api) async fn rename(

@@ -15,10 +15,11 @@ use crate::api::wire::measure::Containment;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::api::{ApiError, Context};
 use crate::authority::Sight;
+use crate::delivery::Counts;
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
-use crate::model::{Actor, Backend, Frontend, Lb, Server, What};
-use crate::observe::Traffic;
+use crate::model::{Actor, Backend, Frontend, Lb, Reach, Server, What};
+use crate::observe::{Traffic, chain};
 use crate::plan::{PlannedService, ServerRef, ServiceAddress, Tables};
 use crate::reconcile::Status;
 
@@ -47,6 +48,7 @@ pub(in crate::api) async fn get(
             verdicts: traffic.verdicts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             counters_error,
             heal: context.heal.board((context.clock)()).summary,
+            deliveries: deliveries(context, &actor),
             services,
             reconcile: status,
         }))
@@ -65,6 +67,13 @@ fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Contain
         hold_releases: holds::releases(context, snapshot, actor),
         removal_budget_remaining: crate::ledger::zone_budget_remaining(snapshot, (context.clock)()) as u64,
     }
+}
+
+fn deliveries(context: &Context, actor: &Actor) -> Option<Counts> {
+    if actor.reach != Reach::Fleet {
+        return None;
+    }
+    context.delivery.outbox.counts().inspect_err(|error| log::error!("status: {}", chain(error))).ok()
 }
 
 /// What the edge does with the services.

@@ -3,12 +3,11 @@
 
 use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
 use super::{Id, find_lb};
-use crate::api::body::Bare;
 use crate::api::listing::{Listing, Pairs};
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context};
@@ -16,7 +15,6 @@ use crate::model::{Actor, Invalid, LbId};
 
 /// Scaleway's paths of resources that this version does not have.
 pub(in crate::api) fn routes() -> Router<Context> {
-    const OWNER: &[&str] = &["project_id", "organization_id"];
     Router::new()
         .route("/lbs/{id}/certificates", CERTIFICATE.collection(Of::Lb, &[]))
         .route("/certificates/{id}", CERTIFICATE.object())
@@ -25,11 +23,6 @@ pub(in crate::api) fn routes() -> Router<Context> {
         .route("/lbs/{id}/private-networks", PRIVATE_NETWORK.list(Of::Lb, &[]))
         .route("/lbs/{id}/attach-private-network", PRIVATE_NETWORK.creation(Of::Lb))
         .route("/lbs/{id}/detach-private-network", PRIVATE_NETWORK.creation(Of::Lb))
-        .route("/subscribers", SUBSCRIBER.collection(Of::Project, OWNER))
-        .route("/subscribers/{id}", SUBSCRIBER.object())
-        .route("/lb/subscription/{id}", SUBSCRIBER.deletion())
-        .route("/lb/{id}/subscribe", SUBSCRIBER.creation(Of::Lb))
-        .route("/lb/{id}/unsubscribe", SUBSCRIBER.unsubscription())
 }
 
 /// A resource that is not there.
@@ -58,12 +51,6 @@ const PRIVATE_NETWORK: Absent = Absent {
     plural: "private_network",
     why: "this version reaches servers by the edge's own routes only",
 };
-const SUBSCRIBER: Absent = Absent {
-    resource: "subscriber",
-    plural: "subscribers",
-    why: "this version sends no alerts; scrape /metrics, and let Prometheus's alert manager send them",
-};
-
 /// What the `{id}` of a collection's path names.
 #[derive(Clone, Copy)]
 enum Of {
@@ -104,18 +91,6 @@ impl Absent {
     fn object(&'static self) -> MethodRouter<Context> {
         let missing = move |named: Named| async move { self.missing(&named) };
         get(missing).put(missing).delete(missing)
-    }
-
-    /// The deletion of an object that is never found.
-    fn deletion(&'static self) -> MethodRouter<Context> {
-        delete(move |named: Named| async move { self.missing(&named) })
-    }
-
-    /// Takes the one that is not there off a load balancer, which is answered as it is.
-    fn unsubscription(&'static self) -> MethodRouter<Context> {
-        delete(|State(context): State<Context>, Extension(actor): Extension<Actor>, path: Id, _: Bare| async move {
-            super::lbs::show(&context, &context.ledger.snapshot(), &actor, path.parse("lb_id")?)
-        })
     }
 
     fn none(&self) -> Json<Value> {

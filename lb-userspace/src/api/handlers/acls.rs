@@ -12,7 +12,7 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::{Arguments, Description};
 use crate::api::view::View;
 use crate::api::wire;
@@ -76,9 +76,9 @@ pub(in crate::api) async fn list(
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_frontend(&snapshot, &actor, frontend)?;
-    let (page, total_count) = listing.page(live(&snapshot, frontend));
+    let Page { items: page, total_count, next_cursor } = listing.page(live(&snapshot, frontend));
     let view = View::new(&context, &snapshot);
-    Ok(Json(wire::AclList { acls: page.into_iter().map(|acl| view.acl(acl)).collect(), total_count }))
+    Ok(Json(wire::AclList { acls: page.into_iter().map(|acl| view.acl(acl)).collect(), total_count, next_cursor }))
 }
 
 /// A rule that has the name of one that is there takes its place; rules that are not named go.
@@ -108,7 +108,7 @@ pub(in crate::api) async fn set(
                 let mut rules: Vec<Arc<Acl>> = live(after, frontend).map(Arc::clone).collect();
                 Acl::sort(&mut rules);
                 let acls: Vec<wire::Acl> = rules.iter().map(|acl| view.acl(acl)).collect();
-                Ok(Json(wire::AclList { total_count: acls.len() as u64, acls }))
+                Ok(Json(wire::AclList { total_count: acls.len() as u64, next_cursor: None, acls }))
             },
         )
     })

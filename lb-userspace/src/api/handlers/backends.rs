@@ -16,7 +16,7 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::{Answer, Caller};
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::{Arguments, Description, LAYER_7, idle};
 use crate::api::view::View;
 use crate::api::wire;
@@ -72,11 +72,13 @@ pub(in crate::api) async fn list(
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, &actor, lb)?;
-    let (page, total_count) = listing.page(snapshot.backends_of(lb).filter(|backend| backend.times.is_live()));
+    let Page { items: page, total_count, next_cursor } =
+        listing.page(snapshot.backends_of(lb).filter(|backend| backend.times.is_live()));
     let view = View::new(&context, &snapshot);
     Ok(Json(wire::BackendList {
         backends: page.into_iter().map(|backend| view.backend(backend)).collect(),
         total_count,
+        next_cursor,
     }))
 }
 

@@ -14,7 +14,7 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::{Arguments, Description, LAYER_7, id, idle};
 use crate::api::view::View;
 use crate::api::wire;
@@ -98,10 +98,10 @@ pub(in crate::api) async fn list(
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, &actor, lb)?;
     let live = snapshot.frontends_of(lb).filter(|frontend| frontend.times.is_live());
-    let (page, total_count) = listing.page(live);
+    let Page { items: page, total_count, next_cursor } = listing.page(live);
     let view = View::new(&context, &snapshot);
     let frontends = page.into_iter().map(|frontend| view.frontend(frontend)).collect();
-    Ok(Json(wire::FrontendList { frontends, total_count }))
+    Ok(Json(wire::FrontendList { frontends, total_count, next_cursor }))
 }
 
 pub(in crate::api) async fn update(

@@ -14,7 +14,7 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
-use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
+use crate::api::listing::{Listed, Listing, Page, Pairs, is_tagged};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -112,9 +112,9 @@ pub(in crate::api) async fn list(
             && family.is_none_or(|family| Family::of(ip.address) == family)
             && is_tagged(&tags, &ip.tags)
     });
-    let (page, total_count) = listing.page(ips);
+    let Page { items: page, total_count, next_cursor } = listing.page(ips);
     let view = View::new(&context, &snapshot);
-    Ok(Json(wire::IpList { ips: page.into_iter().map(|ip| view.ip(ip)).collect(), total_count }))
+    Ok(Json(wire::IpList { ips: page.into_iter().map(|ip| view.ip(ip)).collect(), total_count, next_cursor }))
 }
 
 fn ip_type(text: &str) -> Result<Option<Family>, Invalid> {

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::Arguments;
 use crate::api::wire::{LbTypeInfo, LbTypeList};
 use crate::api::{ApiError, Context};
@@ -18,7 +18,7 @@ pub(in crate::api) async fn list(
     let (listing, _) = Listing::read(pairs, &["project_id", "organization_id"], &mut arguments)?;
     arguments.finish()?;
     let sees = listing.sight(&context.ledger.snapshot(), &actor).is_some();
-    let (page, total_count) = listing.page(LbType::ALL.into_iter().filter(|_| sees));
+    let Page { items: page, total_count, next_cursor } = listing.page(LbType::ALL.into_iter().filter(|_| sees));
     let info = |kind: LbType| LbTypeInfo {
         name: kind.as_str().to_owned(),
         stock_status: "available".to_owned(),
@@ -27,7 +27,7 @@ pub(in crate::api) async fn list(
         description: "a quota class; every type is forwarded the same way".to_owned(),
         zone: context.zone.clone(),
     };
-    Ok(Json(LbTypeList { lb_types: page.into_iter().map(info).collect(), total_count }))
+    Ok(Json(LbTypeList { lb_types: page.into_iter().map(info).collect(), total_count, next_cursor }))
 }
 
 /// Types are all of one age: by age they stay in the order of the sizes.

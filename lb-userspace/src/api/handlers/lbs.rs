@@ -14,7 +14,7 @@ use crate::api::body::{Body, NoBody};
 use crate::api::change::{Draft, Order, commit, commit_as, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
-use crate::api::listing::{Listed, Listing, Pairs, is_tagged};
+use crate::api::listing::{Listed, Listing, Page, Pairs, is_tagged};
 use crate::api::parse::{Arguments, Description, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -82,8 +82,8 @@ fn run_list(
     let snapshot = context.ledger.snapshot();
     let view = View::new(context, &snapshot);
     let seen = listing.sight(&snapshot, actor).into_iter().flat_map(Sight::lbs);
-    let (page, total_count) = listing.page(seen.filter(|lb| filter(lb)));
-    Ok(Json(wire::LbList { lbs: page.into_iter().map(|lb| view.lb(lb)).collect(), total_count }))
+    let Page { items: page, total_count, next_cursor } = listing.page(seen.filter(|lb| filter(lb)));
+    Ok(Json(wire::LbList { lbs: page.into_iter().map(|lb| view.lb(lb)).collect(), total_count, next_cursor }))
 }
 
 pub(in crate::api) async fn update(
@@ -335,6 +335,7 @@ fn parse(
         kind,
         answers_echo,
         on_closed_port,
+        subscriber: None,
         protected: protected.unwrap_or(false),
         at_once: false,
         times: Times::created(now),

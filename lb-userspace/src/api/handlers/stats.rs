@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 
 use super::{Id, find_lb};
-use crate::api::listing::{Listed, Listing, Pairs};
+use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::parse::{Arguments, id};
 use crate::api::view::instance_id;
 use crate::api::wire::stats::{BackendServerStats, BackendStatsList, HealthCheckStatus, LbStats, ServerState};
@@ -24,8 +24,9 @@ pub(in crate::api) async fn list(
     let (listing, pairs) = Listing::read(pairs, &["backend_id"], &mut arguments)?;
     let backend = only(&pairs, &mut arguments);
     let backend = arguments.build(backend)?;
-    let (page, total_count) = listing.page(stats(&context, &actor, lb, backend)?.into_iter());
-    Ok(Json(BackendStatsList { backend_servers_stats: page, total_count }))
+    let Page { items: page, total_count, next_cursor } =
+        listing.page(stats(&context, &actor, lb, backend)?.into_iter());
+    Ok(Json(BackendStatsList { backend_servers_stats: page, total_count, next_cursor }))
 }
 
 /// The same without pages: deprecated by Scaleway.

@@ -74,6 +74,9 @@ pub struct AclList {
     pub acls: Vec<Acl>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Body of `POST /frontends/{id}/acls`, of `PUT /acls/{id}` (which keeps match and description when they are absent) and

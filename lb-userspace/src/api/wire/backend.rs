@@ -124,6 +124,9 @@ pub struct BackendList {
     pub backends: Vec<Backend>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Defines a request with the settings that creation and update share, and fields of its own.

@@ -58,6 +58,9 @@ pub struct FrontendList {
     pub frontends: Vec<Frontend>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Body of `POST /lbs/{lb}/frontends`.

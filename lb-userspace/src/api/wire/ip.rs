@@ -37,6 +37,9 @@ pub struct IpList {
     pub ips: Vec<Ip>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Body of `POST /ips`.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Ip;
+use super::{Ip, Subscriber};
 use crate::model::{LbId, OrganizationId, ProjectId};
 
 /// A load balancer.
@@ -34,9 +34,9 @@ pub struct Lb {
     /// `LB-S`, `LB-GP-M`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// Always null: alert subscribers are not built.
+    /// Who is told when its state changes.
     #[serde(default)]
-    pub subscriber: Option<()>,
+    pub subscriber: Option<Subscriber>,
     /// Always `ssl_compatibility_level_intermediate`: TLS is not terminated.
     pub ssl_compatibility_level: String,
     /// When it was made.
@@ -168,6 +168,9 @@ pub struct LbList {
     pub lbs: Vec<Lb>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Body of `POST /lbs`.
@@ -281,4 +284,7 @@ pub struct LbTypeList {
     pub lb_types: Vec<LbTypeInfo>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }

@@ -18,6 +18,9 @@ pub struct ListQuery {
     /// Entries on a page, 1 to 100; 20 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_size: Option<String>,
+    /// Instead of a page's number: the `next_cursor` of the page before, as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// Only of this project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
@@ -50,6 +53,7 @@ impl ListQuery {
             order_by,
             page,
             page_size,
+            cursor,
             project_id,
             organization_id,
             tags,
@@ -63,6 +67,7 @@ impl ListQuery {
             ("order_by", order_by),
             ("page", page),
             ("page_size", page_size),
+            ("cursor", cursor),
             ("project_id", project_id),
             ("organization_id", organization_id),
             ("ip_address", ip_address),

@@ -57,6 +57,9 @@ pub struct BackendStatsList {
     pub backend_servers_stats: Vec<BackendServerStats>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Answer of `GET /lbs/{lb}/stats`, which Scaleway deprecates in favour of `backend-stats`.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::measure::Containment;
+use crate::delivery::Counts;
 use crate::health::MassFailure;
 use crate::model::{BackendId, Forwarding, FrontendId, LbId, Protocol};
 use crate::plan::Unresolved;
@@ -41,6 +42,9 @@ pub struct StatusReport {
     /// The scoreboard's counts.
     #[serde(default)]
     pub heal: Summary,
+    /// Webhooks and e-mails of the edge that wait and that were given up; told to the fleet's tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<Counts>,
     /// The services of the token's project, in the order of address, port and protocol.
     pub services: Vec<ServiceStatus>,
 }

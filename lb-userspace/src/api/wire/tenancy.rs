@@ -78,6 +78,9 @@ pub struct OrganizationList {
     pub organizations: Vec<Organization>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Answer of `GET /snowshed/v1/projects`.
@@ -87,6 +90,9 @@ pub struct ProjectList {
     pub projects: Vec<Project>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Answer of `GET /snowshed/v1/tokens`.
@@ -96,6 +102,9 @@ pub struct TokenList {
     pub tokens: Vec<Token>,
     /// How many there are on all pages.
     pub total_count: u64,
+    /// Gives the next page as `cursor`, stable under whatever is made or deleted meanwhile; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Body of `POST` and `PATCH` of organizations, and of `PATCH` of projects.

@@ -26,6 +26,9 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                 ("frontend_id", (before.lb, before.frontend) != (after.lb, after.frontend)),
                 ("acl_id", before.id != after.id),
             ],
+            (Document::Subscriber(before), Document::Subscriber(after)) => {
+                [("project_id", before.owner != after.owner), ("subscriber_id", before.id != after.id)]
+            }
             (Document::Organization(_), Document::Organization(_)) => continue,
             (Document::Project(before), Document::Project(after)) => {
                 [("organization_id", before.owner != after.owner), ("project_id", false)]

@@ -3,6 +3,9 @@
 use super::{Case, Refusal, Sink};
 use crate::model::{Document, Ip, LbId};
 
+/// Load balancers that a refusal names.
+const NAMED: usize = 5;
+
 pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
     for change in case.changes() {
         let deleted = !change.after.times().is_live();
@@ -16,6 +19,22 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                     .collect();
                 if !users.is_empty() {
                     let help = format!("used by frontend {}: delete or change that first", users.join(", "));
+                    refuse(change.key(), Refusal::InUse { help });
+                }
+            }
+            (Some(Document::Subscriber(_)), Document::Subscriber(subscriber)) if deleted => {
+                let of_project = case.after.lbs_in(subscriber.owner.project);
+                let told: Vec<String> = of_project
+                    .filter(|lb| lb.times.is_live() && lb.subscriber == Some(subscriber.id))
+                    .take(NAMED)
+                    .map(|lb| format!("{} ({})", lb.id, lb.name))
+                    .collect();
+                if !told.is_empty() {
+                    let lbs = told.join(", ");
+                    let help = format!(
+                        "it is told of load balancer {lbs}: unsubscribe that first (DELETE /lb/{{lb_id}}/unsubscribe; \
+                         `snowshed subscriber unsubscribe`)"
+                    );
                     refuse(change.key(), Refusal::InUse { help });
                 }
             }

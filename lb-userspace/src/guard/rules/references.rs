@@ -1,16 +1,29 @@
 //! What a resource refers to exists, is not deleted, and belongs to the same load balancer and owner.
 
 use super::{Case, Refusal, Sink};
-use crate::model::{Document, Invalid, LbId, Owner};
+use crate::ledger::Change;
+use crate::model::{Document, Invalid, LbId, Owner, SubscriberId};
 
 pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
-    for document in case.live() {
+    for change in case.changes() {
+        let document = &change.after;
+        if !document.times().is_live() {
+            continue;
+        }
         let key = document.key();
         let mut wrong = |argument, help: String| {
             refuse(key, Refusal::Argument { argument, invalid: Invalid::constraint(help) });
         };
         match document {
-            Document::Lb(_)
+            Document::Lb(lb) => {
+                if let Some(id) = named_anew(change)
+                    && !case.after.subscriber(id).is_some_and(|found| found.times.is_live() && found.owner == lb.owner)
+                {
+                    let help = format!("there is no subscriber {id} in the project of this load balancer");
+                    wrong("subscriber_id", help);
+                }
+            }
+            Document::Subscriber(_)
             | Document::Measure(_)
             | Document::NatSource(_)
             | Document::Organization(_)
@@ -51,6 +64,16 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             }
         }
     }
+}
+
+/// The subscriber that a change makes a load balancer name. One that was deleted since it was named may stay named: it is
+/// told nothing, and the load balancer that comes back is what it was.
+fn named_anew(change: &Change) -> Option<SubscriberId> {
+    let of = |document: &Document| match document {
+        Document::Lb(lb) => lb.subscriber,
+        _ => None,
+    };
+    of(&change.after).filter(|after| change.before.as_ref().and_then(of) != Some(*after))
 }
 
 /// Whether it is deleted is another rule's.

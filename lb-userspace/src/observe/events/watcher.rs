@@ -183,10 +183,10 @@ fn of_server(server: ServerRef, health: &ServerHealth, snapshot: &Snapshot) -> N
 }
 
 /// What an alarm is known by: its name, and what it is about.
-type Alarm = (&'static str, String);
+pub(crate) type Alarm = (&'static str, String);
 
 /// What is wrong with the edge: by alarm, what there is to say about it.
-fn alarms(status: &Status) -> BTreeMap<Alarm, String> {
+pub(crate) fn alarms(status: &Status) -> BTreeMap<Alarm, String> {
     let mut alarms = BTreeMap::new();
     if let Some(error) = &status.last_error {
         alarms

@@ -116,6 +116,7 @@ impl Fleet {
                 answers_echo: true,
                 on_closed_port: crate::model::ClosedPort::Reject,
                 protected: false,
+                subscriber: None,
                 at_once: false,
                 times,
             }),

@@ -8,10 +8,9 @@ use super::{Api, Ids, text};
 const ID: &str = "11111111-1111-4111-8111-111111111111";
 
 /// Path of the list, its field, the resource's name, and what the refusal must say.
-const LISTS: [(&str, &str, &str, &str); 3] = [
+const LISTS: [(&str, &str, &str, &str); 2] = [
     ("/lbs/{lb}/certificates", "certificates", "certificate", "does not end TLS"),
     ("/routes", "routes", "route", "sees no host names"),
-    ("/subscribers", "subscribers", "subscriber", "sends no alerts"),
 ];
 
 #[tokio::test]
@@ -30,7 +29,7 @@ async fn lists_are_empty_and_making_one_is_refused_with_the_reason() {
     }
     let path = ids.path("/lbs/{lb}/private-networks");
     assert_eq!(api.get(&path).await, json!({"private_network": [], "total_count": 0}));
-    for path in ["/lbs/{lb}/attach-private-network", "/lbs/{lb}/detach-private-network", "/lb/{lb}/subscribe"] {
+    for path in ["/lbs/{lb}/attach-private-network", "/lbs/{lb}/detach-private-network"] {
         let (status, problem) = api.call(Method::POST, &ids.path(path), Some(&json!({}))).await;
         assert_eq!((status, text(&problem, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{path}");
     }
@@ -40,9 +39,7 @@ async fn lists_are_empty_and_making_one_is_refused_with_the_reason() {
 #[tokio::test]
 async fn an_id_is_not_found_and_a_malformed_one_is_wrong() {
     let api = Api::new();
-    for (path, resource) in
-        [("/certificates/{id}", "certificate"), ("/routes/{id}", "route"), ("/subscribers/{id}", "subscriber")]
-    {
+    for (path, resource) in [("/certificates/{id}", "certificate"), ("/routes/{id}", "route")] {
         for method in [Method::GET, Method::PUT, Method::DELETE] {
             let (status, problem) = api.call(method.clone(), &path.replace("{id}", ID), Some(&json!({}))).await;
             assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"), "{method} {path}");
@@ -52,8 +49,6 @@ async fn an_id_is_not_found_and_a_malformed_one_is_wrong() {
             assert_eq!(text(&problem, "/details/0/argument_name"), format!("{resource}_id"));
         }
     }
-    let deletion = format!("/lb/subscription/{ID}");
-    assert_eq!(api.call(Method::DELETE, &deletion, None).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -65,14 +60,10 @@ async fn what_they_would_belong_to_is_the_tokens_own() {
         (Method::POST, "/lbs/{lb}/certificates"),
         (Method::GET, "/lbs/{lb}/private-networks"),
         (Method::POST, "/lbs/{lb}/attach-private-network"),
-        (Method::POST, "/lb/{lb}/subscribe"),
-        (Method::DELETE, "/lb/{lb}/unsubscribe"),
     ];
     for (method, path) in on {
         let body = (method != Method::GET).then(|| json!({}));
         let (status, problem) = api.call_as("secret-two", method.clone(), &ids.path(path), body.as_ref()).await;
         assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"), "{method} {path}");
     }
-    let lb = api.ok(Method::DELETE, &ids.path("/lb/{lb}/unsubscribe"), &json!({})).await;
-    assert_eq!((text(&lb, "/id"), &lb["subscriber"]), (ids.lb.as_str(), &json!(null)));
 }

@@ -327,10 +327,48 @@ fn table(ids: &Ids) -> Vec<(&'static str, Value, Vec<Case>)> {
         ("PATCH /acls/{acl}", json!({}), part_of_acl),
         ("POST /lbs/{lb}/backends", backend.clone(), create_backend),
         ("PUT /backends/{backend}", backend, backend_cases()),
+        ("POST /subscribers", json!({"name": "x"}), new_subscriber_cases()),
+        ("PUT /subscribers/{subscriber}", json!({"name": "x"}), subscriber_cases()),
+        ("PATCH /subscribers/{subscriber}", json!({}), subscriber_cases()),
+        ("POST /lb/{lb}/subscribe", json!({}), subscribe_cases()),
         ("PUT /backends/{backend}/healthcheck", json!({"port": 80}), health_cases()),
         ("POST /backends/{backend}/servers", json!({}), new_server_cases()),
         ("PUT /backends/{backend}/servers", json!({}), new_server_cases()),
         ("DELETE /backends/{backend}/servers", json!({}), server_cases()),
+    ]
+}
+
+fn subscriber_cases() -> Vec<Case> {
+    vec![
+        ("name", json!(""), "name", "a name is needed"),
+        ("name", long(), "name", "at most 255"),
+        ("email_config", json!(1), "email_config", "expected"),
+        ("email_config.email", json!({"email": "nobody"}), "email_config.email", "no e-mail address"),
+        ("email_config.email", json!({"email": ""}), "email_config.email", "is needed"),
+        ("webhook_config", json!("https://example.org"), "webhook_config", "expected"),
+        ("webhook_config.uri", json!({"uri": "ftp://example.org/"}), "webhook_config.uri", "http and https"),
+        ("webhook_config.uri", json!({"uri": "http://127.1/"}), "webhook_config.uri", "public Internet"),
+        (
+            "webhook_config.uri",
+            json!({"uri": "https://a:b@example.org/"}),
+            "webhook_config.uri",
+            "no user and no password",
+        ),
+    ]
+}
+
+fn new_subscriber_cases() -> Vec<Case> {
+    let mut cases = subscriber_cases();
+    cases.push(("name", json!(null), "name", "`name` is needed"));
+    cases.extend(project_cases());
+    cases
+}
+
+fn subscribe_cases() -> Vec<Case> {
+    vec![
+        ("subscriber_id", json!("no-uuid"), "subscriber_id", "UUID"),
+        ("subscriber_id", json!(null), "subscriber_id", "`subscriber_id` is needed"),
+        ("subscriber_id", json!("11111111-1111-4111-8111-111111111112"), "subscriber_id", "there is no subscriber"),
     ]
 }
 

@@ -17,13 +17,26 @@ const LISTS: [&str; 7] = [
 ];
 
 /// A key of a list's query, where it stands, a wrong value, and what must be said.
-const CASES: [(&str, &str, &str, &str); 13] = [
+const CASES: [(&str, &str, &str, &str); 16] = [
     ("/lbs", "name", "name=a&name=b", "given twice"),
     ("/lbs", "order_by", "order_by=size", "created_at_asc, created_at_desc, name_asc, name_desc"),
     ("/lbs", "page", "page=0", "from 1 upwards"),
     ("/lbs", "page", "page=two", "from 1 upwards"),
     ("/ips", "page_size", "page_size=101", "from 1 to 100"),
     ("/ips", "page_size", "page_size=-1", "from 1 to 100"),
+    ("/lbs", "cursor", "cursor=2", "is no cursor"),
+    (
+        "/lbs",
+        "cursor",
+        "cursor=bmFtZV9hc2MgMTExMTExMTEtMTExMS00MTExLTgxMTEtMTExMTExMTExMTExIHg&page=2",
+        "leave out `page`",
+    ),
+    (
+        "/lbs",
+        "cursor",
+        "cursor=bmFtZV9hc2MgMTExMTExMTEtMTExMS00MTExLTgxMTEtMTExMTExMTExMTExIHg&order_by=name_desc",
+        "in the order name_asc",
+    ),
     ("/lbs", "project_id", "project_id=*", "UUID"),
     ("/ips", "organization_id", "organization_id=all", "UUID"),
     ("/lbs", "lb_ids", "lb_ids=x", "UUID"),

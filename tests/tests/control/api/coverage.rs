@@ -61,6 +61,8 @@ struct World {
     freeze: String,
     plan: String,
     release: String,
+    delivery: String,
+    subscriber: String,
 }
 
 impl World {
@@ -85,14 +87,30 @@ impl World {
         let (_, release) = api.call_as("secret-operator", Method::POST, releases, Some(&release)).await;
         let release = text(&release, "/id").to_owned();
         let (freeze, plan) = (text(&freeze, "/id").to_owned(), text(&plan, "/id").to_owned());
-        Self { acl: text(&acl, "/id").to_owned(), api, ids, token, operation, freeze, plan, release }
+        let subscriber = json!({"name": "ops", "webhook_config": {"uri": "https://example.org/hook"}});
+        let subscriber = text(&api.ok(Method::POST, "/subscribers", &subscriber).await, "/id").to_owned();
+        let delivery = super::deliveries::post(&api, Some(owner(1).project)).to_string();
+        Self {
+            acl: text(&acl, "/id").to_owned(),
+            api,
+            ids,
+            token,
+            operation,
+            freeze,
+            plan,
+            release,
+            delivery,
+            subscriber,
+        }
     }
 
     /// The id of tenant one's object that a path's `{id}` names.
     fn id_of(&self, path: &str) -> String {
         let noun = path.split('/').rev().skip_while(|part| *part != "{id}").nth(1).unwrap();
         match noun {
-            "lbs" => self.ids.lb.clone(),
+            // Scaleway writes some paths with one.
+            "lbs" | "lb" => self.ids.lb.clone(),
+            "subscribers" | "subscription" => self.subscriber.clone(),
             "ips" => self.ids.ip.clone(),
             "frontends" => self.ids.frontend.clone(),
             "backends" => self.ids.backend.clone(),
@@ -104,6 +122,7 @@ impl World {
             "freezes" => self.freeze.clone(),
             "plans" => self.plan.clone(),
             "releases" => self.release.clone(),
+            "deliveries" => self.delivery.clone(),
             _ => panic!("{path}: say here what stands for the {{id}} of {noun}"),
         }
     }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::Request;
 use lb_userspace::api::wire::{
-    AclActionSpec, AclMatchSpec, AclSpec, CreateBackend, CreateFrontend, CreateIp, CreateLb, HealthCheckSpec,
-    HttpConfigSpec, HttpsConfigSpec, ListQuery, MigrateLb, Millis, NoConfig, ServerSpec, Servers, SetAcls,
-    UpdateBackend, UpdateIp, UpdateLb, UserConfigSpec,
+    AclActionSpec, AclMatchSpec, AclSpec, CreateBackend, CreateFrontend, CreateIp, CreateLb, CreateSubscriber,
+    EmailConfig, HealthCheckSpec, HttpConfigSpec, HttpsConfigSpec, ListQuery, MigrateLb, Millis, NoConfig, ServerSpec,
+    Servers, SetAcls, Subscribe, UpdateBackend, UpdateIp, UpdateLb, UpdateSubscriber, UserConfigSpec, WebhookConfig,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -96,6 +96,28 @@ fn acl() -> AclSpec {
             invert: Some(true),
         }),
     }
+}
+
+fn email() -> Option<EmailConfig> {
+    Some(EmailConfig { email: String::new() })
+}
+
+fn webhook() -> Option<WebhookConfig> {
+    Some(WebhookConfig { uri: String::new() })
+}
+
+fn create_subscriber() -> CreateSubscriber {
+    CreateSubscriber {
+        project_id: some_text(),
+        organization_id: some_text(),
+        name: some_text(),
+        email_config: email(),
+        webhook_config: webhook(),
+    }
+}
+
+fn update_subscriber() -> UpdateSubscriber {
+    UpdateSubscriber { name: some_text(), email_config: email(), webhook_config: webhook() }
 }
 
 fn time() -> Option<Millis> {
@@ -189,6 +211,10 @@ pub(super) fn requests() -> Vec<(&'static str, Vec<String>)> {
         ("PATCH /frontends/{frontend}", value(create_frontend())),
         ("PATCH /backends/{backend}", value(update_backend())),
         ("POST /lbs/{lb}/migrate", value(MigrateLb { kind: some_text() })),
+        ("POST /subscribers", value(create_subscriber())),
+        ("PUT /subscribers/{subscriber}", value(update_subscriber())),
+        ("PATCH /subscribers/{subscriber}", value(update_subscriber())),
+        ("POST /lb/{lb}/subscribe", value(Subscribe { subscriber_id: some_text() })),
         ("POST /ips", value(create_ip())),
         ("PATCH /ips/{ip}", value(update_ip())),
         ("POST /lbs/{lb}/frontends", value(create_frontend())),
@@ -291,6 +317,8 @@ async fn every_field_that_the_api_knows_is_listed() {
             "acls",
             "acls.action",
             "acls.match",
+            "email_config",
+            "webhook_config",
         ];
         for parent in
             nested.into_iter().filter(|parent| parent.is_empty() || listed.iter().any(|field| field == parent))
@@ -317,6 +345,7 @@ pub(super) fn query_keys() -> Vec<&'static str> {
         order_by: some_text(),
         page: some_text(),
         page_size: some_text(),
+        cursor: some_text(),
         project_id: some_text(),
         organization_id: some_text(),
         tags: vec![String::new()],

@@ -1,0 +1,215 @@
+//! Tests of what subscribers and operators are told, with snapshots of a real ledger.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::delivery::{Delivery, Filter};
+use crate::health::{ProbeOutcome, ServerHealth};
+use crate::ledger::{Change, MemoryLedger, Proposal};
+use crate::model::{
+    Actor, BackendId, ClosedPort, Document, LbType, Name, OrganizationId, Owner, Scope, Server, Subscriber,
+    SubscriberId, Tags, Times, Weight,
+};
+
+const URI: &str = "https://example.org/hook";
+
+fn id<T>(number: u128, of: fn(uuid::Uuid) -> T) -> T {
+    of(uuid::Uuid::from_u128(number))
+}
+
+fn owner() -> Owner {
+    Owner { organization: id(1, OrganizationId::from_uuid), project: id(2, ProjectId::from_uuid) }
+}
+
+fn subscriber(uri: &str) -> Subscriber {
+    Subscriber {
+        id: id(3, SubscriberId::from_uuid),
+        owner: owner(),
+        name: Name::try_from("ops".to_owned()).unwrap(),
+        address: Address::Webhook { uri: uri.to_owned() },
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// A subscriber with a load balancer and a backend of two servers.
+fn documents() -> Vec<Document> {
+    let (lb, times) = (id(4, LbId::from_uuid), Times::created(Timestamp::UNIX_EPOCH));
+    let name = Name::try_from("web".to_owned()).unwrap();
+    let balancer = Lb {
+        id: lb,
+        owner: owner(),
+        name: name.clone(),
+        description: String::new(),
+        tags: Tags::default(),
+        kind: LbType::default(),
+        answers_echo: true,
+        on_closed_port: ClosedPort::default(),
+        subscriber: Some(subscriber(URI).id),
+        protected: false,
+        at_once: false,
+        times,
+    };
+    let backend = Backend {
+        id: id(5, BackendId::from_uuid),
+        lb,
+        name,
+        servers: servers().map(|address| Server { address, weight: Weight::ONE, drain: false }).into(),
+        times,
+        ..crate::health::fixture::backend(1, crate::health::fixture::health_check(Duration::from_secs(1)))
+    };
+    vec![Document::Subscriber(subscriber(URI)), Document::Lb(balancer), Document::Backend(backend)]
+}
+
+fn servers() -> [IpAddr; 2] {
+    [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()]
+}
+
+struct Scene {
+    ledger: MemoryLedger,
+    outbox: Arc<Outbox>,
+    teller: Teller,
+    health: HealthView,
+    status: Status,
+}
+
+impl Scene {
+    fn new(alarm_targets: Vec<Address>) -> Self {
+        let outbox = Arc::new(Outbox::in_memory(alarm_targets).unwrap());
+        let teller = Teller { outbox: Arc::clone(&outbox), known: None };
+        let status = Status { applied_at: Some(Timestamp::UNIX_EPOCH), ..Status::default() };
+        let ledger = MemoryLedger::new();
+        let scene = Self { ledger, outbox, teller, health: HealthView::default(), status };
+        scene.append(documents().into_iter().map(|after| Change { before: None, after }).collect());
+        scene
+    }
+
+    fn append(&self, changes: Vec<Change>) {
+        let proposal = Proposal {
+            expected: self.ledger.snapshot().generation(),
+            actor: Actor::editor("test", owner()),
+            scope: Scope::Project { project: owner().project },
+            verb: "test".to_owned(),
+            reason: String::new(),
+            at: Timestamp::UNIX_EPOCH,
+            attempt: None,
+            plan: None,
+            changes,
+        };
+        self.ledger.append(proposal).unwrap();
+    }
+
+    fn change(&self, key: usize, change: impl FnOnce(&mut Document)) {
+        let before = self.ledger.snapshot().document(documents()[key].key()).unwrap();
+        let mut after = before.clone();
+        change(&mut after);
+        self.append(vec![Change { before: Some(before), after }]);
+    }
+
+    fn probe(&mut self, server: usize, up: bool) {
+        let last = Some(if up { ProbeOutcome::Passed } else { ProbeOutcome::Refused });
+        let decided_at = std::time::Instant::now();
+        let health = ServerHealth { up, usable: up, since: Timestamp::UNIX_EPOCH, decided_at, last };
+        let server = ServerRef { backend: id(5, BackendId::from_uuid), address: servers()[server] };
+        self.health.servers.insert(server, health);
+    }
+
+    /// Looks; kinds of the letters that were not there before.
+    fn told(&mut self) -> Vec<String> {
+        let before = self.letters().len();
+        self.teller.look(&self.ledger.snapshot(), &self.health, &self.status, Timestamp::UNIX_EPOCH).unwrap();
+        let mut letters = self.letters();
+        letters.reverse();
+        letters.split_off(before).into_iter().map(|delivery| delivery.letter.kind).collect()
+    }
+
+    fn letters(&self) -> Vec<Delivery> {
+        self.outbox.deliveries(&Filter::default()).unwrap()
+    }
+
+    /// The agent was killed and is back: it knows what the outbox knows.
+    fn restart(&mut self) {
+        self.teller = Teller { outbox: Arc::clone(&self.outbox), known: None };
+        self.health = HealthView::default();
+    }
+}
+
+#[test]
+fn a_subscriber_is_told_what_changes_once_and_nothing_of_what_was_well_from_the_beginning() {
+    let mut scene = Scene::new(Vec::new());
+    scene.probe(0, true);
+    assert_eq!(scene.told(), [""; 0]);
+    scene.probe(1, false);
+    assert_eq!(scene.told(), ["server.down"], "of a server that is down from the beginning too");
+    assert_eq!(scene.told(), [""; 0]);
+    scene.probe(0, false);
+    assert_eq!(scene.told(), ["server.down", "backend.down"]);
+    scene.probe(1, true);
+    assert_eq!(scene.told(), ["server.up", "backend.up"]);
+    let letter = scene.letters().swap_remove(0).letter;
+    assert_eq!((letter.to, letter.project_id), (subscriber(URI).recipient(), Some(owner().project)));
+    assert_eq!(letter.lb_id, Some(id(4, LbId::from_uuid)));
+}
+
+#[test]
+fn what_changed_while_the_agent_was_down_is_told_when_it_is_known_and_not_before() {
+    let mut scene = Scene::new(Vec::new());
+    (0..2).for_each(|server| scene.probe(server, server == 0));
+    assert_eq!(scene.told(), ["server.down"]);
+    scene.restart();
+    assert_eq!(scene.told(), [""; 0], "nothing was probed yet");
+    scene.probe(1, false);
+    assert_eq!(scene.told(), [""; 0], "it is as it was told");
+    scene.probe(1, true);
+    scene.probe(0, false);
+    assert_eq!(scene.told(), ["server.down", "server.up"]);
+}
+
+#[test]
+fn a_deleted_load_balancer_is_told_and_its_servers_are_not() {
+    let mut scene = Scene::new(Vec::new());
+    (0..2).for_each(|server| scene.probe(server, true));
+    assert_eq!(scene.told(), [""; 0]);
+    scene.change(1, |lb| *lb.times_mut() = lb.times().deleted(Timestamp::UNIX_EPOCH));
+    scene.probe(0, false);
+    assert_eq!(scene.told(), ["lb.deleted"]);
+    scene.change(1, |lb| lb.times_mut().deleted_at = None);
+    assert_eq!(scene.told(), ["server.down", "lb.ready"].map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn letters_follow_a_subscriber_to_its_new_address_and_end_with_it() {
+    let mut scene = Scene::new(Vec::new());
+    scene.probe(0, false);
+    scene.told();
+    scene.change(0, |document| {
+        if let Document::Subscriber(subscriber) = document {
+            subscriber.address = Address::Webhook { uri: "https://example.org/new".to_owned() };
+        }
+    });
+    scene.told();
+    assert_eq!(scene.letters()[0].letter.address.text(), "https://example.org/new");
+    scene.change(0, |subscriber| *subscriber.times_mut() = subscriber.times().deleted(Timestamp::UNIX_EPOCH));
+    assert_eq!(
+        scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, Timestamp::UNIX_EPOCH).ok(),
+        Some(())
+    );
+    assert_eq!(scene.letters(), []);
+    assert_eq!(scene.outbox.told(RecipientKind::Subscriber).unwrap(), []);
+}
+
+#[test]
+fn an_alarm_of_the_edge_is_told_when_it_is_raised_and_when_it_is_over_also_across_a_restart() {
+    let mut scene = Scene::new(vec![Address::Email { email: "ops@example.org".to_owned() }]);
+    let attached = scene.told();
+    assert_eq!(attached, ["alarm.raised"], "it is attached to nothing");
+    scene.status.last_error = Some("the map is full".to_owned());
+    assert_eq!(scene.told(), ["alarm.raised"]);
+    assert_eq!(scene.told(), [""; 0]);
+    scene.restart();
+    let status = std::mem::take(&mut scene.status);
+    assert_eq!(scene.told(), [""; 0], "nothing is known before the first activation");
+    scene.status = Status { last_error: None, ..status };
+    assert_eq!(scene.told(), ["alarm.cleared"]);
+    assert_eq!(scene.told(), [""; 0]);
+    assert!(scene.letters()[0].letter.message.contains("reconcile_failing"));
+}
