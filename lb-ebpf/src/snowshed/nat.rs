@@ -74,13 +74,13 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
     const UNKNOWN_FLOW: u32 = Reason::NatUnknownFlow as u32;
     const TOO_BIG: u32 = Reason::TooBig as u32;
     const TTL_EXCEEDED: u32 = Reason::TtlExceeded as u32;
-    let mut judged = translated(context, config);
+    let mut judged = translated(context, config, 0);
     // A packet that opens a flow opens it, and then goes the way of all others: one after the other, and not one in the
     // other, together their stacks would be too large.
     if judged == OPENS {
         judged = opened(context, service, config);
         if judged == OPENED {
-            judged = translated(context, config);
+            judged = translated(context, config, 1);
         }
     }
     if judged as u32 != Way::Drop as u32 {
@@ -101,10 +101,10 @@ const OPENS: u64 = 1 << 63;
 const OPENED: u64 = 1 << 62;
 
 #[inline(never)]
-fn translated(context: *mut xdp_md, config: &ConfigEntry) -> u64 {
+fn translated(context: *mut xdp_md, config: &ConfigEntry, is_opened: u64) -> u64 {
     let context = XdpContext::new(context);
     let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
-    let judged = to_server(Frame::new(&context), &headers, config);
+    let judged = to_server(Frame::new(&context), &headers, config, is_opened != 0);
     judged.unwrap_or_else(|reason| crate::judged(Verdict::drop(reason)))
 }
 
@@ -142,12 +142,14 @@ fn returned(context: *mut xdp_md) -> u64 {
 }
 
 #[inline(always)]
-fn to_server(frame: Frame<'_>, headers: &Headers, config: &ConfigEntry) -> Result<u64, Reason> {
+fn to_server(frame: Frame<'_>, headers: &Headers, config: &ConfigEntry, is_opened: bool) -> Result<u64, Reason> {
     let now = now();
     let probe = Probe::of(FlowHash::of_flow(headers, config.hash_key), NAT_BUCKETS.load());
     let known = element_at(look_up(&probe, headers));
     let backend = known.as_ref().and_then(|flow| steer::backend(flow.backend));
     let standing = match (&known, backend) {
+        // Just opened: also to a server that is down, where the service has no other.
+        (Some(_), Some(_)) if is_opened => Standing::Follows,
         (Some(flow), Some(backend)) => Standing::of(headers, flow, backend, now),
         _ => Standing::without_flow(headers),
     };
