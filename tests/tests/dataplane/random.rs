@@ -10,6 +10,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::edge::{OTHER_INTERFACE, backend, backend_v6};
 use crate::forwarding::{Pair, key};
+use crate::model::nat::is_live;
 use crate::packets::{Frame, Ip, Transport, V4, V6};
 
 /// Packets of one seed.
@@ -53,13 +54,19 @@ fn the_program_and_the_model_agree_on_random_packets() {
                 assert_eq!(pair.edge.flow(name, key), Some(*entry), "{name}");
             }
         }
+        let mut given_up = 0;
         for (key, flow) in &pair.model.translated {
-            let (_, found) = pair.edge.nat_flow(key).unwrap();
+            let Some((_, found)) = pair.edge.nat_flow(key) else {
+                // The place of a flow whose server is gone is free: chance may have given it to another.
+                assert!(!is_live(&pair.model, flow), "{key:?}");
+                given_up += 1;
+                continue;
+            };
             assert_eq!((found.source, found.ports[0]), flow.source, "{key:?}");
             assert_eq!((found.server, found.ports[1]), flow.server, "{key:?}");
         }
         assert!(pair.model.translated.len() > 50, "the test says little: {} flows", pair.model.translated.len());
-        assert_eq!(pair.edge.nat_index_len(), pair.model.translated.len());
+        assert_eq!(pair.edge.nat_index_len() + given_up, pair.model.translated.len());
         assert!(pair.model.verdicts.len() >= 18, "the test says little: {:?}", pair.model.verdicts);
     }
 }

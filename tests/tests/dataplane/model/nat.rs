@@ -196,7 +196,7 @@ fn framed(packet: &Packet<'_>, way: &Way, ip: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a flow's server is up and the one it was opened to.
-fn is_live(model: &Model, flow: &Flow) -> bool {
+pub fn is_live(model: &Model, flow: &Flow) -> bool {
     let backend = model.backends.get(&flow.backend);
     backend.is_some_and(|entry| entry.identity != 0 && entry.state & 1 != 0 && entry.generation == flow.generation)
 }
