@@ -69,7 +69,6 @@ def test_what_needs_a_proxy_or_is_not_built_is_refused_with_the_reason(api, serv
         (api.create_acl, {**acl, "match": match}, "action.redirect"),
         (api.create_route, {"frontend_id": port.id, "backend_id": pool.id, "match": RouteMatch(sni="x", match_subdomains=False)}, "route"),
         (api.attach_private_network, {"lb_id": lb.id, "private_network_id": str(uuid.uuid4())}, "private_network"),
-        (api.create_subscriber, {"name": "x"}, "subscriber"),
     ]
     for call, arguments, resource in calls:
         status, body = refused(call, **arguments)

@@ -68,7 +68,7 @@ fn manifest(server: &str) -> String {
     text.push_str("backends:\n");
     for (name, port, settings) in CHECKS {
         text.push_str(&format!(
-            "  - name: {name}\n    forward_port: {port}\n    forwarding: ipip\n    servers: [{{ address: {server} }}]\n    health_check: \
+            "  - name: {name}\n    forward_port: {port}\n    forwarding: nat\n    servers: [{{ address: {server} }}]\n    health_check: \
              {{ interval: 500ms, timeout: 500ms, fall: 2, rise: 1, {settings} }}\n"
         ));
     }

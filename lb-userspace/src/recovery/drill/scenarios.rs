@@ -167,9 +167,14 @@ impl<'a> Drill<'a> {
         let faults = Faults::of_drill(&[Layer::Guard, Layer::Engine, Layer::Edge], self.jail);
         let edge = Arc::new(Edge::start(&self.product.config, faults, Duration::ZERO)?);
         let count = self.fleet.lbs.len();
-        until("the edge to adopt the maps", || edge.forwards(count))?;
+        // Of a service that this edge has not come to yet, it does not know what the maps hold.
+        let mut in_maps = BTreeSet::new();
+        until("the edge to adopt the maps", || {
+            in_maps = edge.in_maps().unwrap_or_default();
+            edge.forwards(count) && in_maps.len() == count
+        })?;
         let before = edge.ledger.snapshot();
-        let (documents, in_maps) = (self.documents(&before), edge.in_maps()?);
+        let documents = self.documents(&before);
         let healers = Healers::start(Arc::clone(&edge), &self.fleet);
 
         let began = Instant::now();
@@ -187,12 +192,13 @@ impl<'a> Drill<'a> {
         self.note('C', "the undo is in the ledger", "17:20 configuration restored; 17:54 healing launched");
         until("the maps to hold everything again", || edge.forwards(count))?;
         self.figures.c_reprogram_ms = milliseconds(undone);
+        let now_in_maps = edge.in_maps()?;
         self.note('C', "every load balancer is in the maps", "20:10 1400 healed, 110 failing; 20:35 all restored");
 
         let after = edge.ledger.snapshot();
         let again = self.documents(&after);
         self.figures.c_documents_lost = documents.iter().filter(|(key, bytes)| again.get(key) != Some(bytes)).count();
-        self.compare(&edge, &before, &after, &in_maps)?;
+        self.compare([&before, &after], [&in_maps, &now_in_maps]);
         (self.figures.c_dependents_misled, self.figures.c_dependents_misled_without_asking) = healers.stop()?;
         self.figures.c_answering_again = self.answering(traffic)?;
         self.note('C', "clients and dependents are back", "22:12 databases and IoT back; 00:04 all closed");
@@ -240,14 +246,7 @@ impl<'a> Drill<'a> {
             .collect()
     }
 
-    fn compare(
-        &mut self,
-        edge: &Edge,
-        before: &Snapshot,
-        after: &Snapshot,
-        in_maps: &BTreeSet<(IpAddr, u16, u8)>,
-    ) -> Result<(), DrillError> {
-        let now_in_maps = edge.in_maps()?;
+    fn compare(&mut self, [before, after]: [&Snapshot; 2], [in_maps, now_in_maps]: [&BTreeSet<(IpAddr, u16, u8)>; 2]) {
         let mut identical = 0;
         self.figures.c_failed = 0;
         for service in &self.fleet.lbs {
@@ -260,7 +259,6 @@ impl<'a> Drill<'a> {
             self.figures.c_failed += usize::from(!now_in_maps.contains(&key));
         }
         self.figures.c_addresses_identical = identical as f64 / self.fleet.lbs.len() as f64;
-        Ok(())
     }
 
     /// Sampled load balancers whose clients are answered: all of them when nobody loses anything any more.
