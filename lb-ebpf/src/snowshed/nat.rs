@@ -82,6 +82,10 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
         if judged == OPENED {
             judged = translated(context, config, 1);
         }
+        // Another CPU gave the place away meanwhile: the packet's repetition opens it again.
+        if judged == OPENS {
+            judged = crate::judged(Verdict::drop(Reason::NatPortsExhausted));
+        }
     }
     if judged as u32 != Way::Drop as u32 {
         return judged;
