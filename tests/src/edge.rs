@@ -66,6 +66,11 @@ impl Edge {
         &self.snowshed
     }
 
+    /// The next agent and the next commands are of this binary.
+    pub fn replace_binary(&mut self, snowshed: &Path) {
+        self.snowshed = snowshed.to_owned();
+    }
+
     /// Path of the configuration.
     #[must_use]
     pub fn config(&self) -> PathBuf {

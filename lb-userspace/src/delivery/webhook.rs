@@ -40,18 +40,28 @@ impl Webhooks {
     /// With what is wrong about the certificates.
     pub fn new(key: SigningKey, targets: Targets, roots: Option<&[u8]>) -> Result<Self, String> {
         provide_tls();
-        let mut builder = Client::builder()
-            .timeout(PATIENCE)
-            .connect_timeout(CONNECT)
-            .redirect(Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("snowshed/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(Checked(targets.clone())));
-        if let Some(pem) = roots {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).map_err(|error| chain(&error))?);
-        }
-        Ok(Self { client: builder.build().map_err(|error| chain(&error))?, key, targets })
+        let own =
+            roots.map(Certificate::from_pem_bundle).transpose().map_err(|error| chain(&error))?.unwrap_or_default();
+        let builder = || {
+            Client::builder()
+                .timeout(PATIENCE)
+                .connect_timeout(CONNECT)
+                .redirect(Policy::none())
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .user_agent(concat!("snowshed/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(Arc::new(Checked(targets.clone())))
+        };
+        let client = builder().tls_certs_merge(own.clone()).build().or_else(|error| {
+            // An edge that trusts nobody on the Web forwards and checks health all the same.
+            log::warn!(
+                "this machine has no certificates to know other hosts by ({}): webhooks over https are delivered only \
+                 where `delivery.ca_file` is enough; on Debian install ca-certificates and start the agent again",
+                chain(&error)
+            );
+            builder().tls_certs_only(own).build()
+        });
+        Ok(Self { client: client.map_err(|error| chain(&error))?, key, targets })
     }
 
     pub(super) async fn send(&self, delivery: &Delivery, uri: &str, now: Timestamp) -> Outcome {

@@ -1,5 +1,6 @@
 //! The agent dies, stops, starts and is detached; the data plane is altered behind its back.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,27 @@ fn a_stopped_agent_leaves_forwarding_running() {
     scene.edge.stop().unwrap();
     short.wait_for(BETWEEN).unwrap();
     let samples = short.finish().unwrap();
+    assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
+}
+
+#[test]
+fn an_agent_forwards_on_a_machine_that_has_no_certificates() {
+    let mut scene = Scene::new(Layout::OneSegment, 1);
+    scene.balance(&[1]);
+    scene.edge.stop().unwrap();
+    // The same binary, in a mount namespace whose stores are empty.
+    let bare = scene.network.directory().join("bare");
+    let stores = "for store in /etc/ssl /usr/lib/ssl; do [ ! -d $store ] || mount -t tmpfs none $store || exit 1; done";
+    let inner = format!("{stores}; exec {} \"$@\"", scene.edge.snowshed().display());
+    std::fs::write(&bare, format!("#!/bin/sh\nexec unshare -m sh -c '{inner}' sh \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&bare, std::fs::Permissions::from_mode(0o700)).unwrap();
+    scene.edge.replace_binary(&bare);
+    scene.edge.start(&scene.network).unwrap();
+    let log = std::fs::read_to_string(scene.edge.log()).unwrap();
+    assert!(log.contains("on Debian install ca-certificates"), "{log}");
+    let load = Load::short(http_target(VIP_V4)).start(&scene.network.client).unwrap();
+    load.wait_for(20).unwrap();
+    let samples = load.finish().unwrap();
     assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
 }
 
