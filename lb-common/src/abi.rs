@@ -26,7 +26,7 @@ pub use stats::{BackendStats, ServiceStats};
 pub use vip::{FragmentEntry, FragmentKey, VipEntry};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {

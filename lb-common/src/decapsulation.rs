@@ -1,7 +1,9 @@
-//! The server's side: finds the packet inside, and puts the link header in front of it.
+//! The server's side: finds the packet inside IP or GUE, and puts the link header in front of it. Sums over all of the outer
+//! packet are not checked: the packet inside has its own.
 
 use crate::abi::Address;
 use crate::abi::reason::decap;
+use crate::encapsulation::gue;
 use crate::headers::{self, AddressWords, ETHERNET_LEN, IPV4_LEN, IPV6_LEN, VLAN_LEN, number};
 use crate::packet::{Packet, PacketMut, u16_at, u32_at};
 
@@ -10,7 +12,8 @@ use crate::packet::{Packet, PacketMut, u16_at, u32_at};
 pub struct Wrapped {
     /// Ethernet header and VLAN tags, in bytes.
     pub link_len: usize,
-    /// Outer IP header, options included, in bytes: what is cut from the front of the frame.
+    /// Outer IP header, options included, and what else stands in front of the packet, in bytes: what is cut from the
+    /// front of the frame.
     pub outer_len: usize,
     /// EtherType of the packet inside.
     pub ethertype: u16,
@@ -35,6 +38,13 @@ pub fn find<P: Packet + ?Sized>(frame: &P) -> Result<Wrapped, u32> {
             (ip[6], IPV6_LEN)
         }
         _ => return Err(decap::NOT_ENCAPSULATED),
+    };
+    let (protocol, outer_len) = match protocol {
+        number::UDP => {
+            let shim = frame.array::<{ gue::SHIM_LEN }>(link_len + outer_len).ok_or(decap::NOT_ENCAPSULATED)?;
+            (gue::inner(shim).ok_or(decap::NOT_ENCAPSULATED)?, outer_len + gue::SHIM_LEN)
+        }
+        protocol => (protocol, outer_len),
     };
     match protocol {
         number::IPIP => inner_v4(frame, link_len, outer_len),

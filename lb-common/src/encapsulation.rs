@@ -8,6 +8,8 @@ use crate::hash::FlowHash;
 use crate::headers::{AddressWords, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, Inherited, VLAN_LEN, number};
 use crate::packet::{PacketMut, put16, put32, put64, u16_at, u32_at};
 
+pub mod gue;
+
 /// TTL and hop limit of outer headers.
 pub const OUTER_TTL: u8 = 64;
 
@@ -22,13 +24,19 @@ pub const TWO_TAGS: usize = ETHERNET_LEN + 2 * VLAN_LEN;
 /// [`Reason::NextHopUnresolved`], [`Reason::TtlExceeded`] or [`Reason::TooBig`].
 #[inline(always)]
 pub fn admit(headers: &Headers, ttl: u32, backend: &BackendEntry) -> Result<(), Reason> {
+    admit_with(headers, ttl, backend, outer_len(backend))
+}
+
+/// The same for headers of any length.
+#[inline(always)]
+fn admit_with(headers: &Headers, ttl: u32, backend: &BackendEntry, overhead: usize) -> Result<(), Reason> {
     if backend.state & state::RESOLVED == 0 {
         return Err(Reason::NextHopUnresolved);
     }
     if ttl == 0 {
         return Err(Reason::TtlExceeded);
     }
-    if headers.ip_len + outer_len(backend) as u32 > u32::from(backend.mtu) {
+    if headers.ip_len + overhead as u32 > u32::from(backend.mtu) {
         return Err(Reason::TooBig);
     }
     Ok(())
@@ -69,11 +77,12 @@ pub fn write<const LINK: usize, const OUTER: usize, P: PacketMut + ?Sized>(
     // The outer header's end is behind the link header's: one check covers both.
     let outer = frame.array_mut::<OUTER>(LINK)?;
     let destination = AddressWords::of(&backend.address);
+    let payload = Payload { len: headers.ip_len as u16, protocol: inner_protocol(headers) };
     let ethertype = if OUTER == IPV6_LEN {
-        write_v6(outer.first_chunk_mut()?, headers, inherited, destination, source_v6(config, hash), hash);
+        write_v6(outer.first_chunk_mut()?, payload, inherited, destination, source_v6(config, hash), hash);
         number::ETHERTYPE_IPV6
     } else {
-        write_v4(outer.first_chunk_mut()?, headers, inherited, destination.v4(), source_v4(config, hash));
+        write_v4(outer.first_chunk_mut()?, payload, inherited, destination.v4(), source_v4(config, hash));
         number::ETHERTYPE_IPV4
     };
     write_link::<LINK>(frame.array_mut(0)?, backend, ethertype);
@@ -103,6 +112,14 @@ fn write_link<const LINK: usize>(link: &mut [u8; LINK], backend: &BackendEntry, 
             put16::<20, LINK>(link, ethertype.to_be());
         }
     }
+}
+
+/// What stands behind the outer IP header.
+#[derive(Clone, Copy)]
+struct Payload {
+    /// Bytes.
+    len: u16,
+    protocol: u8,
 }
 
 /// Source of the outer header, for people.
@@ -138,11 +155,11 @@ const fn source_v6(config: &ConfigEntry, hash: FlowHash) -> AddressWords {
 
 /// RFC 2003 §3.1; identification and don't-fragment are the packet's own. Addresses as they stand in memory.
 #[inline(always)]
-fn write_v4(outer: &mut [u8; IPV4_LEN], headers: &Headers, inherited: Inherited, destination: u32, source: u32) {
-    let total_len = (headers.ip_len as u16).wrapping_add(IPV4_LEN as u16);
+fn write_v4(outer: &mut [u8; IPV4_LEN], payload: Payload, inherited: Inherited, destination: u32, source: u32) {
+    let total_len = payload.len.wrapping_add(IPV4_LEN as u16);
     let first = 0x45 | inherited.traffic_class << 8 | (total_len.to_be() as u32) << 16;
     let second = inherited.identification | inherited.dont_fragment << 22;
-    let third = OUTER_TTL as u32 | (inner_protocol(headers) as u32) << 8;
+    let third = OUTER_TTL as u32 | u32::from(payload.protocol) << 8;
     let sum = Sum::new().add_u32(first).add_u32(second).add_u32(third).add_u32(source).add_u32(destination);
     put32::<0, IPV4_LEN>(outer, first);
     put32::<4, IPV4_LEN>(outer, second);
@@ -155,7 +172,7 @@ fn write_v4(outer: &mut [u8; IPV4_LEN], headers: &Headers, inherited: Inherited,
 #[inline(always)]
 fn write_v6(
     outer: &mut [u8; IPV6_LEN],
-    headers: &Headers,
+    payload: Payload,
     inherited: Inherited,
     destination: AddressWords,
     source: AddressWords,
@@ -163,9 +180,7 @@ fn write_v6(
 ) {
     let label = (hash.0 >> 32) as u32 & 0x000f_ffff;
     let first = (6 << 28 | inherited.traffic_class << 20 | label).to_be();
-    let second = u32::from((headers.ip_len as u16).to_be())
-        | u32::from(inner_protocol(headers)) << 16
-        | u32::from(OUTER_TTL) << 24;
+    let second = u32::from(payload.len.to_be()) | u32::from(payload.protocol) << 16 | u32::from(OUTER_TTL) << 24;
     put32::<0, IPV6_LEN>(outer, first);
     put32::<4, IPV6_LEN>(outer, second);
     put64::<8, IPV6_LEN>(outer, source.0[0]);

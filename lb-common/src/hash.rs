@@ -21,7 +21,7 @@ impl FlowHash {
     #[must_use]
     pub const fn of(headers: &Headers, service_flags: u32, key: [u64; 2]) -> Self {
         if service_flags & flags::SOURCE_AFFINITY != 0 {
-            return Self::of_source(headers, key);
+            return Self::of_source(headers, service_flags >> flags::HOST_BITS_SHIFT & flags::HOST_BITS_MASK, key);
         }
         Self::of_flow(headers, key)
     }
@@ -58,10 +58,10 @@ impl FlowHash {
     }
 
     #[inline(always)]
-    const fn of_source(headers: &Headers, key: [u64; 2]) -> Self {
+    const fn of_source(headers: &Headers, host_bits: u32, key: [u64; 2]) -> Self {
         match headers.family {
             Family::V4 => Self(mix(block([headers.source.v4(), 0, 0, 0], key))),
-            Family::V6 => Self(mix(block(words(headers.source.0), key))),
+            Family::V6 => Self(mix(block(words(prefix(headers.source.0, host_bits)), key))),
         }
     }
 
@@ -71,6 +71,14 @@ impl FlowHash {
     pub const fn slot(self, len: u32) -> u32 {
         (((self.0 >> 32) * len as u64) >> 32) as u32
     }
+}
+
+/// An address without its low bits, 0 to 127 of them; the words as they stand in the packet.
+#[inline(always)]
+const fn prefix(address: [u64; 2], host_bits: u32) -> [u64; 2] {
+    let (high, low) =
+        if host_bits < 64 { (u64::MAX, u64::MAX << host_bits) } else { (u64::MAX << (host_bits & 63), 0) };
+    [address[0] & high.to_be(), address[1] & low.to_be()]
 }
 
 /// Four words under the key.

@@ -23,6 +23,8 @@ mod config;
 mod direct;
 #[path = "snowshed/forward.rs"]
 mod forward;
+#[path = "snowshed/gue.rs"]
+mod gue;
 #[path = "snowshed/nat.rs"]
 mod nat;
 #[path = "snowshed/protect.rs"]
@@ -86,10 +88,13 @@ fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
         }
     }
     let Some(config) = config::get() else { return judged(Verdict::drop(Reason::NoBackend)) };
-    if service.flags & (flags::NAT | flags::L2) != 0 {
+    if service.flags & flags::ELSEWHERE != 0 {
         nat::hand_over(headers);
         if service.flags & flags::L2 != 0 {
             return direct::forward(context, service, config);
+        }
+        if service.flags & flags::GUE != 0 {
+            return gue::forward(context, service, config);
         }
         return nat::forward(context, service, config);
     }

@@ -38,6 +38,7 @@ mod delivery;
 mod descriptors;
 mod explain;
 mod listeners;
+mod loads;
 mod nat_sources;
 mod notify;
 mod tenancy;
@@ -178,7 +179,8 @@ pub(crate) async fn run(
     components.spawn(follow_next_hops(follower));
     adopted.wait_for_ways(&mut next_hops, RESOLVE_AT_START).await;
 
-    let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops };
+    let (shares_sender, shares) = watch::channel(Arc::default());
+    let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops, shares };
     let reconciler = Reconciler::new(Arc::clone(&dataplane), sources, settings);
     let mut status = reconciler.status();
     let tables = reconciler.tables();
@@ -214,6 +216,8 @@ pub(crate) async fn run(
     let traffic = traffic_source(reader, reconciler.directory());
     let reconciler = reconciler.observed_by(metrics.observer());
     components.spawn(follow_tables(reconciler.tables(), wanted));
+    let loads = (ledger.subscribe(), health.view.clone(), reconciler.directory());
+    components.spawn(loads::follow(loads.0, loads.1, loads.2, Arc::clone(&counters), shares_sender));
     components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
     let answering = answering::follow(reconciler.tables(), config.dataplane.interfaces.clone());
     components.spawn(async move {

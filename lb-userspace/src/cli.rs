@@ -102,9 +102,10 @@ All keys, with [defaults]:
   frontend  name; inbound_port; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
-  backend   name; protocol [tcp]; forward_port; sticky_sessions [none] or table; forwarding [nat], ipip or l2;
-            on_empty [reject] or drop; timeout_server [left alone]; servers []; health_check
-  server    address; weight [1]; drain [false]
+  backend   name; protocol [tcp]; forward_port; algorithm [roundrobin], first or leastconn; sticky_sessions [none] or
+            table; sticky_prefix_v6 [128]; slow_start [0]; forwarding [nat], ipip, gue or l2; on_empty [reject] or drop;
+            timeout_server [left alone]; servers []; health_check
+  server    address; weight [1]; backup [false]; drain [false]; drain_timeout [without end]
   health_check  port [forward_port]; interval [5s]; timeout [5s, or the interval if shorter]; fall [3]; rise [2];
                 transient_interval [interval]; send_proxy [false]; and one of
                 http {uri [/]; method [GET]; code [200 to 399]; host_header}, https {the same; sni},

@@ -52,6 +52,8 @@ pub struct ServerHealth {
     pub usable: bool,
     /// When `up` last changed.
     pub since: Timestamp,
+    /// When it came back, if this agent saw it down before: a slow start begins here.
+    pub rose_at: Option<Timestamp>,
     /// When the deciding probe ended; measures the way to the data plane.
     pub decided_at: std::time::Instant,
     /// The last probe's outcome; `None` before the first.

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod answering;
 pub mod api;
 pub mod authority;
+pub mod balance;
 pub mod cli;
 pub mod config;
 pub mod dataplane;

@@ -5,21 +5,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    BackendId, ClosedPort, EmptyPool, Forwarding, FrontendId, Generation, LbId, Protocol, RateLimits, Weight,
+    Backend, BackendId, ClosedPort, EmptyPool, Forwarding, FrontendId, Generation, LbId, PrefixV6, Protocol,
+    RateLimits, Weight,
 };
 
 pub mod access;
 mod nat;
 pub mod node;
 pub mod planner;
+mod policy;
 mod score;
 pub mod slots;
 
 pub use access::AccessList;
 pub use nat::PlannedNatSource;
-pub use node::{NextHop, NextHops, Node, Resolution, Unresolved};
+pub use node::{NextHop, NextHops, Node, Resolution, Shares, Unresolved};
 pub use planner::Planner;
 
 /// A server of a pool: what health is known of and traffic is sent to.
@@ -92,8 +95,8 @@ pub struct PlannedService {
     pub on_empty: EmptyPool,
     /// How packets travel to its servers.
     pub forwarding: Forwarding,
-    /// Hash over the source address only.
-    pub source_affinity: bool,
+    /// Hash over the source address only, of IPv6 over so much of it.
+    pub source_affinity: Option<PrefixV6>,
     /// Nothing is forwarded: the tenant is contained.
     pub quarantined: bool,
     /// Which clients may come; `None` for everybody.
@@ -119,6 +122,19 @@ pub struct PlannedServer {
     pub up: bool,
     /// It gets no new connections.
     pub drain: bool,
+    /// It stands by.
+    pub backup: bool,
+    /// Since when it takes flows, where a slow start counts from it.
+    pub begun: Option<Timestamp>,
     /// The way to it.
     pub next_hop: Resolution,
+}
+
+impl PlannedServer {
+    /// When its slow start ends, or ended; `None` where there is none.
+    #[must_use]
+    pub fn slow_start_until(&self, backend: &Backend) -> Option<Timestamp> {
+        let time = SignedDuration::try_from(backend.slow_start?).ok()?;
+        self.begun?.checked_add(time).ok()
+    }
 }

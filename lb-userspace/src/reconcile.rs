@@ -20,7 +20,8 @@ use crate::ledger::Snapshot;
 use crate::model::{Family, Forwarding};
 use crate::observe::chain;
 use crate::plan::{
-    NextHops, Node, PlannedNatSource, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved,
+    NextHops, Node, PlannedNatSource, PlannedServer, Planner, Resolution, ServerRef, ServiceAddress, Shares, Tables,
+    Unresolved,
 };
 
 mod access;
@@ -63,6 +64,8 @@ pub struct Sources {
     pub health: watch::Receiver<Arc<HealthView>>,
     /// The ways to the servers.
     pub next_hops: watch::Receiver<Arc<NextHops>>,
+    /// What measuring says of servers.
+    pub shares: watch::Receiver<Arc<Shares>>,
 }
 
 /// How the reconciler works.
@@ -317,7 +320,10 @@ impl<D: Dataplane> Reconciler<D> {
         }
         let health = Arc::clone(&self.sources.health.borrow_and_update());
         self.health = self.left_down.complete(health);
-        let node = Node { next_hops: Arc::clone(&self.sources.next_hops.borrow_and_update()) };
+        let node = Node {
+            next_hops: Arc::clone(&self.sources.next_hops.borrow_and_update()),
+            shares: Arc::clone(&self.sources.shares.borrow_and_update()),
+        };
         let tables = self.planner.plan(&self.snapshot, &self.health, &node, now);
         if !Arc::ptr_eq(&tables, &self.tables) {
             self.note_differences(&tables);

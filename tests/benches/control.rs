@@ -18,8 +18,8 @@ use lb_userspace::ledger::sqlite::SqliteLedger;
 use lb_userspace::ledger::{Change, Ledger, Proposal};
 use lb_userspace::model::{
     Actor, Algorithm, Backend, BackendId, ClosedPort, Document, EmptyPool, Forwarding, Frontend, FrontendId,
-    HealthCheck, Ip, IpId, Lb, LbId, LbType, Name, Owner, Probe, Protocol, RateLimits, Scope, Server, StickySessions,
-    Tags, Times, Weight,
+    HealthCheck, Ip, IpId, Lb, LbId, LbType, Name, Owner, PrefixV6, Probe, Protocol, RateLimits, Scope, Server,
+    StickySessions, Tags, Times, Weight,
 };
 use tests::leftovers;
 use tests::netns::{End, Netns, cable};
@@ -335,8 +335,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
     let times = Times::created(now);
     let name = |what: &str| Name::try_from(format!("{what}-{number}")).unwrap();
     let port = NonZeroU16::new(PORT).unwrap();
-    let server =
-        |position| Server { address: IpAddr::V4(server_address(number, position)), weight: Weight::ONE, drain: false };
+    let server = |position| Server::serving(IpAddr::V4(server_address(number, position)), Weight::ONE, now);
     let health_check = HealthCheck {
         port,
         interval: HealthCheck::MAX_INTERVAL,
@@ -379,6 +378,8 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             forward_port: port,
             algorithm: Algorithm::Roundrobin,
             sticky_sessions: StickySessions::None,
+            sticky_prefix_v6: PrefixV6::WHOLE,
+            slow_start: None,
             forwarding: Forwarding::Ipip,
             on_empty: EmptyPool::Reject,
             servers: (0..3).map(server).collect(),

@@ -44,6 +44,8 @@ pub mod mode {
     pub const NAT: u8 = 2;
     /// The packet as it is, in a link header to the server, which stands on the edge's segment and has the VIP.
     pub const L2: u8 = 3;
+    /// Generic UDP encapsulation: [`crate::encapsulation::gue`].
+    pub const GUE: u8 = 4;
 }
 
 /// Bits of [`BackendEntry::state`].

@@ -79,6 +79,10 @@ pub mod flags {
     pub const NAT: u32 = 1 << 2;
     /// The servers are of mode `super::super::backend::mode::L2`: packets get a link header and no outer one.
     pub const L2: u32 = 1 << 3;
+    /// The servers are of mode `super::super::backend::mode::GUE`: packets get UDP and GUE headers inside the outer one.
+    pub const GUE: u32 = 1 << 4;
+    /// Where the packets of a service do not take the shortest way: those that do pay for one test.
+    pub const ELSEWHERE: u32 = NAT | L2 | GUE;
     /// Nothing is forwarded: the tenant is contained.
     pub const QUARANTINED: u32 = 1 << 8;
     /// Clients are looked up in `ACL`.
@@ -87,6 +91,10 @@ pub mod flags {
     pub const LIMITED: u32 = 1 << 10;
     /// Any of what stands between a service and its servers: packets of a service without pay for one test.
     pub const PROTECTED: u32 = QUARANTINED | ACL | LIMITED;
+    /// With [`SOURCE_AFFINITY`], 7 bits from here on: how many low bits of an IPv6 source do not count, 0 to 127.
+    pub const HOST_BITS_SHIFT: u32 = 16;
+    /// The bits from [`HOST_BITS_SHIFT`] on, shifted to the lowest place.
+    pub const HOST_BITS_MASK: u32 = 0x7f;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 1);

@@ -16,7 +16,7 @@ use lb_common::icmp::Quote;
 use lb_ebpf::OnStack;
 
 use crate::verdict::Verdict;
-use crate::{config, nat, service};
+use crate::{config, gue, nat, service};
 
 #[path = "aside/flow.rs"]
 mod flow;
@@ -67,7 +67,7 @@ mod what {
 
 /// What is to be done next, where a step ends with no verdict. No verdict has this bit.
 mod next {
-    const STEP: u64 = 1 << 63;
+    pub(super) const STEP: u64 = 1 << 63;
     /// Find what an error quotes.
     pub(super) const QUOTE: u64 = STEP | 1;
     /// Find the service.
@@ -76,6 +76,8 @@ mod next {
     pub(super) const TUNNEL: u64 = STEP | 3;
     /// Send the packet to its server as it is.
     pub(super) const DIRECT: u64 = STEP | 12;
+    /// Send the packet to its server, in UDP.
+    pub(super) const GUE: u64 = STEP | 13;
     /// Find the translated flow of a piece or an error.
     pub(super) const WAY: u64 = STEP | 4;
     /// Translate it.
@@ -124,6 +126,17 @@ extern "C" fn aside_steps(context: *mut xdp_md) -> u64 {
     }
     if step == next::DIRECT {
         step = flow::aside_direct(context);
+    }
+    if step == next::GUE {
+        step = flow::aside_gue();
+    }
+    if step & (gue::CHOSEN | next::STEP) == gue::CHOSEN {
+        step = gue::gue_send(context, step as u32);
+        if step == crate::judged(Verdict::drop(Reason::TooBig))
+            && found().is_some_and(|found| found.what == what::WHOLE)
+        {
+            step = next::TOO_BIG;
+        }
     }
     if step == next::WAY {
         step = way::aside_way(context);

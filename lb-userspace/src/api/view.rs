@@ -169,13 +169,7 @@ impl<'a> View<'a> {
             sticky_sessions_cookie_name: String::new(),
             health_check: wire::HealthCheck::from(&backend.health_check),
             pool: servers.clone().map(|server| server.address).collect(),
-            servers: servers
-                .map(|server| wire::Server {
-                    address: server.address,
-                    weight: server.weight.get(),
-                    drain: server.drain,
-                })
-                .collect(),
+            servers: servers.map(wire::Server::from).collect(),
             lb: self.lb_with(backend.lb),
             send_proxy_v2: false,
             timeout_server: backend.timeout_server.map(wire::Millis),
@@ -193,6 +187,8 @@ impl<'a> View<'a> {
             host: String::new(),
             forwarding: backend.forwarding,
             on_empty: backend.on_empty,
+            sticky_prefix_v6: backend.sticky_prefix_v6,
+            slow_start: backend.slow_start.map(wire::Millis),
             created_at: Some(backend.times.created_at),
             updated_at: Some(backend.times.updated_at),
             etag: etag::of(backend),

@@ -15,13 +15,13 @@ use super::lb::object;
 use super::output::{Column, text};
 use super::session::{Noun, Session, id_of, keep};
 use super::value::{self, Reference, ServerArg, millis};
-use crate::model::Protocol;
+use crate::model::{Algorithm, Forwarding, PrefixV6, Protocol};
 
 /// Fields that an update replaces together.
 pub(super) const FIELDS: [&str; 7] =
     ["name", "forward_protocol", "forward_port", "forward_port_algorithm", "sticky_sessions", "forwarding", "on_empty"];
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column::text("NAME", |backend| text(backend, "/name")),
     Column::text("LB", |backend| text(backend, "/lb/name")),
     Column::text("PROTOCOL", |backend| text(backend, "/forward_protocol")),
@@ -29,6 +29,7 @@ const COLUMNS: [Column; 11] = [
     Column::text("SERVERS", |backend| text(backend, "/pool")),
     Column::text("CHECK", |backend| backend.get("health_check").map(health_check::summary).unwrap_or_default()),
     Column::wide("FORWARDING", |backend| text(backend, "/forwarding")),
+    Column::wide("ALGORITHM", |backend| text(backend, "/forward_port_algorithm")),
     Column::wide("STICKY", |backend| text(backend, "/sticky_sessions")),
     Column::wide("ON EMPTY", |backend| text(backend, "/on_empty")),
     Column::wide("CREATED", |backend| text(backend, "/created_at")),
@@ -44,7 +45,7 @@ pub enum BackendCommand {
   snowshed backend create --lb web --name dns --protocol udp --forward-port 53 --server 10.0.0.7 --check-port 8053
   snowshed backend create --lb web --name web --forward-port 80 --server 10.0.0.5 \\
       --check http --check-uri /healthz --check-interval 1s --check-fall 3")]
-    Create(Create),
+    Create(Box<Create>),
     /// Show a backend
     #[command(after_help = "Example:
   snowshed backend get web --lb web")]
@@ -58,8 +59,10 @@ pub enum BackendCommand {
 
 Examples:
   snowshed backend update web --lb web --check http --check-uri /healthz
-  snowshed backend update web --lb web --check-interval 500ms --check-timeout 300ms")]
-    Update(Update),
+  snowshed backend update web --lb web --check-interval 500ms --check-timeout 300ms
+  snowshed backend update web --lb web --algorithm leastconn --slow-start 1m
+  snowshed backend update web --lb web --sticky-sessions table --sticky-prefix-v6 64")]
+    Update(Box<Update>),
     /// Delete backends that no frontend uses
     #[command(after_help = "Example:
   snowshed backend delete web --lb web")]
@@ -84,7 +87,7 @@ pub struct Create {
     /// Port of the servers, 1 to 65535; only `nat` forwarding translates ports, otherwise it is the frontend's port too
     #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::port)]
     forward_port: NonZeroU16,
-    /// A server: ADDRESS[,weight=1..65535][,drain]; may be given again
+    /// A server: ADDRESS[,weight=1..65535][,backup][,drain[=TIMEOUT]]; may be given again
     #[arg(long = "server", value_name = "SERVER")]
     servers: Vec<ServerArg>,
     #[command(flatten)]
@@ -96,9 +99,22 @@ pub struct Create {
 /// Settings that have a default.
 #[derive(Args, Debug)]
 pub struct Settings {
+    /// How packets travel to a server
+    #[arg(long, value_name = "MODE", value_parser = one_of(&Forwarding::WORDS))]
+    forwarding: Option<String>,
+    /// How a server is picked for a new flow: by weight, always the first that is usable, or by weight with fewer to
+    /// servers that carry more than their share
+    #[arg(long, value_name = "ALGORITHM", value_parser = one_of(&Algorithm::WORDS))]
+    algorithm: Option<String>,
     /// What ties a client to a server beyond the flow
     #[arg(long, value_name = "KIND", value_enum)]
     sticky_sessions: Option<Sticky>,
+    /// Bits of an IPv6 client's address that sticky sessions go by, 1 to 128; 64 is what one client usually has
+    #[arg(long, value_name = "BITS", value_parser = value::prefix_v6)]
+    sticky_prefix_v6: Option<PrefixV6>,
+    /// Time in which the share of a server that is new or came back rises to all of it, up to 1h; 0 is at once
+    #[arg(long, value_name = "DURATION", value_parser = value::duration_or_zero)]
+    slow_start: Option<Duration>,
     /// What a client sees when no server is usable
     #[arg(long, value_name = "POLICY", value_enum)]
     on_empty: Option<OnEmpty>,
@@ -230,6 +246,10 @@ impl Settings {
             self.on_empty
                 .map(|policy| ("on_empty".to_owned(), json!(if policy == OnEmpty::Drop { "drop" } else { "reject" }))),
         );
+        body.extend(self.forwarding.as_ref().map(|mode| ("forwarding".to_owned(), json!(mode))));
+        body.extend(self.algorithm.as_ref().map(|word| ("forward_port_algorithm".to_owned(), json!(word))));
+        body.extend(self.sticky_prefix_v6.map(|prefix| ("sticky_prefix_v6".to_owned(), json!(prefix))));
+        body.extend(self.slow_start.map(|time| ("slow_start".to_owned(), json!(millis(time)))));
         body.extend(self.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
         body
     }
@@ -266,9 +286,31 @@ impl Update {
     }
 }
 
-/// A server as the API takes it.
+/// One of the words that the model knows.
+fn one_of<T>(words: &[(&'static str, T)]) -> clap::builder::PossibleValuesParser {
+    words.iter().map(|(word, _)| *word).collect::<Vec<_>>().into()
+}
+
+/// A server as the API takes it: what is not said of it is not to be kept.
 pub(super) fn server_json(server: &ServerArg) -> Value {
-    json!({"address": server.address, "weight": server.weight.get(), "drain": server.drain})
+    let mut json = json!({
+        "address": server.address, "weight": server.weight.get(), "backup": server.backup, "drain": server.drain,
+    });
+    if server.drain {
+        json["drain_timeout"] = json!(millis(server.drain_timeout.unwrap_or_default()));
+    }
+    json
+}
+
+/// `weight 3, backup, drain 10m`, of a server as the API shows it.
+pub(super) fn server_words(weight: u32, backup: bool, drain: bool, drain_timeout: Option<Duration>) -> String {
+    let backup = if backup { ", backup" } else { "" };
+    let drain = match (drain, drain_timeout) {
+        (false, _) => String::new(),
+        (true, None) => ", drain".to_owned(),
+        (true, Some(time)) => format!(", drain {}", humantime_serde::re::humantime::format_duration(time)),
+    };
+    format!("weight {weight}{backup}{drain}")
 }
 
 fn show(session: &mut Session<'_>, backend: &Value) -> Result<(), Failure> {
@@ -276,8 +318,10 @@ fn show(session: &mut Session<'_>, backend: &Value) -> Result<(), Failure> {
     let servers: Vec<String> = servers
         .iter()
         .map(|server| {
-            let drain = if server["drain"] == true { ", drain" } else { "" };
-            format!("{} weight {}{drain}", text(server, "/address"), text(server, "/weight"))
+            let weight = server["weight"].as_u64().and_then(|weight| u32::try_from(weight).ok()).unwrap_or_default();
+            let timeout = server["drain_timeout"].as_u64().map(Duration::from_millis);
+            let words = server_words(weight, server["backup"] == true, server["drain"] == true, timeout);
+            format!("{} {words}", text(server, "/address"))
         })
         .collect();
     session.show(
@@ -289,7 +333,10 @@ fn show(session: &mut Session<'_>, backend: &Value) -> Result<(), Failure> {
             ("protocol", text(backend, "/forward_protocol")),
             ("port", text(backend, "/forward_port")),
             ("forwarding", text(backend, "/forwarding")),
+            ("algorithm", text(backend, "/forward_port_algorithm")),
             ("sticky sessions", text(backend, "/sticky_sessions")),
+            ("sticky prefix v6", text(backend, "/sticky_prefix_v6")),
+            ("slow start ms", text(backend, "/slow_start")),
             ("when empty", text(backend, "/on_empty")),
             ("servers", servers.join("\n")),
             ("health check", backend.get("health_check").map(health_check::summary).unwrap_or_default()),

@@ -115,7 +115,18 @@ fn servers(report: &StatusReport) -> Vec<Finding> {
                     continue;
                 }
                 Forwarding::L2 => {
-                    findings.push(by_its_mac(&of, server));
+                    let remedy =
+                        "the VIP stands on the server's loopback, `arp_ignore=1`, and the service listens on it";
+                    findings.push(by_its_probes(&of, "by its MAC", remedy, server));
+                    continue;
+                }
+                Forwarding::Gue => {
+                    findings.push(by_its_probes(
+                        &of,
+                        "in UDP",
+                        "the VIP stands on the server, which unwraps GUE",
+                        server,
+                    ));
                     continue;
                 }
                 Forwarding::Ipip => {}
@@ -144,14 +155,11 @@ fn servers(report: &StatusReport) -> Vec<Finding> {
 }
 
 /// The agent's probes reach such a server as traffic does: what they found is the answer.
-fn by_its_mac(of: &str, server: &ServerStatus) -> Finding {
+fn by_its_probes(of: &str, way: &str, remedy: &str, server: &ServerStatus) -> Finding {
     let found = server.last_probe.as_deref();
     match found {
-        Some(_) if server.up => Finding::ok("server", format!("{of}: answers the probes by its MAC")),
-        Some(why) => {
-            let remedy = "the VIP stands on the server's loopback, `arp_ignore=1`, and the service listens on it";
-            Finding::failure("server", format!("{of}: {why}"), remedy)
-        }
+        Some(_) if server.up => Finding::ok("server", format!("{of}: answers the probes {way}")),
+        Some(why) => Finding::failure("server", format!("{of}: {why}"), remedy),
         None => Finding::warning("server", format!("{of}: was not probed yet"), "ask again in a moment"),
     }
 }

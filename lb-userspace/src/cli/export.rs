@@ -14,7 +14,7 @@ use super::output::text;
 use super::session::{Noun, Session, id_of};
 use super::value::{self, Reference};
 use crate::api::wire;
-use crate::model::Probe;
+use crate::model::{PrefixV6, Probe};
 
 /// Arguments of `export`.
 #[derive(Args, Debug)]
@@ -158,7 +158,12 @@ struct BackendFile {
     name: String,
     protocol: Value,
     forward_port: u16,
+    algorithm: Value,
     sticky_sessions: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sticky_prefix_v6: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_start: Option<String>,
     forwarding: Value,
     on_empty: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,7 +177,11 @@ struct ServerFile {
     address: String,
     weight: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    backup: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     drain: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_timeout: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -238,14 +247,21 @@ fn backend_file(backend: &wire::Backend) -> Result<BackendFile, Failure> {
     let server = |server: &wire::Server| ServerFile {
         address: server.address.to_string(),
         weight: server.weight,
+        backup: server.backup,
         drain: server.drain,
+        drain_timeout: server.drain_timeout.map(duration),
     };
     let transient = check.transient_check_delay.as_ref().map(|text| text.parse::<wire::Millis>());
     Ok(BackendFile {
         name: backend.name.clone(),
         protocol: word(backend.forward_protocol)?,
         forward_port: backend.forward_port,
+        algorithm: word(backend.forward_port_algorithm)?,
         sticky_sessions: word(backend.sticky_sessions)?,
+        sticky_prefix_v6: Some(backend.sticky_prefix_v6)
+            .filter(|prefix| *prefix != PrefixV6::WHOLE)
+            .map(PrefixV6::bits),
+        slow_start: backend.slow_start.map(duration),
         forwarding: word(backend.forwarding)?,
         on_empty: word(backend.on_empty)?,
         timeout_server: backend.timeout_server.map(duration),

@@ -158,7 +158,7 @@ pub fn cell(text: &str, number: bool) -> Cell {
     let cell = Cell::new(shown).set_alignment(if number { CellAlignment::Right } else { CellAlignment::Left });
     match shown {
         "ready" | "up" | "passed" => cell.fg(Color::Green),
-        "pending" | "drain" | "to_create" | "creating" => cell.fg(Color::Yellow),
+        "pending" | "drain" | "standby" | "out" | "to_create" | "creating" => cell.fg(Color::Yellow),
         "error" | "down" | "to_delete" | "deleting" => cell.fg(Color::Red),
         _ => cell,
     }

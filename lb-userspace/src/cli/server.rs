@@ -1,6 +1,7 @@
 //! `snowshed server`: the servers of a backend.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -11,13 +12,15 @@ use super::delete::{Confirm, confirmed};
 use super::failure::{Exit, Failure};
 use super::output::{Column, text};
 use super::session::{Noun, Session, id_of};
-use super::value::{self, Reference, ServerArg};
+use super::value::{self, Reference, ServerArg, millis};
 use crate::model::Weight;
 
-const COLUMNS: [Column; 3] = [
+const COLUMNS: [Column; 5] = [
     Column::text("ADDRESS", |server| text(server, "/address")),
     Column::number("WEIGHT", |server| text(server, "/weight")),
+    Column::text("BACKUP", |server| text(server, "/backup")),
     Column::text("DRAIN", |server| text(server, "/drain")),
+    Column::text("UNTIL", |server| text(server, "/drain_deadline")),
 ];
 
 /// Servers of a backend; their health is shown by `snowshed status`
@@ -38,12 +41,16 @@ pub enum ServerCommand {
     #[command(after_help = "Example:
   snowshed server list --lb web --backend web")]
     List(List),
-    /// Change a server's weight, or drain it; what is not given stays
-    #[command(after_help = "A drained server keeps its connections and gets no new ones.
+    /// Change a server's weight, let it stand by, or drain it; what is not given stays
+    #[command(
+        after_help = "A drained server keeps its connections and gets no new ones. With a timeout it is taken out after that, \
+and the connections it still has are cut off. A standby server gets connections only while no other takes any.
 
 Examples:
-  snowshed server update --lb web --backend web 10.0.0.8 --drain
-  snowshed server update --lb web --backend web 10.0.0.8 --drain=false --weight 5")]
+  snowshed server update --lb web --backend web 10.0.0.8 --drain --drain-timeout 10m
+  snowshed server update --lb web --backend web 10.0.0.9 --backup
+  snowshed server update --lb web --backend web 10.0.0.8 --drain=false --weight 5"
+    )]
     Update(Update),
     /// Remove servers at once; drain them first to spare their connections
     #[command(
@@ -77,6 +84,9 @@ pub struct Add {
     /// Its share relative to the other servers, 1 to 65535
     #[arg(long, value_name = "N", default_value = "1", value_parser = value::weight)]
     weight: Weight,
+    /// Let it stand by: it gets connections only while no server that does not takes any
+    #[arg(long)]
+    backup: bool,
     /// Add it drained: it gets no connections until `server update --drain=false`
     #[arg(long)]
     drain: bool,
@@ -101,7 +111,7 @@ pub struct List {
 
 /// Arguments of `server update`.
 #[derive(Args, Debug)]
-#[group(id = "changes", required = true, multiple = true, args = ["weight", "drain"])]
+#[group(id = "changes", required = true, multiple = true, args = ["weight", "backup", "drain", "drain_timeout"])]
 pub struct Update {
     #[command(flatten)]
     pool: Pool,
@@ -111,9 +121,15 @@ pub struct Update {
     /// Its share relative to the other servers, 1 to 65535
     #[arg(long, value_name = "N", value_parser = value::weight)]
     weight: Option<Weight>,
+    /// Let it stand by; --backup=false makes it one of the others
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    backup: Option<bool>,
     /// Give it no new connections; --drain=false gives it new ones again
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     drain: Option<bool>,
+    /// How long it may drain before it is taken out, counted from when it began; 0 is without end
+    #[arg(long, value_name = "DURATION", value_parser = value::duration_or_zero)]
+    drain_timeout: Option<Duration>,
 }
 
 /// Arguments of `server remove`.
@@ -161,7 +177,8 @@ impl Pool {
 impl Add {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let backend = self.pool.find(session).await?;
-        let server = server_json(&ServerArg { address: self.address, weight: self.weight, drain: self.drain });
+        let Self { pool: _, address, weight, backup, drain } = self;
+        let server = server_json(&ServerArg { address, weight, backup, drain, drain_timeout: None });
         let body = |backend: &Value| {
             if server_of(backend, self.address).is_ok() {
                 let of = Noun::Backend.label(backend);
@@ -181,7 +198,9 @@ impl Update {
         let backend = self.pool.find(session).await?;
         let mut server = Map::from_iter([("address".to_owned(), json!(self.address))]);
         server.extend(self.weight.map(|weight| ("weight".to_owned(), json!(weight.get()))));
+        server.extend(self.backup.map(|backup| ("backup".to_owned(), json!(backup))));
         server.extend(self.drain.map(|drain| ("drain".to_owned(), json!(drain))));
+        server.extend(self.drain_timeout.map(|time| ("drain_timeout".to_owned(), json!(millis(time)))));
         let body = |backend: &Value| {
             // Adding would bring back one that somebody has removed.
             server_of(backend, self.address)?;
@@ -236,7 +255,9 @@ fn show(session: &mut Session<'_>, server: &Value) -> Result<(), Failure> {
         &[
             ("address", text(server, "/address")),
             ("weight", text(server, "/weight")),
+            ("backup", text(server, "/backup")),
             ("drain", text(server, "/drain")),
+            ("drain until", text(server, "/drain_deadline")),
         ],
     )
 }

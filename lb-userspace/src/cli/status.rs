@@ -256,9 +256,9 @@ fn services(report: &StatusReport, now: Timestamp, terminal: &mut Terminal) -> R
                 cell(&server.address.to_string(), false),
                 cell(&server.weight.to_string(), true),
                 cell(&format!("{:.1}%", server.share * 100.0), true),
-                cell(state(server), false),
+                cell(state(server, now), false),
                 cell(&server.since.map(|since| age(since, now)).unwrap_or_default(), true),
-                cell(&why(server), false),
+                cell(&why(server, now), false),
             ]);
         }
     }
@@ -270,16 +270,18 @@ pub(super) fn listener(service: &ServiceStatus) -> String {
     format!("{address}/{}", service.protocol.as_str())
 }
 
-const fn state(server: &ServerStatus) -> &'static str {
+fn state(server: &ServerStatus, now: Timestamp) -> &'static str {
     match (server.up, server.drain) {
         (false, _) => "down",
+        (true, true) if server.drain_deadline.is_some_and(|deadline| deadline <= now) => "out",
         (true, true) => "drain",
+        (true, false) if server.backup && server.share == 0.0 => "standby",
         (true, false) => "up",
     }
 }
 
 /// Why a server does not get its share, or why it gets one although it looks down.
-fn why(server: &ServerStatus) -> String {
+fn why(server: &ServerStatus, now: Timestamp) -> String {
     let mut reasons = Vec::new();
     if let Some(unresolved) = server.unresolved {
         reasons.push(unresolved.to_string());
@@ -289,8 +291,18 @@ fn why(server: &ServerStatus) -> String {
         if server.usable {
             reasons.push("kept in use: mass failure".into());
         }
+    } else if let Some(deadline) = server.drain_deadline {
+        reasons.push(if deadline <= now {
+            "its drain is over: it gets nothing at all".into()
+        } else {
+            format!("keeps its connections for {} more, gets no new ones", age(now, deadline))
+        });
     } else if server.drain {
         reasons.push("keeps its connections, gets no new ones".into());
+    } else if let Some(end) = server.slow_start_until {
+        reasons.push(format!("slow start: all of its share in {}", age(now, end)));
+    } else if server.backup {
+        reasons.push("stands by".into());
     }
     reasons.join("; ")
 }

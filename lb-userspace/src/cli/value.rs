@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::model::{LbType, Name, Protocol, Tags, Weight};
+use crate::model::{LbType, Name, PrefixV6, Protocol, Tags, Weight};
 
 /// Names a load balancer, frontend or backend: its id, or its name when only one has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,15 +136,27 @@ impl fmt::Display for OperationReference {
     }
 }
 
-/// A server as `--server` gives it: `ADDRESS[,weight=N][,drain]`.
+/// A server as `--server` gives it: `ADDRESS[,weight=N][,backup][,drain[=TIMEOUT]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerArg {
     /// Its address.
     pub address: IpAddr,
     /// Its share.
     pub weight: Weight,
+    /// It stands by.
+    pub backup: bool,
     /// It gets no new connections.
     pub drain: bool,
+    /// How long it drains before it is taken out; `None` is without end.
+    pub drain_timeout: Option<Duration>,
+}
+
+impl ServerArg {
+    /// A server of weight 1 that takes new flows.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        Self { address, weight: Weight::ONE, backup: false, drain: false, drain_timeout: None }
+    }
 }
 
 impl FromStr for ServerArg {
@@ -152,16 +164,20 @@ impl FromStr for ServerArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
-        let mut server =
-            Self { address: address(parts.next().unwrap_or_default())?, weight: Weight::ONE, drain: false };
+        let mut server = Self::of(address(parts.next().unwrap_or_default())?);
         for part in parts {
             match part.split_once('=') {
                 Some(("weight", number)) => server.weight = weight(number)?,
+                Some(("drain", time)) => {
+                    server.drain = true;
+                    server.drain_timeout = Some(duration(time)?);
+                }
                 None if part == "drain" => server.drain = true,
+                None if part == "backup" => server.backup = true,
                 _ => {
                     return Err(format!(
-                        "`{part}` is not known of a server: ADDRESS[,weight=1..65535][,drain], for example \
-                         10.0.0.5,weight=3"
+                        "`{part}` is not known of a server: ADDRESS[,weight=1..65535][,backup][,drain[=TIMEOUT]], for \
+                         example 10.0.0.5,weight=3"
                     ));
                 }
             }
@@ -282,6 +298,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is not a whole number of milliseconds, 1ms or more"));
     }
     Ok(parsed)
+}
+
+/// A length of time that may be none: 0.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { duration(text) }
+}
+
+/// The part of an IPv6 address that ties a client.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn prefix_v6(text: &str) -> Result<PrefixV6, String> {
+    let bits: i64 = text.parse().map_err(|_| format!("`{text}` is not a prefix length: 1 to 128 is expected"))?;
+    PrefixV6::try_from(bits).map_err(|invalid| invalid.help)
 }
 
 /// A duration as the API takes it: milliseconds.

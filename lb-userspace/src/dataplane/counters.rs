@@ -35,6 +35,12 @@ impl KernelCounters {
         self.places.usage()
     }
 
+    /// Translated flows that live, by the index of their backend. Looks at every place, as [`Self::nat_usage`].
+    #[must_use]
+    pub fn live_nat_flows(&self) -> std::collections::BTreeMap<u32, u64> {
+        self.places.live_by_backend()
+    }
+
     /// Sums over the CPUs.
     ///
     /// # Errors

@@ -134,8 +134,11 @@ pub(super) struct Places {
 const WORDS: usize = size_of::<NatFlow>() / 8;
 /// The word of the time of the last packet.
 const SEEN: usize = offset_of!(NatFlow, seen) / 8;
+/// The word of the backend's index.
+const BACKEND: usize = offset_of!(NatFlow, backend) / 8;
 /// The word of protocol and marks.
 const MARKS: usize = offset_of!(NatFlow, protocol) / 8;
+const _: () = assert!(offset_of!(NatFlow, backend) % 8 == 0);
 const _: () = assert!(offset_of!(NatFlow, seen) % 8 == 4 && offset_of!(NatFlow, protocol) % 8 == 0);
 
 impl Places {
@@ -146,10 +149,32 @@ impl Places {
         Ok(Self { places, mapping })
     }
 
+    /// Flows that live, by the index of their backend: neither over nor closed.
+    pub(super) fn live_by_backend(&self) -> BTreeMap<u32, u64> {
+        let mut live = BTreeMap::new();
+        self.for_each(|phase, backend| {
+            if matches!(phase, Phase::Opening | Phase::Closing | Phase::Established) {
+                *live.entry(backend).or_default() += 1;
+            }
+        });
+        live
+    }
+
     pub(super) fn usage(&self) -> NatUsage {
-        let now = lifetime::tick(sys::monotonic_ns());
         let mut usage = NatUsage { places: u64::from(self.places), flows: BTreeMap::new() };
         let mut counts = [0u64; 6];
+        self.for_each(|phase, _| counts[phase as usize] += 1);
+        for phase in Phase::ALL {
+            if counts[phase as usize] > 0 {
+                usage.flows.insert(phase.label(), counts[phase as usize]);
+            }
+        }
+        usage
+    }
+
+    /// Phase and backend of every flow whose lifetime is not over.
+    fn for_each(&self, mut see: impl FnMut(Phase, u32)) {
+        let now = lifetime::tick(sys::monotonic_ns());
         for words in self.mapping.words64().chunks_exact(WORDS).take(self.places as usize) {
             let [protocol, from_client, from_server, ..] = words[MARKS].load(Ordering::Relaxed).to_ne_bytes();
             if protocol == 0 {
@@ -159,14 +184,9 @@ impl Places {
             let seen = u32::from_ne_bytes([s0, s1, s2, s3]);
             let flow = NatFlow { seen, protocol, from_client, from_server, ..NatFlow::FREE };
             if !lifetime::is_over(&flow, now) {
-                counts[Phase::of(&flow) as usize] += 1;
+                let [b0, b1, b2, b3, ..] = words[BACKEND].load(Ordering::Relaxed).to_ne_bytes();
+                see(Phase::of(&flow), u32::from_ne_bytes([b0, b1, b2, b3]));
             }
         }
-        for phase in Phase::ALL {
-            if counts[phase as usize] > 0 {
-                usage.flows.insert(phase.label(), counts[phase as usize]);
-            }
-        }
-        usage
     }
 }

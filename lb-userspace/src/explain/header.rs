@@ -6,6 +6,7 @@ use std::ops::Range;
 use etherparse::{
     EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader,
 };
+use lb_common::encapsulation::gue;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -152,9 +153,21 @@ impl Reader<'_> {
                     ("checksum", json!(format!("{:#06x}", header.checksum))),
                 ];
                 self.note("udp", UdpHeader::LEN, &[("source_port", 0..2), ("checksum", 6..8)], fields);
+                if header.destination_port == gue::PORT {
+                    self.gue();
+                }
             }
             _ => {}
         }
+    }
+
+    /// What the program writes in front of a packet in UDP; of anything else on that port, nothing.
+    fn gue(&mut self) {
+        let Some([0, protocol @ (4 | 41), 0, 0]) = self.rest().first_chunk::<{ gue::GUE_LEN }>().copied() else {
+            return;
+        };
+        self.note("gue", gue::GUE_LEN, &[], vec![("variant", json!(0)), ("protocol", json!(protocol))]);
+        self.behind_ip(IpNumber(protocol));
     }
 
     fn tcp(&mut self) {

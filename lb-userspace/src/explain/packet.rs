@@ -6,9 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use lb_common::abi::backend::mode;
 use lb_common::abi::service::flags;
 use lb_common::abi::{BackendEntry, ConfigEntry, Reason, ServiceEntry, Slot, ip_of, protection, vip};
-use lb_common::encapsulation::{self, ONE_TAG, TWO_TAGS};
+use lb_common::encapsulation::{self, ONE_TAG, TWO_TAGS, gue};
 use lb_common::hash::FlowHash;
 use lb_common::headers::{self, ETHERNET_LEN, Family, Headers, IPV4_LEN, IPV6_LEN, Inherited, Parsed, number};
 use lb_common::link::LinkHeader;
@@ -156,14 +157,20 @@ impl Packet<'_> {
             Ok(decision) => Chosen::by(decision),
             Err(reason) => return self.unsteered(service, reason),
         };
-        let backend = &chosen.backend;
+        // The program goes by the service.
+        let is_gue = service.flags & flags::GUE != 0;
+        let backend = &BackendEntry { mode: if is_gue { mode::GUE } else { mode::IPIP }, ..chosen.backend };
         let Some(inherited) = Inherited::read(self.frame, &self.headers) else { return Made::drop(Reason::Malformed) };
-        if let Err(reason) = encapsulation::admit(&self.headers, inherited.ttl, backend) {
-            let largest = u32::from(backend.mtu).saturating_sub(encapsulation::outer_len(backend) as u32);
+        let admit = if is_gue { gue::admit } else { encapsulation::admit };
+        let overhead = if is_gue { gue::overhead } else { encapsulation::outer_len };
+        if let Err(reason) = admit(&self.headers, inherited.ttl, backend) {
+            let largest = u32::from(backend.mtu).saturating_sub(overhead(backend) as u32);
             return self.refused(reason, largest, chosen);
         }
         match wrapped(self.frame, &self.headers, inherited, backend, hash, config) {
             Some(bytes) => {
+                // UDP around the packet varies with the whole flow.
+                let hash = if is_gue { FlowHash::of_flow(&self.headers, config.hash_key) } else { hash };
                 let outer_source = Some(ip_of(encapsulation::outer_source(config, backend, hash)));
                 self.sent(Chosen { outer_source, ..chosen }, Leaves { bytes, open: Vec::new() })
             }
@@ -385,6 +392,9 @@ pub(crate) fn wrapped(
     config: &ConfigEntry,
 ) -> Option<Vec<u8>> {
     use encapsulation::write;
+    if backend.mode == mode::GUE {
+        return wrapped_in_gue(frame, headers, inherited, backend, config);
+    }
     let (outer, link) = (encapsulation::outer_len(backend), encapsulation::link_len(backend));
     let mut bytes = moved(frame, (link + outer) as isize - headers.link_len as isize)?;
     let into = &mut *bytes;
@@ -395,6 +405,29 @@ pub(crate) fn wrapped(
         (_, ETHERNET_LEN) => write::<ETHERNET_LEN, IPV6_LEN, _>(into, headers, inherited, backend, hash, config),
         (_, ONE_TAG) => write::<ONE_TAG, IPV6_LEN, _>(into, headers, inherited, backend, hash, config),
         _ => write::<TWO_TAGS, IPV6_LEN, _>(into, headers, inherited, backend, hash, config),
+    }?;
+    Some(bytes)
+}
+
+fn wrapped_in_gue(
+    frame: &[u8],
+    headers: &Headers,
+    inherited: Inherited,
+    backend: &BackendEntry,
+    config: &ConfigEntry,
+) -> Option<Vec<u8>> {
+    use gue::{OUTER_V4, OUTER_V6, write};
+    let hash = FlowHash::of_flow(headers, config.hash_key);
+    let (outer, link) = (gue::overhead(backend), encapsulation::link_len(backend));
+    let mut bytes = moved(frame, (link + outer) as isize - headers.link_len as isize)?;
+    let into = &mut *bytes;
+    match (outer, link) {
+        (OUTER_V4, ETHERNET_LEN) => write::<ETHERNET_LEN, OUTER_V4, _>(into, headers, inherited, backend, hash, config),
+        (OUTER_V4, ONE_TAG) => write::<ONE_TAG, OUTER_V4, _>(into, headers, inherited, backend, hash, config),
+        (OUTER_V4, _) => write::<TWO_TAGS, OUTER_V4, _>(into, headers, inherited, backend, hash, config),
+        (_, ETHERNET_LEN) => write::<ETHERNET_LEN, OUTER_V6, _>(into, headers, inherited, backend, hash, config),
+        (_, ONE_TAG) => write::<ONE_TAG, OUTER_V6, _>(into, headers, inherited, backend, hash, config),
+        _ => write::<TWO_TAGS, OUTER_V6, _>(into, headers, inherited, backend, hash, config),
     }?;
     Some(bytes)
 }

@@ -7,7 +7,7 @@ use lb_common::abi::nat::TICK_SHIFT;
 use lb_common::abi::service::flags;
 use lb_common::abi::vip::{self, VipEntry};
 use lb_common::abi::{BackendEntry, FlowEntry, Reason, ServiceEntry, Slot, ip_of};
-use lb_common::encapsulation;
+use lb_common::encapsulation::{self, gue};
 use lb_common::hash::FlowHash;
 use lb_common::headers::Headers;
 use lb_common::nat::flow::is_live;
@@ -99,7 +99,14 @@ impl Explanation {
 
     pub(super) fn hash(&mut self, hash: FlowHash, entry: &ServiceEntry) {
         self.hash = Some(format!("{:016x}", hash.0));
-        let over = if entry.flags & flags::SOURCE_AFFINITY != 0 { "the source address" } else { "the full tuple" };
+        let host_bits = entry.flags >> flags::HOST_BITS_SHIFT & flags::HOST_BITS_MASK;
+        let over = match (entry.flags & flags::SOURCE_AFFINITY, host_bits) {
+            (0, _) => "the full tuple".to_owned(),
+            (_, host_bits) if host_bits > 0 && self.client.is_ipv6() => {
+                format!("the first {} bits of the source address", 128 - host_bits)
+            }
+            _ => "the source address".to_owned(),
+        };
         self.step("hash", format!("{:016x}, keyed, over {over}", hash.0));
     }
 
@@ -261,6 +268,7 @@ fn next_hop(entry: &BackendEntry) -> Option<NextHopFacts> {
     }
     let outer_len = match entry.mode {
         mode::NAT | mode::L2 => 0,
+        mode::GUE => gue::overhead(entry),
         _ => encapsulation::outer_len(entry),
     };
     let vlans = [entry.vlan_outer, entry.vlan_inner].map(u16::from_be_bytes);

@@ -176,7 +176,9 @@ impl Checker {
             health.last = Some(outcome);
             return Urgency::Detail;
         };
-        let health = ServerHealth { up: passed, usable: passed, since: now.time, decided_at: now.instant, last: None };
+        let rose_at = (turn == Turn::Rose).then_some(now.time);
+        let decided_at = now.instant;
+        let health = ServerHealth { up: passed, usable: passed, since: now.time, rose_at, decided_at, last: None };
         // An agent that starts finds tens of thousands up; that is no news.
         let level = if turn == (Turn::First { up: true }) { log::Level::Debug } else { log::Level::Info };
         log::log!(level, "server {} of backend {}: {} ({outcome})", server.address, server.backend, word(passed));
@@ -239,7 +241,8 @@ impl Checker {
         self.next_check += 1;
         let machine = match self.taken_over.remove(&server) {
             Some(up) => {
-                let health = ServerHealth { up, usable: up, since: now.time, decided_at: now.instant, last: None };
+                let (since, decided_at) = (now.time, now.instant);
+                let health = ServerHealth { up, usable: up, since, rose_at: None, decided_at, last: None };
                 self.view.insert(server, health);
                 if !up {
                     self.never_up.insert(server);

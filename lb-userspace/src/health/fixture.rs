@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::ledger::{ChainHash, Snapshot};
 use crate::model::{
-    Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Generation, HealthCheck, LbId, Name, Probe,
-    Protocol, Server, StickySessions, Times, Weight,
+    Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Generation, HealthCheck, LbId, Name, PrefixV6,
+    Probe, Protocol, Server, StickySessions, Times, Weight,
 };
 use crate::plan::ServerRef;
 
@@ -42,7 +42,7 @@ pub(crate) fn health_check(interval: Duration) -> HealthCheck {
 
 /// A pool with servers `1..=servers`.
 pub(crate) fn backend(servers: u16, health_check: HealthCheck) -> Backend {
-    let server = |number| Server { address: address(number), weight: Weight::ONE, drain: false };
+    let server = |number| Server::serving(address(number), Weight::ONE, Timestamp::UNIX_EPOCH);
     Backend {
         id: backend_id(),
         lb: LbId::from_uuid(uuid::Uuid::from_u128(2)),
@@ -51,6 +51,8 @@ pub(crate) fn backend(servers: u16, health_check: HealthCheck) -> Backend {
         forward_port: NonZeroU16::new(80).unwrap(),
         algorithm: Algorithm::Roundrobin,
         sticky_sessions: StickySessions::None,
+        sticky_prefix_v6: PrefixV6::WHOLE,
+        slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::Reject,
         servers: (1..=servers).map(server).collect(),

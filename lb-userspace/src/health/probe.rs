@@ -70,12 +70,13 @@ fn silence(through: Through, answers_itself: bool) -> String {
     if !answers_itself {
         return format!("no answer within the timeout, neither {way} nor at the server's own address");
     }
+    let what = if through.forwarding == Forwarding::Gue { "UDP port 6080" } else { "protocols 4 and 41" };
     let remedy = if through.forwarding == Forwarding::L2 {
         format!("on the server: `ip address add {vip} dev lo`, `arp_ignore=1`, and a service that listens on {vip}")
     } else {
         format!(
             "on the server: `snowshed backend attach --iface IFACE --vip {vip}` (or a tunnel device of the kernel), `ip \
-             address add {vip} dev lo`, rp_filter not strict, and no firewall for protocols 4 and 41"
+             address add {vip} dev lo`, rp_filter not strict, and no firewall for {what}"
         )
     };
     format!("no answer {way}, though the server's own address answers; {remedy}")

@@ -164,7 +164,6 @@ impl Tunnel {
 
 /// What stands in `BACKENDS` of a server that is on this hop.
 fn entry(target: &Target, hop: &NextHop) -> BackendEntry {
-    let is_l2 = target.forwarding == Forwarding::L2;
     BackendEntry {
         address: address_of(target.server),
         next_hop_mac: hop.mac,
@@ -174,7 +173,11 @@ fn entry(target: &Target, hop: &NextHop) -> BackendEntry {
         ifindex: hop.ifindex,
         mtu: hop.mtu,
         port: [0; 2],
-        mode: if is_l2 { mode::L2 } else { mode::IPIP },
+        mode: match target.forwarding {
+            Forwarding::L2 => mode::L2,
+            Forwarding::Gue => mode::GUE,
+            Forwarding::Ipip | Forwarding::Nat => mode::IPIP,
+        },
         state: state::UP | state::RESOLVED | if target.server.is_ipv4() { state::V4 } else { 0 },
         pad: [0; 2],
         generation: 0,

@@ -1,13 +1,12 @@
 //! A backend: a pool of servers, how packets reach them, and how their health is checked.
 
-use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, HealthCheck, Invalid, LbId, Name, Times};
+use super::{BackendId, HealthCheck, Invalid, LbId, Name, Server, Times};
 
 /// A pool of servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +25,10 @@ pub struct Backend {
     pub algorithm: Algorithm,
     /// What ties a client to a server.
     pub sticky_sessions: StickySessions,
+    /// How much of an IPv6 client's address ties it.
+    pub sticky_prefix_v6: PrefixV6,
+    /// The time in which the share of a server that is new or came back rises to what it should be; `None` is at once.
+    pub slow_start: Option<Duration>,
     /// How packets travel to a server.
     pub forwarding: Forwarding,
     /// What a client sees when no server is usable.
@@ -38,65 +41,6 @@ pub struct Backend {
     pub timeout_server: Option<Duration>,
     /// Created, updated, deleted.
     pub times: Times,
-}
-
-/// A server of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its share relative to the other servers.
-    pub weight: Weight,
-    /// It keeps its connections and gets no new ones.
-    pub drain: bool,
-}
-
-impl Server {
-    /// Servers in ascending order of their addresses.
-    ///
-    /// # Errors
-    /// [`Invalid`] when an address is named twice.
-    pub fn sorted(mut servers: Vec<Self>) -> Result<Vec<Self>, Invalid> {
-        servers.sort_by_key(|server| server.address);
-        match servers.windows(2).find(|pair| pair[0].address == pair[1].address) {
-            Some(pair) => Err(Invalid::constraint(format!("{} is named twice; once is allowed", pair[0].address))),
-            None => Ok(servers),
-        }
-    }
-}
-
-/// Relative share of a server: 1 to 65535, 1 unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
-pub struct Weight(NonZeroU16);
-
-impl Weight {
-    /// The weight of a server that was given none.
-    pub const ONE: Self = Self(NonZeroU16::MIN);
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0.get() as u32
-    }
-}
-
-impl TryFrom<u32> for Weight {
-    type Error = Invalid;
-
-    fn try_from(weight: u32) -> Result<Self, Invalid> {
-        u16::try_from(weight).ok().and_then(NonZeroU16::new).map(Self).ok_or_else(|| {
-            Invalid::constraint(format!(
-                "weight {weight} is outside 1 to 65535; to stop new connections to a server, drain it"
-            ))
-        })
-    }
-}
-
-impl From<Weight> for u32 {
-    fn from(weight: Weight) -> Self {
-        weight.get()
-    }
 }
 
 /// Transport protocol of a service.
@@ -138,6 +82,9 @@ pub enum Algorithm {
     Roundrobin,
     /// All flows to the first server, in the order of the addresses, that is usable; the others stand by.
     First,
+    /// As `Roundrobin`, and servers that have more than their share of live flows get fewer new ones
+    /// ([`crate::balance`]).
+    Leastconn,
 }
 
 /// What ties a client to a server beyond the flow.
@@ -147,8 +94,48 @@ pub enum StickySessions {
     /// Nothing: each flow is hashed over its full tuple.
     #[default]
     None,
-    /// The source address alone is hashed.
+    /// The source address alone is hashed, of IPv6 its first [`PrefixV6`] bits.
     Table,
+}
+
+/// How many bits of an IPv6 client's address count for [`StickySessions::Table`]: 1 to 128, 128 unless said otherwise.
+///
+/// Clients change their address within a /64 all the time (RFC 8981): with 64 they keep their server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct PrefixV6(u8);
+
+impl PrefixV6 {
+    /// The whole address.
+    pub const WHOLE: Self = Self(128);
+
+    /// Bits that count.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for PrefixV6 {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
+impl TryFrom<i64> for PrefixV6 {
+    type Error = Invalid;
+
+    fn try_from(bits: i64) -> Result<Self, Invalid> {
+        u8::try_from(bits).ok().filter(|bits| (1..=128).contains(bits)).map(Self).ok_or_else(|| {
+            Invalid::constraint(format!("prefix length {bits} is outside 1 to 128; 64 is what one client usually has"))
+        })
+    }
+}
+
+impl From<PrefixV6> for i64 {
+    fn from(prefix: PrefixV6) -> Self {
+        Self::from(prefix.0)
+    }
 }
 
 /// How packets travel to a server.
@@ -160,6 +147,8 @@ pub enum Forwarding {
     Nat,
     /// Encapsulated in IPv4 or IPv6; the server unwraps them and answers the client directly.
     Ipip,
+    /// Encapsulated in UDP, for networks that carry nothing else; the server unwraps them and answers the client directly.
+    Gue,
     /// As they are, to the server's MAC: it stands on a segment of the edge, has the VIP, and answers the client directly.
     L2,
 }
@@ -176,7 +165,7 @@ pub enum EmptyPool {
 }
 
 /// Words of the API that are known, but not built.
-const UNAVAILABLE: [&str; 4] = ["http", "leastconn", "cookie", "gue"];
+const UNAVAILABLE: [&str; 2] = ["http", "cookie"];
 
 fn choose<T: Copy>(text: &str, what: &str, choices: &[(&str, T)]) -> Result<T, Invalid> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
@@ -199,11 +188,27 @@ impl FromStr for Protocol {
     }
 }
 
+impl Algorithm {
+    /// Every algorithm by its name in the API and in files.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("roundrobin", Self::Roundrobin), ("first", Self::First), ("leastconn", Self::Leastconn)];
+
+    /// Name in the API, in files and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Roundrobin => "roundrobin",
+            Self::First => "first",
+            Self::Leastconn => "leastconn",
+        }
+    }
+}
+
 impl FromStr for Algorithm {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        choose(text, "algorithm", &[("roundrobin", Self::Roundrobin), ("first", Self::First)])
+        choose(text, "algorithm", &Self::WORDS)
     }
 }
 
@@ -217,7 +222,8 @@ impl FromStr for StickySessions {
 
 impl Forwarding {
     /// Every mode by its name in the API and in files.
-    pub const WORDS: [(&'static str, Self); 3] = [("nat", Self::Nat), ("ipip", Self::Ipip), ("l2", Self::L2)];
+    pub const WORDS: [(&'static str, Self); 4] =
+        [("nat", Self::Nat), ("ipip", Self::Ipip), ("gue", Self::Gue), ("l2", Self::L2)];
 
     /// Name in the API, in files and output.
     #[must_use]
@@ -225,6 +231,7 @@ impl Forwarding {
         match self {
             Self::Nat => "nat",
             Self::Ipip => "ipip",
+            Self::Gue => "gue",
             Self::L2 => "l2",
         }
     }
@@ -247,6 +254,22 @@ impl FromStr for Forwarding {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         choose(text, "forwarding mode", &Self::WORDS)
+    }
+}
+
+impl Backend {
+    /// Longest slow start.
+    pub const MAX_SLOW_START: Duration = Duration::from_secs(3600);
+
+    /// A slow start: up to an hour; 0 is none.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is longer.
+    pub fn parse_slow_start(time: Duration) -> Result<Option<Duration>, Invalid> {
+        if time > Self::MAX_SLOW_START {
+            return Err(Invalid::constraint(format!("a slow start of {time:?} is longer than 1h; 0 is none")));
+        }
+        Ok(Some(time).filter(|time| !time.is_zero()))
     }
 }
 

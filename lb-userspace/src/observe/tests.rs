@@ -18,8 +18,14 @@ use crate::reconcile::Status;
 
 fn metrics() -> Metrics {
     let server = ServerRef { backend: BackendId::new(), address: "10.0.0.1".parse().unwrap() };
-    let health =
-        ServerHealth { up: false, usable: true, since: Timestamp::UNIX_EPOCH, decided_at: Instant::now(), last: None };
+    let health = ServerHealth {
+        up: false,
+        usable: true,
+        since: Timestamp::UNIX_EPOCH,
+        rose_at: None,
+        decided_at: Instant::now(),
+        last: None,
+    };
     let view = HealthView { servers: [(server, health)].into(), mass_failure: None };
     let status = Status {
         applied_generation: 7,

@@ -1,15 +1,22 @@
-//! What the plan needs to know about the machine it is for: the ways to the servers.
+//! What the plan needs to know about the machine it is for: the ways to the servers, and what they carry.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use super::ServerRef;
 
 /// Facts about an edge, as observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// The ways to the servers.
     pub next_hops: Arc<NextHops>,
+    /// What measuring says of the servers of pools that go by it.
+    pub shares: Arc<Shares>,
 }
+
+/// How much of what its weight gives it a server should get, 1 to 256 ([`super::slots::FULL`]); absent is all of it.
+pub type Shares = BTreeMap<ServerRef, u16>;
 
 /// The way to each wanted address.
 pub type NextHops = BTreeMap<IpAddr, Resolution>;

@@ -10,15 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::access::{self, AccessList};
 use super::nat;
-use super::slots::{self, Candidate};
+use super::policy::Members;
+use super::slots;
 use super::{
-    NextHops, Node, PlannedServer, PlannedService, PlannedVip, Resolution, ServerRef, ServiceAddress, Tables,
+    NextHops, Node, PlannedServer, PlannedService, PlannedVip, Resolution, ServerRef, ServiceAddress, Shares, Tables,
     Unresolved,
 };
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
 use crate::model::{
-    Acl, Algorithm, Backend, BackendId, Family, Forwarding, Frontend, FrontendId, Generation, Ip, Lb, LbId, Server,
+    Acl, Backend, BackendId, Duty, Family, Forwarding, Frontend, FrontendId, Generation, Ip, Lb, LbId, Server,
     StickySessions, Times,
 };
 
@@ -37,10 +38,12 @@ pub struct Planner {
 struct Last {
     snapshot: Snapshot,
     down: BTreeSet<ServerRef>,
+    rose: BTreeMap<ServerRef, Timestamp>,
     next_hops: Arc<NextHops>,
+    shares: Arc<Shares>,
     now: Timestamp,
-    /// Ends of grace periods.
-    ends: BTreeSet<(Timestamp, LbId)>,
+    /// What happens by itself: ends of grace periods and drains, steps of slow starts.
+    changes: BTreeSet<(Timestamp, LbId)>,
     /// What each load balancer contributes.
     contributions: BTreeMap<LbId, Contribution>,
     /// Pools by the addresses of their servers.
@@ -55,8 +58,8 @@ struct Contribution {
     vips: BTreeMap<IpAddr, PlannedVip>,
     servers: BTreeMap<ServerRef, PlannedServer>,
     access: BTreeMap<FrontendId, Access>,
-    /// Until when, if it is deleted.
-    ends: Option<Timestamp>,
+    /// When it becomes another one by itself, past and to come: clocks are set back, too.
+    changes: BTreeSet<Timestamp>,
 }
 
 /// A frontend's rules, and what they were compiled to.
@@ -94,7 +97,10 @@ impl Planner {
     pub fn plan(&mut self, snapshot: &Snapshot, health: &HealthView, node: &Node, now: Timestamp) -> Arc<Tables> {
         let down: BTreeSet<ServerRef> =
             health.servers.iter().filter(|(_, health)| !health.usable).map(|(server, _)| *server).collect();
-        let view = View { snapshot, down: &down, next_hops: &node.next_hops, now };
+        let rose: BTreeMap<ServerRef, Timestamp> =
+            health.servers.iter().filter_map(|(server, health)| Some((*server, health.rose_at?))).collect();
+        let Node { next_hops, shares } = node;
+        let view = View { snapshot, down: &down, rose: &rose, next_hops, shares, now };
 
         let (mut last, stale) = match self.last.take() {
             Some(last) => {
@@ -113,26 +119,30 @@ impl Planner {
             last.tables = Arc::new(tables);
         }
         last.snapshot = snapshot.clone();
-        last.next_hops = Arc::clone(&node.next_hops);
+        last.next_hops = Arc::clone(next_hops);
+        last.shares = Arc::clone(shares);
         last.now = now;
-        last.down = down;
+        (last.down, last.rose) = (down, rose);
         let tables = Arc::clone(&last.tables);
         self.last = Some(last);
         tables
     }
 
-    /// When the last plan changes by itself: a grace period ends.
+    /// When the last plan changes by itself: a grace period or a drain ends, a slow start goes on.
     #[must_use]
     pub fn next_change(&self) -> Option<Timestamp> {
         let last = self.last.as_ref()?;
-        last.ends.iter().map(|(end, _)| *end).find(|end| *end > last.now)
+        last.changes
+            .range((last.now, LbId::from_uuid(uuid::Uuid::max()))..)
+            .map(|(at, _)| *at)
+            .find(|at| *at > last.now)
     }
 
     fn contribution(&self, view: &View<'_>, id: LbId, before: Option<&Contribution>) -> Contribution {
         let Some(lb) = view.snapshot.lb(id) else { return Contribution::default() };
         let grace = if lb.at_once { SignedDuration::ZERO } else { self.delete_grace };
         let ends = lb.times.deleted_at.map(|at| at.checked_add(grace).unwrap_or(Timestamp::MAX));
-        let mut contribution = Contribution { ends, ..Contribution::default() };
+        let mut contribution = Contribution { changes: ends.into_iter().collect(), ..Contribution::default() };
         if ends.is_some_and(|end| end <= view.now) {
             return contribution;
         }
@@ -177,7 +187,9 @@ impl Planner {
         }
         let used: BTreeSet<ServerRef> =
             contribution.services.values().flat_map(|service| service.servers.iter().copied()).collect();
-        let planned = pools.into_values().flat_map(|pool| pool.servers);
+        let pools: Vec<Pool> = pools.into_values().collect();
+        contribution.changes.extend(pools.iter().flat_map(|pool| &pool.changes));
+        let planned = pools.into_iter().flat_map(|pool| pool.servers);
         contribution.servers = planned.filter(|(server, _)| used.contains(server)).collect();
         contribution
     }
@@ -185,32 +197,23 @@ impl Planner {
     /// The servers of one IP version, or all.
     fn pool(&self, view: &View<'_>, backend: &Backend, family: Option<Family>) -> Pool {
         let fits = |server: &&Server| family.is_none_or(|family| Family::of(server.address) == family);
-        let mut servers: Vec<(ServerRef, PlannedServer)> =
-            backend.servers.iter().filter(fits).map(|server| view.server(backend, server)).collect();
+        let mut servers: Vec<(ServerRef, PlannedServer)> = backend
+            .servers
+            .iter()
+            .filter(fits)
+            .filter(|server| !server.is_out(view.now))
+            .map(|server| view.server(backend, server))
+            .collect();
         servers.sort_unstable_by_key(|(server, _)| *server);
         servers.dedup_by_key(|(server, _)| *server);
         if servers.len() > slots::MAX_SERVERS {
             log::error!("backend {}: only the first {} servers are used", backend.id, slots::MAX_SERVERS);
             servers.truncate(slots::MAX_SERVERS);
         }
-        // When every server that is up is drained, there is nowhere else to go: they serve on.
-        let drain_means_away = servers.iter().any(|(_, server)| server.up && !server.drain);
-        let mut candidates: Vec<Candidate> = servers
-            .iter()
-            .map(|(reference, server)| Candidate {
-                address: reference.address,
-                port: server.port,
-                weight: server.weight.get(),
-                available: server.up && !(server.drain && drain_means_away),
-            })
-            .collect();
-        if backend.algorithm == Algorithm::First {
-            let first = candidates.iter().position(|candidate| candidate.available);
-            for (position, candidate) in candidates.iter_mut().enumerate() {
-                candidate.available = Some(position) == first;
-            }
-        }
-        Pool { slots: slots::table(self.seed, &candidates).into(), servers }
+        let members = Members { backend, servers: &servers, shares: view.shares, now: view.now };
+        let slots = members.table(self.seed);
+        let changes = backend.servers.iter().filter_map(Server::deadline).chain(members.changes()).collect();
+        Pool { slots: slots.into(), servers, changes }
     }
 }
 
@@ -218,7 +221,9 @@ impl Planner {
 struct View<'a> {
     snapshot: &'a Snapshot,
     down: &'a BTreeSet<ServerRef>,
+    rose: &'a BTreeMap<ServerRef, Timestamp>,
     next_hops: &'a Arc<NextHops>,
+    shares: &'a Arc<Shares>,
     now: Timestamp,
 }
 
@@ -236,10 +241,18 @@ impl View<'_> {
             forwarding: backend.forwarding,
             weight: server.weight,
             up: !self.down.contains(&reference),
-            drain: server.drain,
+            drain: server.drains(),
+            backup: server.backup,
+            begun: backend.slow_start.and_then(|_| self.begun(reference, server)),
             next_hop: next_hop.unwrap_or(Resolution::Unresolved(Unresolved::Pending)),
         };
         (reference, planned)
+    }
+
+    /// When a server was added, its drain ended, or it was last seen to come back: the latest of these.
+    fn begun(&self, reference: ServerRef, server: &Server) -> Option<Timestamp> {
+        let Duty::Serves { since } = server.duty else { return None };
+        Some(self.rose.get(&reference).map_or(since, |rose| since.max(*rose)))
     }
 }
 
@@ -247,6 +260,8 @@ impl View<'_> {
 struct Pool {
     servers: Vec<(ServerRef, PlannedServer)>,
     slots: Arc<[u16]>,
+    /// When it becomes another one by itself, past and to come.
+    changes: BTreeSet<Timestamp>,
 }
 
 impl Pool {
@@ -263,7 +278,7 @@ impl Pool {
             frontend: frontend.id,
             on_empty: backend.on_empty,
             forwarding: backend.forwarding,
-            source_affinity: backend.sticky_sessions == StickySessions::Table,
+            source_affinity: (backend.sticky_sessions == StickySessions::Table).then_some(backend.sticky_prefix_v6),
             quarantined: view.snapshot.is_quarantined(lb),
             access,
             limits: frontend.limits,
@@ -287,9 +302,11 @@ impl Last {
         Self {
             snapshot: Snapshot::default(),
             down: BTreeSet::new(),
+            rose: BTreeMap::new(),
             next_hops: Arc::default(),
+            shares: Arc::default(),
             now: Timestamp::UNIX_EPOCH,
-            ends: BTreeSet::new(),
+            changes: BTreeSet::new(),
             contributions: BTreeMap::new(),
             pools_by_address: BTreeSet::new(),
             tables: Arc::default(),
@@ -302,10 +319,15 @@ impl Last {
         let (from, to) = (self.now.min(view.now), self.now.max(view.now));
         if from != to {
             let first = (from, LbId::from_uuid(uuid::Uuid::nil()));
-            stale.extend(self.ends.range(first..).take_while(|(end, _)| *end <= to).map(|(_, lb)| *lb));
+            stale.extend(self.changes.range(first..).take_while(|(at, _)| *at <= to).map(|(_, lb)| *lb));
         }
         let pool_of = |backend: BackendId| view.snapshot.backend(backend).map(|backend| backend.lb);
         stale.extend(self.down.symmetric_difference(view.down).filter_map(|server| pool_of(server.backend)));
+        stale.extend(differing(&self.rose, view.rose).into_iter().filter_map(|server| pool_of(server.backend)));
+        if !Arc::ptr_eq(&self.shares, view.shares) {
+            let other = differing(&self.shares, view.shares);
+            stale.extend(other.into_iter().filter_map(|server| pool_of(server.backend)));
+        }
         if !Arc::ptr_eq(&self.next_hops, view.next_hops) {
             for address in differing(&self.next_hops, view.next_hops) {
                 let first = (address, BackendId::from_uuid(uuid::Uuid::nil()));
@@ -323,8 +345,8 @@ impl Last {
         let mut replaced = Vec::with_capacity(contributions.len());
         for (lb, new) in contributions {
             let old = self.contributions.remove(&lb).unwrap_or_default();
-            if let Some(end) = old.ends {
-                self.ends.remove(&(end, lb));
+            for at in &old.changes {
+                self.changes.remove(&(*at, lb));
             }
             remove_absent(&mut tables.services, &old.services, &new.services);
             remove_absent(&mut tables.vips, &old.vips, &new.vips);
@@ -334,9 +356,7 @@ impl Last {
             replaced.push((lb, old, new));
         }
         for (lb, old, mut new) in replaced {
-            if let Some(end) = new.ends {
-                self.ends.insert((end, lb));
-            }
+            self.changes.extend(new.changes.iter().map(|at| (*at, lb)));
             for (address, service) in &mut new.services {
                 // An unchanged service stays the very same one: whoever follows the tables sees that at a glance.
                 match old.services.get(address) {
@@ -357,7 +377,7 @@ impl Last {
                     self.pools_by_address.insert((server.address, server.backend));
                 }
             }
-            if !new.vips.is_empty() || new.ends.is_some() {
+            if !new.vips.is_empty() || !new.changes.is_empty() {
                 self.contributions.insert(lb, new);
             }
         }
@@ -387,8 +407,8 @@ fn remove_absent<K: Ord + Copy, V: Clone, W>(
     gone
 }
 
-/// Addresses whose way differs, by walking both in step.
-fn differing(before: &NextHops, after: &NextHops) -> Vec<IpAddr> {
+/// Keys whose values differ, by walking both in step.
+fn differing<K: Ord + Copy, V: PartialEq>(before: &BTreeMap<K, V>, after: &BTreeMap<K, V>) -> Vec<K> {
     let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
     let mut differing = Vec::new();
     loop {
@@ -401,7 +421,7 @@ fn differing(before: &NextHops, after: &NextHops) -> Vec<IpAddr> {
         let before = if order.is_le() { old.next() } else { None };
         let after = if order.is_ge() { new.next() } else { None };
         if before != after {
-            differing.extend(before.or(after).map(|(address, _)| *address));
+            differing.extend(before.or(after).map(|(key, _)| *key));
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn heir(slot: u64, heirs: &[Heir]) -> Option<u16> {
     for heir in heirs {
         let cost = minus_log2(mix(slot ^ heir.key));
         let weight = u64::from(heir.weight);
-        // cost / weight < best cost / best weight, multiplied out: costs are below 2^39, weights below 2^16.
+        // cost / weight < best cost / best weight, multiplied out: costs are below 2^39, weights at most 2^24.
         if best.is_none_or(|(best_cost, best_weight, _)| cost * best_weight < best_cost * weight) {
             best = Some((cost, weight, heir.position));
         }

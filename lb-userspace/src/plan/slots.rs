@@ -3,9 +3,11 @@
 //! The base table is computed over all servers of a pool (Eisenbud et al., "Maglev", NSDI 2016, §3.4), except that
 //! every server takes exactly its quota of turns, by largest remainder. Slots whose owner is not available are
 //! filled again one by one by weighted rendezvous among the available servers. So a server that goes away moves only
-//! its own slots, and its return restores exactly those.
+//! its own slots, and its return restores exactly those. A server that is to get a part of its share keeps that part of
+//! its own slots, always the same ones, and the rest is filled again as if it were away: growing or shrinking a share
+//! moves no slot between two others.
 //!
-//! Architecture Invariant: a table is a pure function of (servers, weights, availability, seed), in integer
+//! Architecture Invariant: a table is a pure function of (servers, weights, shares, seed), in integer
 //! arithmetic: every edge computes the same one bit for bit, whatever the order of events.
 
 use std::cmp::Reverse;
@@ -36,9 +38,12 @@ pub struct Candidate {
     pub port: u16,
     /// Its share, 1 or more.
     pub weight: u32,
-    /// It takes new flows.
-    pub available: bool,
+    /// How much of its own slots it keeps, of [`FULL`]: 0 when it takes no new flows.
+    pub share: u32,
 }
+
+/// A share that is whole.
+pub const FULL: u32 = 256;
 
 /// For each slot the position in `servers`; empty when none of them is available.
 ///
@@ -46,12 +51,12 @@ pub struct Candidate {
 #[must_use]
 pub fn table(seed: u64, servers: &[Candidate]) -> Vec<u16> {
     let servers = &servers[..servers.len().min(MAX_SERVERS)];
-    if !servers.iter().any(|server| server.available) {
+    if servers.iter().all(|server| server.share == 0) {
         return Vec::new();
     }
     let keys: Vec<u64> = servers.iter().map(|server| key(seed, server)).collect();
     let mut slots = base(servers, &keys);
-    if !servers.iter().all(|server| server.available) {
+    if servers.iter().any(|server| server.share < FULL) {
         refill(seed, servers, &keys, &mut slots);
     }
     slots
@@ -156,13 +161,13 @@ impl Walk {
     }
 }
 
-/// Gives the slots of servers that are not available to the others.
+/// Gives the slots that servers do not keep to all that take flows.
 fn refill(seed: u64, servers: &[Candidate], keys: &[u64], slots: &mut [u16]) {
     let mut heirs: Vec<score::Heir> = (0..servers.len())
-        .filter(|&position| servers[position].available)
+        .filter(|&position| servers[position].share > 0)
         .map(|position| score::Heir {
             key: keys[position],
-            weight: servers[position].weight,
+            weight: servers[position].weight * servers[position].share.min(FULL),
             position: position as u16,
         })
         .collect();
@@ -170,13 +175,31 @@ fn refill(seed: u64, servers: &[Candidate], keys: &[u64], slots: &mut [u16]) {
         let server = &servers[heir.position as usize];
         (server.address, server.port)
     });
-    for (number, slot) in slots.iter_mut().enumerate() {
-        if !servers[*slot as usize].available
-            && let Some(heir) = score::heir(score::mix(seed ^ score::mix(number as u64)), &heirs)
-        {
-            *slot = heir;
+    for number in given_up(servers, keys, slots) {
+        if let Some(heir) = score::heir(score::mix(seed ^ score::mix(number as u64)), &heirs) {
+            slots[number] = heir;
         }
     }
+}
+
+/// Slots that their owners do not keep. A server that takes flows keeps one at least.
+fn given_up(servers: &[Candidate], keys: &[u64], slots: &[u16]) -> Vec<usize> {
+    let mut given_up = Vec::new();
+    let mut partial: Vec<Vec<(u64, usize)>> = vec![Vec::new(); servers.len()];
+    for (number, &owner) in slots.iter().enumerate() {
+        let owner = usize::from(owner);
+        match servers[owner].share {
+            0 => given_up.push(number),
+            FULL.. => {}
+            _ => partial[owner].push((score::mix(keys[owner] ^ score::mix(number as u64)), number)),
+        }
+    }
+    for (server, mut own) in servers.iter().zip(partial) {
+        own.sort_unstable();
+        let kept = (own.len() * server.share as usize).div_ceil(FULL as usize);
+        given_up.extend(own.into_iter().skip(kept).map(|(_, number)| number));
+    }
+    given_up
 }
 
 #[cfg(test)]

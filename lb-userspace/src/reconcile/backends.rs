@@ -350,6 +350,7 @@ fn entry(server: ServerRef, planned: &PlannedServer, identity: u64, generation: 
             Forwarding::Nat => mode::NAT,
             Forwarding::Ipip => mode::IPIP,
             Forwarding::L2 => mode::L2,
+            Forwarding::Gue => mode::GUE,
         },
         generation,
         identity,

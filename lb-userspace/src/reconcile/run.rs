@@ -31,6 +31,7 @@ impl<D: Dataplane + 'static> Reconciler<D> {
         let mut health = Source::new(self.sources.health.clone(), "health checker");
         let mut next_hops = Source::new(self.sources.next_hops.clone(), "next-hop watcher");
         let mut steering = Source::new(self.steering.clone(), "scoreboard");
+        let mut shares = Source::new(self.sources.shares.clone(), "balancer");
         let mut known_health = Arc::clone(&self.sources.health.borrow());
         while !stop.is_cancelled() {
             let started = Instant::now();
@@ -47,6 +48,7 @@ impl<D: Dataplane + 'static> Reconciler<D> {
                 () = health.changed() => {}
                 () = next_hops.changed() => {}
                 () = steering.changed() => {}
+                () = shares.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }

@@ -10,7 +10,7 @@ use lb_common::abi::{ProtectionEntry, ServiceKey, address_of, ip_of};
 
 use super::moves::Table;
 use crate::dataplane::ObservedService;
-use crate::model::{EmptyPool, Forwarding, Protocol, RateLimits};
+use crate::model::{EmptyPool, Forwarding, PrefixV6, Protocol, RateLimits};
 use crate::plan::{PlannedService, ServiceAddress};
 
 /// The key of a service in the maps.
@@ -40,7 +40,9 @@ pub(super) fn shown(key: &ServiceKey) -> String {
 /// `flags` of a service's entry.
 pub(super) fn flags_of(planned: &PlannedService) -> u32 {
     let reject = if planned.on_empty == EmptyPool::Reject { flags::EMPTY_REJECT } else { 0 };
-    let affinity = if planned.source_affinity { flags::SOURCE_AFFINITY } else { 0 };
+    let affinity = planned.source_affinity.map_or(0, |prefix| {
+        flags::SOURCE_AFFINITY | u32::from(PrefixV6::WHOLE.bits() - prefix.bits()) << flags::HOST_BITS_SHIFT
+    });
     let quarantine = if planned.quarantined { flags::QUARANTINED } else { 0 };
     let access = if planned.access.is_some() { flags::ACL } else { 0 };
     let limits = if planned.limits.is_limited() { flags::LIMITED } else { 0 };
@@ -48,6 +50,7 @@ pub(super) fn flags_of(planned: &PlannedService) -> u32 {
         Forwarding::Nat => flags::NAT,
         Forwarding::Ipip => 0,
         Forwarding::L2 => flags::L2,
+        Forwarding::Gue => flags::GUE,
     };
     reject | affinity | quarantine | access | limits | forwarding
 }

@@ -94,7 +94,7 @@ impl LeftDown {
         let mut health = HealthView::clone(&health);
         let left = self.since.iter().map(|(server, since)| {
             let decided_at = std::time::Instant::now();
-            (*server, ServerHealth { up: false, usable: false, since: *since, decided_at, last: None })
+            (*server, ServerHealth { up: false, usable: false, since: *since, rose_at: None, decided_at, last: None })
         });
         health.servers.extend(left);
         Arc::new(health)

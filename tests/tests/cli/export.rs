@@ -24,10 +24,13 @@ frontends:
 backends:
   - name: web
     forward_port: 80
+    algorithm: leastconn
     sticky_sessions: table
+    sticky_prefix_v6: 64
+    slow_start: 30s
     on_empty: drop
     timeout_server: 1500ms
-    servers: [{ address: 10.0.0.5, weight: 3, drain: true }]
+    servers: [{ address: 10.0.0.5, weight: 3, drain: true, drain_timeout: 10m }, { address: 10.0.0.8, backup: true }]
     health_check: { transient_interval: 200ms, send_proxy: true, https: { uri: /up, code: 204, sni: a.example } }
   - { name: cache, forward_port: 6379, servers: [{ address: 10.0.0.6 }], health_check: { redis: {} } }
   - { name: dns, forward_port: 53, protocol: udp, health_check: { port: 3306, mysql: { user: health } } }

@@ -57,11 +57,20 @@ fn a_backend_and_a_frontend_are_made_shown_listed_changed_and_deleted() {
     let agent = Agent::with_web();
     let backend = ok(agent.typed(
         "backend create --lb web --name dns --protocol udp --forward-port 53 --server 10.0.0.7,weight=2 --server fd00::8,drain \
-         --check-port 8053 --check-interval 500ms --check-timeout 300ms --sticky-sessions table --on-empty drop -o json",
+         --check-port 8053 --check-interval 500ms --check-timeout 300ms --sticky-sessions table --sticky-prefix-v6 64 --algorithm leastconn --slow-start 30s \
+         --forwarding ipip --server fd00::9,backup --server fd00::a,drain=10m --on-empty drop -o json",
     ))
     .json();
     assert_eq!((&backend["forward_protocol"], &backend["on_empty"]), (&"udp".into(), &"drop".into()), "{backend}");
     assert_eq!(backend["servers"][1]["drain"], true);
+    assert_eq!((&backend["forward_port_algorithm"], &backend["forwarding"]), (&"leastconn".into(), &"ipip".into()));
+    assert_eq!((&backend["sticky_prefix_v6"], &backend["slow_start"]), (&64.into(), &30_000.into()));
+    assert_eq!(
+        (&backend["servers"][2]["backup"], &backend["servers"][3]["drain_timeout"]),
+        (&true.into(), &600_000.into())
+    );
+    let shown = ok(agent.typed("backend get dns --lb web")).out;
+    assert!(shown.contains("weight 1, backup") && shown.contains("weight 1, drain 10m"), "{shown}");
     assert_eq!(
         (&backend["health_check"]["port"], &backend["health_check"]["check_delay"]),
         (&8053.into(), &500.into())
@@ -99,11 +108,19 @@ fn a_server_is_added_shown_listed_changed_drained_and_removed() {
     for (add, remove) in [("add", "remove"), ("create", "delete")] {
         let pool = "--lb web --backend web";
         let server = ok(agent.typed(&format!("server {add} {pool} 10.0.0.9 --weight 7 -o json"))).json();
-        assert_eq!(server, serde_json::json!({"address": "10.0.0.9", "weight": 7, "drain": false}));
+        assert_eq!(
+            server,
+            serde_json::json!({
+                "address": "10.0.0.9", "weight": 7, "backup": false, "drain": false, "drain_timeout": null, "drain_deadline": null,
+            })
+        );
         let again = agent.typed(&format!("server {add} {pool} 10.0.0.9"));
         assert!(again.exit == Exit::Usage && again.err.contains("already"), "{again:?}");
         let drained = ok(agent.typed(&format!("server update {pool} 10.0.0.9 --drain -o json"))).json();
         assert_eq!((&drained["weight"], &drained["drain"]), (&7.into(), &true.into()));
+        let ends =
+            ok(agent.typed(&format!("server update {pool} 10.0.0.9 --drain-timeout 1h --backup -o json"))).json();
+        assert!(ends["drain_deadline"].is_string() && ends["backup"] == true, "{ends}");
         let back = ok(agent.typed(&format!("server update {pool} 10.0.0.9 --drain=false --weight 2 -o json"))).json();
         assert_eq!((&back["weight"], &back["drain"]), (&2.into(), &false.into()));
         let listed = ok(agent.typed(&format!("server list {pool} -o json"))).json();

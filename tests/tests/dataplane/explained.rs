@@ -17,7 +17,8 @@ use crate::random;
 const FRAMES: usize = 3000;
 
 /// The modes of services, with the flag of each and how many kinds of outer header it has.
-const MODES: [(&str, u32, usize); 3] = [("ipip", 0, 4), ("nat", flags::NAT, 0), ("l2", flags::L2, 0)];
+const MODES: [(&str, u32, usize); 4] =
+    [("ipip", 0, 4), ("nat", flags::NAT, 0), ("l2", flags::L2, 0), ("gue", flags::GUE, 0)];
 
 #[test]
 fn explain_and_the_program_make_the_same_of_random_packets() {
@@ -27,7 +28,7 @@ fn explain_and_the_program_make_the_same_of_random_packets() {
         random::populate(&mut pair, &mut random);
         for (key, entry) in pair.model.services.clone() {
             // Limits depend on other packets, and `explain` says so.
-            let kept = entry.flags & !(flags::NAT | flags::L2 | flags::LIMITED);
+            let kept = entry.flags & !(flags::ELSEWHERE | flags::LIMITED);
             let quarantined = if random.random_ratio(1, 10) { flags::QUARANTINED } else { 0 };
             let flags = (kept & !flags::QUARANTINED) | quarantined | flag;
             pair.set_service(key, lb_common::abi::ServiceEntry { flags, ..entry });

@@ -89,7 +89,7 @@ impl Pair {
 
     /// Counters of both must agree.
     pub fn check_counters(&self) {
-        assert_eq!(self.edge.verdicts(), self.model.verdicts.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(self.edge.verdicts().into_iter().collect::<std::collections::BTreeMap<_, _>>(), self.model.verdicts);
         for id in 0..32 {
             assert_eq!(self.edge.service_stats(id), self.model.service_stats.get(&id).copied().unwrap_or_default());
         }
@@ -448,6 +448,26 @@ fn source_affinity_sends_all_flows_of_a_client_to_one_server() {
     };
     assert_eq!(servers(0), 8);
     assert_eq!(servers(flags::SOURCE_AFFINITY), 1);
+}
+
+#[test]
+fn a_prefix_ties_ipv6_clients_that_share_it_to_one_server_and_no_others() {
+    let mut pair = Pair::new(&backend(1));
+    for index in 0..8u8 {
+        pair.set_backend(10 + u32::from(index), &backend(index));
+    }
+    let slots = (0..251).map(|slot| Slot::to_backend(10 + slot % 8)).collect::<Vec<_>>();
+    pair.set_slots(100, &slots);
+    let mut servers = |host_bits: u32, byte: usize| {
+        pair.set_services(service(251, flags::SOURCE_AFFINITY | host_bits << flags::HOST_BITS_SHIFT));
+        let frames = (0..100u8).map(|client| Frame::udp(4000).v6().with_v6(|ip| ip.source[byte] = client));
+        frames.map(|frame| owner(&pair.run("client", &frame.bytes()))).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    for (host_bits, byte, expected) in
+        [(0, 15, 8), (64, 15, 1), (64, 8, 1), (64, 7, 8), (72, 7, 1), (72, 6, 8), (8, 14, 8)]
+    {
+        assert_eq!(servers(host_bits, byte), expected, "{host_bits} bits do not count, byte {byte} differs");
+    }
 }
 
 #[test]

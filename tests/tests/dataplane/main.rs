@@ -9,6 +9,7 @@ mod edges;
 mod explained;
 mod flood;
 mod forwarding;
+mod gue;
 mod lookup;
 mod memory;
 mod model;

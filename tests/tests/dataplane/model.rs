@@ -113,19 +113,17 @@ impl Model {
             let answer = (service.flags & 1 != 0).then(|| packet.answer()).flatten();
             return answer.map_or((DROP, Reason::EmptyPool, None), |bytes| (TX, Reason::Rejected, Some(bytes)));
         }
-        let hash = packet.hash(self.config.unwrap().hash_key, service.flags & 2 != 0);
+        let hash = packet.hash(self.config.unwrap().hash_key, service.flags);
         let Some((index, backend)) = self.choose(packet, service, hash) else {
             return (DROP, Reason::NoBackend, None);
         };
-        let is_direct = service.flags & 8 != 0;
-        let made = if is_direct { relink(packet, &backend) } else { self.wrap(packet, &backend, hash) };
-        match made {
+        match self.made(packet, service, &backend, hash) {
             Err(Reason::TooBig) => {
                 let outer = match backend.state & 4 {
-                    _ if is_direct => 0,
+                    _ if service.flags & 8 != 0 => 0,
                     0 => 40,
                     _ => 20,
-                };
+                } + if service.flags & 16 != 0 { 12 } else { 0 };
                 edges::too_big(packet, u32::from(backend.mtu).saturating_sub(outer))
             }
             Err(reason) => (DROP, reason, None),
@@ -183,7 +181,31 @@ impl Model {
         Some((owner, used(owner)?))
     }
 
-    fn wrap(&self, packet: &Packet<'_>, backend: &BackendEntry, hash: u64) -> Result<Vec<u8>, Reason> {
+    /// The packet as it leaves.
+    fn made(
+        &self,
+        packet: &Packet<'_>,
+        service: &ServiceEntry,
+        backend: &BackendEntry,
+        hash: u64,
+    ) -> Result<Vec<u8>, Reason> {
+        match service.flags & 24 {
+            0 => self.wrap(packet, backend, hash, &[]),
+            16 => {
+                // Varies with the whole flow, whatever the server is picked by.
+                let hash = packet.hash(self.config.unwrap().hash_key, 0);
+                let port = 0xc000 | (hash >> 16) as u16 & 0x3fff;
+                let len = packet.ip.len() as u16 + 12;
+                let udp = [port, 6080, len, 0].map(u16::to_be_bytes).concat();
+                let gue = [0, if packet.v6 { 41 } else { 4 }, 0, 0];
+                self.wrap(packet, backend, hash, &[&udp[..], &gue].concat())
+            }
+            _ => relink(packet, backend),
+        }
+    }
+
+    /// In an IP header, with `shim` between it and the packet.
+    fn wrap(&self, packet: &Packet<'_>, backend: &BackendEntry, hash: u64, shim: &[u8]) -> Result<Vec<u8>, Reason> {
         let config = self.config.unwrap();
         let (ip, hops) = (packet.ip, packet.ip[if packet.v6 { 7 } else { 8 }]);
         if backend.state & 2 == 0 {
@@ -193,11 +215,16 @@ impl Model {
             return Err(Reason::TtlExceeded);
         }
         let outer_v4 = backend.state & 4 != 0;
-        if ip.len() + if outer_v4 { 20 } else { 40 } > usize::from(backend.mtu) {
+        if ip.len() + shim.len() + if outer_v4 { 20 } else { 40 } > usize::from(backend.mtu) {
             return Err(Reason::TooBig);
         }
         let class = if packet.v6 { ip[0] << 4 | ip[1] >> 4 } else { ip[1] };
-        let protocol = if packet.v6 { 41 } else { 4 };
+        let protocol = match (shim, packet.v6) {
+            ([], true) => 41,
+            ([], false) => 4,
+            _ => 17,
+        };
+        let len = shim.len() + ip.len();
         let mut bytes = link_to(backend);
         if outer_v4 {
             let mut source = config.outer_source_v4;
@@ -212,17 +239,18 @@ impl Model {
                 options: Vec::new(),
             };
             bytes.extend([0x08, 0x00]);
-            bytes.extend(header.header(protocol, ip.len()));
+            bytes.extend(header.header(protocol, len));
         } else {
             let mut source = config.outer_source_v6;
             source[8..].copy_from_slice(&hash.to_le_bytes());
-            let mut header = V6 { source, destination: backend.address, class, hops: 64 }.header(protocol, ip.len());
+            let mut header = V6 { source, destination: backend.address, class, hops: 64 }.header(protocol, len);
             let label = ((hash >> 32) as u32 & 0x000f_ffff).to_be_bytes();
             header[1] |= label[1];
             header[2..4].copy_from_slice(&label[2..]);
             bytes.extend([0x86, 0xdd]);
             bytes.extend(header);
         }
+        bytes.extend(shim);
         bytes.extend(ip);
         // What followed the IP packet in the frame still does.
         bytes.extend(packet.trailer());
@@ -277,7 +305,8 @@ impl<'a> Packet<'a> {
     }
 
     /// The formula of the documentation: NH over blocks of four words, SplitMix64's finalizer behind each.
-    fn hash(&self, key: [u64; 2], source_only: bool) -> u64 {
+    fn hash(&self, key: [u64; 2], service_flags: u32) -> u64 {
+        let source_only = service_flags & 2 != 0;
         let ports = word(self.transport);
         let last = [ports, u32::from(self.protocol), 0, 0];
         let quad = |address: &[u8; 16]| [0, 4, 8, 12].map(|at| word(&address[at..]));
@@ -285,7 +314,10 @@ impl<'a> Packet<'a> {
         let blocks = match (self.v6, source_only) {
             (false, true) => vec![[source[3], 0, 0, 0]],
             (false, false) => vec![[source[3], destination[3], last[0], last[1]]],
-            (true, true) => vec![source],
+            (true, true) => {
+                let kept = u128::MAX << (service_flags >> 16 & 0x7f);
+                vec![quad(&(u128::from_be_bytes(self.source) & kept).to_be_bytes())]
+            }
             (true, false) => vec![source, destination, last],
         };
         let keys = [key[0] as u32, (key[0] >> 32) as u32, key[1] as u32, (key[1] >> 32) as u32];

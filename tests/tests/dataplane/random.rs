@@ -90,7 +90,7 @@ pub fn populate(pair: &mut Pair, random: &mut StdRng) {
             for protocol in [6, 17] {
                 let entry = ServiceEntry {
                     id: u32::from(id),
-                    flags: random.random_range(0..8) | protection(random),
+                    flags: random.random_range(0..4) | mode(random) | affinity(random) | protection(random),
                     slots_offset: 1000 + random.random_range(0..900),
                     slots_len: if id == 7 { 0 } else { random.random_range(1..700) },
                     previous_offset: 1000 + random.random_range(0..900),
@@ -101,6 +101,16 @@ pub fn populate(pair: &mut Pair, random: &mut StdRng) {
             }
         }
     }
+}
+
+/// Flags of how packets reach the servers: in plain IP, translated, as they are, in UDP.
+fn mode(random: &mut StdRng) -> u32 {
+    [0, 4, 4, 8, 16, 16][random.random_range(0..6)]
+}
+
+/// How many low bits of an IPv6 client do not count; only with the flag that its ports do not, either.
+fn affinity(random: &mut StdRng) -> u32 {
+    [0, 0, 64, 1, 63, 65, 127][random.random_range(0..7)] << 16
 }
 
 /// Flags of what a service is protected by; most are not.

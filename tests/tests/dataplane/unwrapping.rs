@@ -3,13 +3,15 @@
 use aya::maps::{HashMap, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+use lb_common::abi::backend::mode;
 use lb_common::abi::reason::decap;
-use lb_common::abi::{mapped_v4, names};
+use lb_common::abi::service::flags;
+use lb_common::abi::{BackendEntry, mapped_v4, names};
 
 use tests::objects;
 
 use crate::edge::{DROP, Outcome, PASS, TX, backend, backend_v6, run};
-use crate::forwarding::Pair;
+use crate::forwarding::{Pair, service};
 use crate::packets::{CLIENT_MAC, EDGE_MAC, Frame, Ip, Transport, V4, V6};
 
 const VIP_V4: [u8; 4] = [192, 0, 2, 1];
@@ -107,6 +109,35 @@ fn everything_else_is_passed_up_untouched() {
 }
 
 #[test]
+fn of_udp_only_gue_of_our_kind_is_unwrapped() {
+    let inner = Frame::tcp(4000, 2);
+    let gue = |port: u16, header: [u8; 4]| {
+        let frame = Frame::udp(50_000);
+        Frame {
+            transport: Transport::Udp { source: 50_000, destination: port },
+            payload: [&header[..], &inner.packet()].concat(),
+            ..frame.with_v4(|ip| ip.destination = [10, 0, 0, 1])
+        }
+        .bytes()
+    };
+    let decapsulator = Decapsulator::new();
+    assert_eq!(decapsulator.run(&gue(6080, [0, 4, 0, 0])).bytes[12..], inner.bytes()[12..]);
+    let cases = [
+        ("another port", gue(6081, [0, 4, 0, 0])),
+        ("a control message", gue(6080, [0x20, 4, 0, 0])),
+        ("variant 1", gue(6080, [0x45, 0, 0, 0])),
+        ("extensions", gue(6080, [1, 4, 0, 0])),
+        ("flags", gue(6080, [0, 4, 0x80, 0])),
+        ("another protocol", gue(6080, [0, 47, 0, 0])),
+    ];
+    for (name, bytes) in cases {
+        let decapsulator = Decapsulator::new();
+        assert_eq!(decapsulator.run(&bytes), Outcome { action: PASS, bytes: bytes.clone() }, "{name}");
+        assert_eq!(decapsulator.counters(), [(decap::NOT_ENCAPSULATED, 1)], "{name}");
+    }
+}
+
+#[test]
 fn a_packet_that_is_cut_short_inside_is_dropped() {
     for outer_v6 in [false, true] {
         for inner in [Frame::tcp(4000, 2), Frame::tcp(4000, 2).v6()] {
@@ -124,8 +155,10 @@ fn a_packet_that_is_cut_short_inside_is_dropped() {
 #[test]
 fn what_the_load_balancer_wraps_comes_out_as_the_client_sent_it() {
     for entry in [backend(1), backend_v6(1)] {
-        for frame in [Frame::tcp(4000, 2), Frame::udp(4001), Frame::tcp(4002, 16).v6(), Frame::udp(4003).v6()] {
-            let mut pair = Pair::new(&entry);
+        let frames = [Frame::tcp(4000, 2), Frame::udp(4001), Frame::tcp(4002, 16).v6(), Frame::udp(4003).v6()];
+        for (frame, flags) in frames.iter().flat_map(|frame| [(frame, 0), (frame, flags::GUE)]) {
+            let mut pair = Pair::new(&BackendEntry { mode: if flags == 0 { mode::IPIP } else { mode::GUE }, ..entry });
+            pair.set_services(service(3, flags));
             let sent = pair.run("wrap", &frame.bytes());
             let received = Decapsulator::new().run(&sent.bytes);
             assert_eq!((sent.action, received.action), (TX, PASS));

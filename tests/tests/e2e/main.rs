@@ -13,6 +13,7 @@ mod lifecycle;
 mod nat;
 mod neighbours;
 mod playground;
+mod policies;
 mod protection;
 mod scene;
 mod tls;

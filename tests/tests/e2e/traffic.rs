@@ -31,6 +31,26 @@ fn http_crosses_all_four_encapsulations() {
 }
 
 #[test]
+fn gue_crosses_all_four_pairs_of_ip_versions() {
+    let scene = Scene::new(Layout::OneSegment, 2);
+    for outer in [Outer::V4, Outer::V6] {
+        let file = scene.network.directory().join("web.yaml");
+        std::fs::write(&file, scene.manifest_with(outer, &[1, 1], "forwarding: gue")).unwrap();
+        scene.edge.ok(&["apply", "-f", &file.to_string_lossy(), "--prune", "--wait"]).unwrap();
+        scene.wait_until_up(outer, 2);
+        for vip in [VIP_V4, VIP_V6] {
+            let answers = scene.ask(vip, ENOUGH);
+            assert_eq!(answers.len(), 2, "{vip} in {outer:?}: {answers:?}");
+            let target = SocketAddr::new(vip.parse().unwrap(), UDP_PORT);
+            let answers = udp::ask(&scene.network.client, target, ENOUGH, Duration::from_secs(1)).unwrap();
+            assert_eq!((answers.lost, answers.by_server.len()), (0, 2), "{target} in {outer:?}: {answers:?}");
+        }
+    }
+    let explained = scene.edge.ok(&["explain", "10.77.0.2:40000", &format!("{VIP_V4}:80/tcp")]).unwrap();
+    assert!(explained.contains("packets up to 1548 bytes") && explained.contains("gue"), "{explained}");
+}
+
+#[test]
 fn servers_behind_another_interface_are_reached_by_redirect() {
     let scene = Scene::new(Layout::TwoSegments, 2);
     scene.balance(&[1, 1]);

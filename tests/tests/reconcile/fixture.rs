@@ -16,7 +16,7 @@ use lb_userspace::dataplane::{Dataplane, MemoryDataplane};
 use lb_userspace::health::{HealthView, ServerHealth};
 use lb_userspace::ledger::{ChainHash, Snapshot};
 use lb_userspace::model::*;
-use lb_userspace::plan::{NextHop, NextHops, Node, Planner, Resolution, ServerRef, ServiceAddress, Tables};
+use lb_userspace::plan::{NextHop, NextHops, Node, Planner, Resolution, ServerRef, ServiceAddress, Shares, Tables};
 use lb_userspace::reconcile::{Activation, Reconciler, Settings, Sources, Status, identity, key_of};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -118,14 +118,15 @@ pub(crate) fn backend(number: u128, lb: u128, servers: &[(u8, u32, bool)], delet
         forward_port: port,
         algorithm: Algorithm::Roundrobin,
         sticky_sessions: StickySessions::None,
+        sticky_prefix_v6: PrefixV6::WHOLE,
+        slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::Reject,
         servers: servers
             .iter()
-            .map(|(number, weight, drain)| Server {
-                address: server_address(*number),
-                weight: Weight::try_from(*weight).unwrap(),
-                drain: *drain,
+            .map(|(number, weight, drain)| {
+                let make = if *drain { Server::draining } else { Server::serving };
+                make(server_address(*number), Weight::try_from(*weight).unwrap(), at(0))
             })
             .collect(),
         health_check: HealthCheck {
@@ -148,8 +149,14 @@ pub(crate) fn snapshot(generation: u64, documents: &[Document]) -> Snapshot {
 }
 
 pub(crate) fn health(down: &[(u128, u8)]) -> HealthView {
-    let sick =
-        ServerHealth { up: false, usable: false, since: at(0), decided_at: std::time::Instant::now(), last: None };
+    let sick = ServerHealth {
+        up: false,
+        usable: false,
+        since: at(0),
+        rose_at: None,
+        decided_at: std::time::Instant::now(),
+        last: None,
+    };
     let servers = down.iter().map(|(backend, server)| (reference(*backend, *server), sick.clone())).collect();
     HealthView { servers, mass_failure: None }
 }
@@ -187,11 +194,16 @@ pub(crate) const CONFIG: ConfigEntry = ConfigEntry {
 pub(crate) struct World {
     pub(crate) snapshot: Snapshot,
     pub(crate) down: BTreeSet<(u128, u8)>,
+    /// Servers that came back, and when.
+    pub(crate) rose: BTreeMap<(u128, u8), Timestamp>,
     pub(crate) hops: NextHops,
     pub(crate) now: Timestamp,
     snapshots: watch::Sender<Arc<Snapshot>>,
     health: watch::Sender<Arc<HealthView>>,
     next_hops: watch::Sender<Arc<NextHops>>,
+    /// What leastconn's measuring says.
+    pub(crate) shares: Arc<Shares>,
+    sent_shares: watch::Sender<Arc<Shares>>,
     /// For each service the identities that a plan ever gave it.
     pub(crate) allowed: Arc<Mutex<BTreeMap<ServiceKey, BTreeSet<u64>>>>,
     /// The lines of every access list that was ever planned.
@@ -203,11 +215,14 @@ impl World {
         Self {
             snapshot: Snapshot::default(),
             down: BTreeSet::new(),
+            rose: BTreeMap::new(),
             hops: (1..=9).map(|server| (server_address(server), resolved(2))).collect(),
             now: at(0),
             snapshots: watch::Sender::default(),
             health: watch::Sender::default(),
             next_hops: watch::Sender::default(),
+            shares: Arc::default(),
+            sent_shares: watch::Sender::default(),
             allowed: Arc::default(),
             lists: Arc::default(),
         }
@@ -245,13 +260,14 @@ impl World {
         let sick = health(&[(1, 1)]).servers.into_values().next().unwrap();
         let well = ServerHealth { up: true, usable: true, ..sick };
         for (pool, server) in (1..=8).flat_map(|pool| (1..=9).map(move |server| (pool, server))) {
-            view.servers.entry(reference(pool, server)).or_insert_with(|| well.clone());
+            let health = view.servers.entry(reference(pool, server)).or_insert_with(|| well.clone());
+            health.rose_at = self.rose.get(&(pool, server)).copied();
         }
         view
     }
 
     pub(crate) fn node(&self) -> Node {
-        Node { next_hops: Arc::new(self.hops.clone()) }
+        Node { next_hops: Arc::new(self.hops.clone()), shares: Arc::clone(&self.shares) }
     }
 
     /// What a planner without a memory says.
@@ -275,6 +291,7 @@ impl World {
             self.lists.lock().unwrap().extend(service.access.iter().map(|list| list.lines.to_vec()));
         }
         self.next_hops.send_replace(Arc::new(self.hops.clone()));
+        self.sent_shares.send_replace(Arc::clone(&self.shares));
         self.health.send_replace(Arc::new(self.health()));
         // Last: who sees this generation applied knows that the rest was read, too.
         self.snapshots.send_replace(Arc::new(self.snapshot.clone()));
@@ -289,6 +306,7 @@ impl World {
             snapshots: self.snapshots.subscribe(),
             health: self.health.subscribe(),
             next_hops: self.next_hops.subscribe(),
+            shares: self.sent_shares.subscribe(),
         }
     }
 

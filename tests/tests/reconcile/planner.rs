@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use lb_userspace::health::HealthView;
+use lb_userspace::health::{HealthView, ServerHealth};
 use lb_userspace::ledger::{ChainHash, Snapshot};
-use lb_userspace::model::{Document, Generation, LbId};
-use lb_userspace::plan::{NextHops, Node, Planner, Tables};
+use lb_userspace::model::{Algorithm, Document, Duty, Generation, LbId};
+use lb_userspace::plan::{NextHops, Node, Planner, Shares, Tables};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ enum Event {
     Put(Box<Document>),
     Flip(u128, u8),
     Hop(u8, bool),
+    Rise(u128, u8, i64),
+    Measure(u128, u8, u16),
     Clock(i64),
 }
 
@@ -39,19 +42,39 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             port,
             deleted
         )),
-        (1u128..5, servers, deleted()).prop_map(|(number, servers, deleted)| {
+        (1u128..5, servers, deleted(), policies()).prop_map(|(number, servers, deleted, policy)| {
             let servers: Vec<_> =
                 servers.into_iter().map(|(server, (weight, drain))| (server, weight, drain)).collect();
-            backend(number, 1 + number % 3, &servers, deleted)
+            let Document::Backend(mut pool) = backend(number, 1 + number % 3, &servers, deleted) else {
+                panic!("no pool")
+            };
+            (pool.algorithm, pool.slow_start) = (policy.0, policy.1.map(Duration::from_secs));
+            for (server, (backup, since, at_most)) in pool.servers.iter_mut().zip(policy.2) {
+                server.backup = backup;
+                let (since, at_most) = (at(since), at_most.map(Duration::from_secs));
+                server.duty = if server.drains() { Duty::Drains { since, at_most } } else { Duty::Serves { since } };
+            }
+            Document::Backend(pool)
         }),
     ];
     let event = prop_oneof![
         6 => document.prop_map(|document| Event::Put(Box::new(document))),
         2 => (1u128..5, 1u8..6).prop_map(|(pool, server)| Event::Flip(pool, server)),
         2 => (1u8..6, any::<bool>()).prop_map(|(server, known)| Event::Hop(server, known)),
+        1 => (1u128..5, 1u8..6, 0i64..3000).prop_map(|(pool, server, second)| Event::Rise(pool, server, second)),
+        1 => (1u128..5, 1u8..6, 1u16..256).prop_map(|(pool, server, share)| Event::Measure(pool, server, share)),
         1 => (0i64..3000).prop_map(Event::Clock),
     ];
     prop::collection::vec(event, 1..60)
+}
+
+type Policy = (Algorithm, Option<u64>, [(bool, i64, Option<u64>); 4]);
+
+/// An algorithm, a slow start, and of each server whether it stands by, since when and how long it does what it does.
+fn policies() -> impl Strategy<Value = Policy> {
+    let algorithm = prop::sample::select(vec![Algorithm::Roundrobin, Algorithm::First, Algorithm::Leastconn]);
+    let server = || (prop::bool::weighted(0.3), 0i64..3000, prop::option::of(1u64..1000));
+    (algorithm, prop::option::of(1u64..1000), [server(), server(), server(), server()])
 }
 
 proptest! {
@@ -67,6 +90,7 @@ proptest! {
         let mut snapshot = Snapshot::default().after(Generation(1), ChainHash::GENESIS, &[whole(2), whole(3)].concat());
         let mut down = BTreeSet::new();
         let mut hops = NextHops::new();
+        let (mut rose, mut shares) = (std::collections::BTreeMap::new(), Shares::new());
         let mut now = at(0);
         for (number, event) in events.into_iter().enumerate() {
             match event {
@@ -84,10 +108,22 @@ proptest! {
                 Event::Hop(server, false) => {
                     hops.remove(&server_address(server));
                 }
+                Event::Rise(pool, server, second) => {
+                    rose.insert((pool, server), at(second));
+                }
+                Event::Measure(pool, server, share) => {
+                    shares.insert(reference(pool, server), share);
+                }
                 Event::Clock(second) => now = at(second),
             }
-            let health = health(&down.iter().copied().collect::<Vec<_>>());
-            let node = Node { next_hops: Arc::new(hops.clone()) };
+            let mut health = health(&down.iter().copied().collect::<Vec<_>>());
+            for ((pool, server), at) in &rose {
+                let (up, since) = (!down.contains(&(*pool, *server)), *at);
+                let (rose_at, decided_at) = (Some(since), std::time::Instant::now());
+                let risen = ServerHealth { up, usable: up, since, rose_at, decided_at, last: None };
+                health.servers.insert(reference(*pool, *server), risen);
+            }
+            let node = Node { next_hops: Arc::new(hops.clone()), shares: Arc::new(shares.clone()) };
             let tables = planner.plan(&snapshot, &health, &node, now);
             prop_assert_eq!(&tables, &fresh(&snapshot, &health, &node, now));
             prop_assert!(Arc::ptr_eq(&tables, &planner.plan(&snapshot, &health, &node, now)));

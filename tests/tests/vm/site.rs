@@ -15,7 +15,7 @@ fn the_other_edge_takes_over_in_the_middle_of_connections() {
     // Not in the same order: the tables do not depend on it.
     let reversed: Vec<_> = servers.iter().copied().rev().collect();
     for (agent, servers) in fabric.agents.iter().zip([servers, reversed]) {
-        balance(agent, &servers);
+        balance(agent, &servers, "ipip");
     }
     for vip in vips() {
         let before = transmitted(&fabric);

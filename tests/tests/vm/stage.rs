@@ -36,7 +36,7 @@ impl Stage {
 
     /// Applies the load balancer over these addresses of the servers and waits until all are found up.
     pub fn balance(&self, addresses: &[IpAddr]) {
-        balance(&self.edge, addresses);
+        balance(&self.edge, addresses, "ipip");
     }
 
     /// Every request to both VIPs is answered, by both servers.
@@ -62,11 +62,14 @@ pub fn network(layout: Layout) -> Network {
 }
 
 /// Applies the load balancer `web` over these servers alone and waits until all are found up.
-pub fn balance(edge: &Edge, addresses: &[IpAddr]) {
+pub fn balance(edge: &Edge, addresses: &[IpAddr], forwarding: &str) {
     let mut text = format!("name: web\nips: [{VIP_V4}, \"{VIP_V6}\"]\n");
     writeln!(text, "frontends:\n  - {{ name: http, inbound_port: {HTTP_PORT}, backend: http }}").unwrap();
-    writeln!(text, "backends:\n  - name: http\n    protocol: tcp\n    forwarding: ipip\n    forward_port: {HTTP_PORT}")
-        .unwrap();
+    writeln!(
+        text,
+        "backends:\n  - name: http\n    protocol: tcp\n    forwarding: {forwarding}\n    forward_port: {HTTP_PORT}"
+    )
+    .unwrap();
     writeln!(text, "    health_check: {{ port: 80, interval: 1s, timeout: 1s, fall: 2, rise: 1 }}").unwrap();
     text.push_str("    servers:\n");
     for address in addresses {

@@ -11,7 +11,7 @@ use lb_ebpf::Frame;
 
 use super::{headers_of, next, reply, what};
 use crate::verdict::Verdict;
-use crate::{account, config, direct, forward, nat, protect, steer, transmit};
+use crate::{account, config, direct, forward, gue, nat, protect, steer, transmit};
 
 /// Finds the service. A verdict, or the [`next`] step.
 #[unsafe(no_mangle)]
@@ -37,6 +37,9 @@ pub(super) extern "C" fn aside_service(context: *mut xdp_md) -> u64 {
     }
     if service.flags & flags::L2 != 0 {
         return next::DIRECT;
+    }
+    if service.flags & flags::GUE != 0 {
+        return next::GUE;
     }
     if service.flags & flags::NAT == 0 {
         return next::TUNNEL;
@@ -111,6 +114,28 @@ fn relink(frame: Frame<'_>) -> Result<u64, Reason> {
     nat::relink(frame, &headers, LinkHeader::to(decision.backend))?;
     account::backend(decision.index, bytes);
     Ok(crate::judged(transmit::through(decision.backend.ifindex, ingress)))
+}
+
+/// Chooses its server in UDP. A verdict, the [`next`] step, or [`gue::CHOSEN`] with the server's index.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn aside_gue() -> u64 {
+    match chosen() {
+        Ok(chosen) => chosen,
+        Err(reason) => crate::judged(Verdict::drop(reason)),
+    }
+}
+
+#[inline(always)]
+fn chosen() -> Result<u64, Reason> {
+    let found = super::found().ok_or(Reason::BadHeaders)?;
+    let (headers, what) = (headers_of(found), found.what);
+    let service = super::service_found().ok_or(Reason::NoBackend)?;
+    let config = config::get().ok_or(Reason::NoBackend)?;
+    let hash = FlowHash::of(&headers, service.flags, config.hash_key);
+    let Some(decision) = choose(service, &headers, what, hash)? else { return Ok(next::EMPTY) };
+    nat::hand_over(&headers);
+    Ok(gue::CHOSEN | u64::from(decision.index))
 }
 
 /// The backend; `None` where the service has none and its policy is to answer.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 
+use jiff::Timestamp;
 use lb_common::abi::stats::REFUSALS;
 
 use super::{freezes, holds, measures, plans, quarantines};
@@ -36,7 +37,8 @@ pub(in crate::api) async fn get(
             Ok(traffic) => (traffic, None),
             Err(error) => (Traffic::default(), Some(error)),
         };
-        let edge = Edge { tables: &tables, status: &status, health: &health, traffic: &traffic };
+        let now = (context.clock)();
+        let edge = Edge { tables: &tables, status: &status, health: &health, traffic: &traffic, now };
         let services = services(&snapshot, &edge, &actor);
         Ok(Json(StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,6 +84,7 @@ struct Edge<'a> {
     status: &'a Status,
     health: &'a HealthView,
     traffic: &'a Traffic,
+    now: Timestamp,
 }
 
 fn services(snapshot: &Snapshot, edge: &Edge<'_>, actor: &Actor) -> Vec<ServiceStatus> {
@@ -142,12 +145,16 @@ fn server_status(backend: &Backend, server: &Server, share: f64, edge: &Edge<'_>
     let reference = ServerRef { backend: backend.id, address: server.address };
     let stats = edge.traffic.servers.get(&reference).copied().unwrap_or_default();
     let known = edge.health.servers.get(&reference);
+    let planned = edge.tables.servers.get(&reference);
     ServerStatus {
         address: server.address,
         port: backend.forward_port.get(),
         weight: server.weight.get(),
         share,
-        drain: server.drain,
+        backup: server.backup,
+        drain: server.drains(),
+        drain_deadline: server.deadline(),
+        slow_start_until: planned.and_then(|planned| planned.slow_start_until(backend)).filter(|end| *end > edge.now),
         up: known.is_none_or(|health| health.up),
         usable: known.is_none_or(|health| health.usable),
         since: known.map(|health| health.since),

@@ -23,8 +23,8 @@ use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::ledger::Snapshot;
 use crate::model::{
-    Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, Kind, LbId, Name, Protocol,
-    StickySessions, Times, address,
+    Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, Kind, LbId, Name, PrefixV6,
+    Protocol, StickySessions, Times, address,
 };
 
 pub(in crate::api) async fn create(
@@ -103,12 +103,16 @@ pub(in crate::api) async fn update(
             backend_id,
             "backend.update",
             |before| {
+                let sticky_sessions = settings.sticky_sessions.unwrap_or(before.sticky_sessions);
                 Ok(Backend {
                     name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
                     protocol: settings.protocol.unwrap_or(before.protocol),
                     forward_port: settings.forward_port.unwrap_or(before.forward_port),
                     algorithm: settings.algorithm.unwrap_or(before.algorithm),
-                    sticky_sessions: settings.sticky_sessions.unwrap_or(before.sticky_sessions),
+                    sticky_sessions,
+                    sticky_prefix_v6: prefix(sticky_sessions, settings.sticky_prefix_v6, before.sticky_prefix_v6)
+                        .map_err(|invalid| ApiError::argument("sticky_prefix_v6", &invalid))?,
+                    slow_start: settings.slow_start.unwrap_or(before.slow_start),
                     forwarding: settings.forwarding.unwrap_or(before.forwarding),
                     on_empty: settings.on_empty.unwrap_or(before.on_empty),
                     timeout_server: settings.timeout_server.or(before.timeout_server),
@@ -182,6 +186,9 @@ struct Settings {
     forward_port: Option<NonZeroU16>,
     algorithm: Option<Algorithm>,
     sticky_sessions: Option<StickySessions>,
+    sticky_prefix_v6: Option<PrefixV6>,
+    /// `Some(None)` takes it away.
+    slow_start: Option<Option<Duration>>,
     forwarding: Option<Forwarding>,
     on_empty: Option<EmptyPool>,
     timeout_server: Option<Duration>,
@@ -197,13 +204,18 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
         (None, None) => Some(Vec::new()),
         (server_ip, servers) => servers::parse(&mut arguments, server_ip, servers),
     };
-    let servers = servers.and_then(|wanted| arguments.take("servers", Wanted::merge(&[], &wanted, false)));
+    let now = times.created_at;
+    let servers = servers.and_then(|wanted| arguments.take("servers", Wanted::merge(&[], &wanted, false, now)));
     let whole = settings.and_then(|settings| {
         let needed = settings.name.clone().zip(settings.protocol).zip(settings.forward_port)?;
         Some((settings, needed))
     });
-    let parsed = whole.zip(health_check).zip(servers);
-    let (((settings, ((name, protocol), forward_port)), health_check), servers) = arguments.build(parsed)?;
+    let sticky = whole.as_ref().and_then(|(settings, _)| settings.sticky_sessions).unwrap_or_default();
+    let given = whole.as_ref().and_then(|(settings, _)| settings.sticky_prefix_v6);
+    let prefix = arguments.take("sticky_prefix_v6", prefix(sticky, given, PrefixV6::WHOLE));
+    let parsed = whole.zip(health_check).zip(servers).zip(prefix);
+    let ((((settings, ((name, protocol), forward_port)), health_check), servers), sticky_prefix_v6) =
+        arguments.build(parsed)?;
     Ok(Backend {
         id: BackendId::new(),
         lb,
@@ -211,7 +223,9 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
         protocol,
         forward_port,
         algorithm: settings.algorithm.unwrap_or_default(),
-        sticky_sessions: settings.sticky_sessions.unwrap_or_default(),
+        sticky_sessions: sticky,
+        sticky_prefix_v6,
+        slow_start: settings.slow_start.flatten(),
         forwarding: settings.forwarding.unwrap_or_default(),
         on_empty: settings.on_empty.unwrap_or_default(),
         servers,
@@ -232,13 +246,39 @@ fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description
     let forwarding = arguments.or("forwarding", request.forwarding.as_deref(), None, optional::<Forwarding>);
     let on_empty = arguments.or("on_empty", request.on_empty.as_deref(), None, optional::<EmptyPool>);
     let timeout = arguments.or("timeout_server", request.timeout_server, None, idle);
+    let prefix = arguments.or("sticky_prefix_v6", request.sticky_prefix_v6, None, |bits| bits.try_into().map(Some));
+    let slow_start =
+        arguments.or("slow_start", request.slow_start, None, |time| Backend::parse_slow_start(time.0).map(Some));
     unavailable(arguments, &request);
     let needed = name.zip(protocol).zip(port);
-    let kept = algorithm.zip(sticky).zip(forwarding).zip(on_empty).zip(timeout);
+    let kept = algorithm.zip(sticky).zip(forwarding).zip(on_empty).zip(timeout).zip(prefix.zip(slow_start));
     needed.zip(kept).map(|(((name, protocol), forward_port), kept)| {
-        let ((((algorithm, sticky_sessions), forwarding), on_empty), timeout_server) = kept;
-        Settings { name, protocol, forward_port, algorithm, sticky_sessions, forwarding, on_empty, timeout_server }
+        let (((((algorithm, sticky_sessions), forwarding), on_empty), timeout_server), times) = kept;
+        let (sticky_prefix_v6, slow_start) = times;
+        Settings {
+            name,
+            protocol,
+            forward_port,
+            algorithm,
+            sticky_sessions,
+            sticky_prefix_v6,
+            slow_start,
+            forwarding,
+            on_empty,
+            timeout_server,
+        }
     })
+}
+
+/// The prefix that ties IPv6 clients: none is to be given, or kept, where nothing ties them.
+fn prefix(sticky: StickySessions, given: Option<PrefixV6>, before: PrefixV6) -> Result<PrefixV6, Invalid> {
+    match (sticky, given) {
+        (StickySessions::Table, given) => Ok(given.unwrap_or(before)),
+        (StickySessions::None, None | Some(PrefixV6::WHOLE)) => Ok(PrefixV6::WHOLE),
+        (StickySessions::None, Some(_)) => Err(Invalid::constraint(
+            "a prefix ties clients with `sticky_sessions: table` only: set that as well, or leave the prefix out",
+        )),
+    }
 }
 
 fn optional<T: std::str::FromStr<Err = Invalid>>(text: &str) -> Result<Option<T>, Invalid> {

@@ -210,7 +210,7 @@ impl Deletion {
 fn is_drained(snapshot: &Snapshot, lb: LbId) -> bool {
     let mut servers = snapshot.backends_of(lb).filter(|backend| backend.times.is_live()).flat_map(|it| &it.servers);
     let mut servers = servers.by_ref().peekable();
-    servers.peek().is_some() && servers.all(|server| server.drain)
+    servers.peek().is_some() && servers.all(|server| server.drains())
 }
 
 /// A tombstone.

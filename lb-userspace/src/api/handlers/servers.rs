@@ -1,11 +1,13 @@
 //! Servers of a backend: add or change, set, remove.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::State;
+use jiff::Timestamp;
 
 use super::backends::change;
-use super::{Id, find_backend};
+use super::{Id, find_backend, now};
 use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::{IfMatch, Versioned};
@@ -13,32 +15,59 @@ use crate::api::idempotency::Caller;
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
-use crate::model::{Backend, BackendId, Invalid, Server, Weight, address};
+use crate::model::{Backend, BackendId, Duty, Invalid, Server, Weight, address};
 
 /// A server as a request names it; what is `None` is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     address: IpAddr,
     weight: Option<Weight>,
+    backup: Option<bool>,
     drain: Option<bool>,
+    /// `Some(None)` is without end.
+    drain_timeout: Option<Option<Duration>>,
 }
 
 impl Wanted {
-    /// The pool with these servers: beside the others, or instead of them.
-    pub(super) fn merge(current: &[Server], wanted: &[Self], keep_others: bool) -> Result<Vec<Server>, Invalid> {
+    /// The pool with these servers from now on: beside the others, or instead of them.
+    pub(super) fn merge(
+        current: &[Server],
+        wanted: &[Self],
+        keep_others: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Server>, Invalid> {
         let others = current
             .iter()
             .filter(|server| keep_others && !wanted.iter().any(|wanted| wanted.address == server.address))
             .copied();
         let named = wanted.iter().map(|wanted| {
             let before = current.iter().find(|server| server.address == wanted.address);
-            Server {
+            Ok(Server {
                 address: wanted.address,
                 weight: wanted.weight.or(before.map(|server| server.weight)).unwrap_or(Weight::ONE),
-                drain: wanted.drain.or(before.map(|server| server.drain)).unwrap_or(false),
-            }
+                backup: wanted.backup.or(before.map(|server| server.backup)).unwrap_or(false),
+                duty: wanted.duty(before.map(|server| server.duty), now)?,
+            })
         });
-        Server::sorted(named.chain(others).collect())
+        let named: Vec<Server> = named.collect::<Result<_, Invalid>>()?;
+        Server::sorted(named.into_iter().chain(others).collect())
+    }
+
+    /// What it does from now on. What it does already, it does since when it does.
+    fn duty(&self, before: Option<Duty>, now: Timestamp) -> Result<Duty, Invalid> {
+        let drains = self.drain.unwrap_or(matches!(before, Some(Duty::Drains { .. })));
+        match (drains, before) {
+            (false, _) if matches!(self.drain_timeout, Some(Some(_))) => Err(Invalid::constraint(format!(
+                "{} does not drain: a `drain_timeout` needs `drain: true`",
+                self.address
+            ))),
+            (false, Some(serves @ Duty::Serves { .. })) => Ok(serves),
+            (false, _) => Ok(Duty::Serves { since: now }),
+            (true, Some(Duty::Drains { since, at_most })) => {
+                Ok(Duty::Drains { since, at_most: self.drain_timeout.unwrap_or(at_most) })
+            }
+            (true, _) => Ok(Duty::Drains { since: now, at_most: self.drain_timeout.flatten() }),
+        }
     }
 }
 
@@ -49,8 +78,8 @@ pub(in crate::api) async fn add(
     if_match: IfMatch,
     Body(request): Body<wire::Servers>,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
-    with(context, actor, path, if_match, request, "server.add", |backend, wanted| {
-        Wanted::merge(&backend.servers, wanted, true)
+    with(context, actor, path, if_match, request, "server.add", |backend, wanted, now| {
+        Wanted::merge(&backend.servers, wanted, true, now)
     })
     .await
 }
@@ -62,8 +91,8 @@ pub(in crate::api) async fn set(
     if_match: IfMatch,
     Body(request): Body<wire::Servers>,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
-    with(context, actor, path, if_match, request, "server.set", |backend, wanted| {
-        Wanted::merge(&backend.servers, wanted, false)
+    with(context, actor, path, if_match, request, "server.set", |backend, wanted, now| {
+        Wanted::merge(&backend.servers, wanted, false, now)
     })
     .await
 }
@@ -75,7 +104,7 @@ pub(in crate::api) async fn remove(
     if_match: IfMatch,
     Body(request): Body<wire::Servers>,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
-    with(context, actor, path, if_match, request, "server.remove", |backend, wanted| {
+    with(context, actor, path, if_match, request, "server.remove", |backend, wanted, _| {
         if wanted.is_empty() {
             return Err(Invalid::required("name the servers to remove: none is named"));
         }
@@ -90,6 +119,9 @@ pub(in crate::api) async fn remove(
     .await
 }
 
+/// What the pool becomes of what a request names.
+type Merge = fn(&Backend, &[Wanted], Timestamp) -> Result<Vec<Server>, Invalid>;
+
 async fn with(
     context: Context,
     actor: Caller,
@@ -97,7 +129,7 @@ async fn with(
     if_match: IfMatch,
     request: wire::Servers,
     verb: &'static str,
-    servers: fn(&Backend, &[Wanted]) -> Result<Vec<Server>, Invalid>,
+    servers: Merge,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let backend_id: BackendId = path.parse("backend_id")?;
@@ -106,6 +138,7 @@ async fn with(
         let mut arguments = Arguments::default();
         let wanted = parse(&mut arguments, request.server_ip, request.servers);
         let wanted = arguments.build(wanted)?;
+        let now = now(context);
         change(
             context,
             &actor,
@@ -113,7 +146,8 @@ async fn with(
             backend_id,
             verb,
             |before| {
-                let servers = servers(before, &wanted).map_err(|invalid| ApiError::argument(argument, &invalid))?;
+                let servers =
+                    servers(before, &wanted, now).map_err(|invalid| ApiError::argument(argument, &invalid))?;
                 Ok(Backend { servers, ..before.clone() })
             },
             Versioned,
@@ -132,7 +166,7 @@ pub(super) fn parse(
         (Some(addresses), None) => {
             let wanted = addresses.into_iter().enumerate().map(|(index, text)| {
                 let address = arguments.take(&format!("server_ip[{index}]"), server(&text))?;
-                Some(Wanted { address, weight: None, drain: None })
+                Some(Wanted { address, weight: None, backup: None, drain: None, drain_timeout: None })
             });
             wanted.collect::<Vec<_>>().into_iter().collect()
         }
@@ -153,7 +187,9 @@ pub(super) fn parse(
 }
 
 fn one(arguments: &mut Arguments, index: usize, spec: wire::ServerSpec) -> Option<Wanted> {
-    let wire::ServerSpec { address, weight, drain } = spec;
+    let wire::ServerSpec { address, weight, backup, drain, drain_timeout } = spec;
+    // 0 is the word for none.
+    let drain_timeout = drain_timeout.map(|timeout| Some(timeout.0).filter(|timeout| !timeout.is_zero()));
     let address = arguments.needed(
         &format!("servers[{index}].address"),
         address,
@@ -167,7 +203,7 @@ fn one(arguments: &mut Arguments, index: usize, spec: wire::ServerSpec) -> Optio
             ))
         })
     });
-    address.zip(weight).map(|(address, weight)| Wanted { address, weight, drain })
+    address.zip(weight).map(|(address, weight)| Wanted { address, weight, backup, drain, drain_timeout })
 }
 
 fn server(text: &str) -> Result<IpAddr, Invalid> {

@@ -59,19 +59,22 @@ fn stats(
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, actor, lb)?;
     let health = context.health.borrow().clone();
+    let now = (context.clock)();
     let backends = snapshot.backends_of(lb).filter(|backend| backend.times.is_live());
     let wanted = backends.filter(|backend| only.is_none_or(|only| backend.id == only));
     let instance_id = instance_id(lb, &context.zone);
     let of_backend = |backend: &Backend| {
-        let servers =
-            backend.servers.iter().map(|server| BackendServerStats { instance_id, ..one(backend.id, server, &health) });
+        let servers = backend
+            .servers
+            .iter()
+            .map(|server| BackendServerStats { instance_id, ..one(backend.id, server, &health, now) });
         servers.collect::<Vec<_>>()
     };
     Ok(wanted.flat_map(|backend| of_backend(backend)).collect())
 }
 
 /// A server on no instance yet.
-fn one(backend_id: BackendId, server: &Server, health: &HealthView) -> BackendServerStats {
+fn one(backend_id: BackendId, server: &Server, health: &HealthView, now: jiff::Timestamp) -> BackendServerStats {
     let known = health.servers.get(&ServerRef { backend: backend_id, address: server.address });
     let last = known.and_then(|known| known.last.as_ref());
     let is_usable = known.is_none_or(|known| known.usable);
@@ -82,7 +85,8 @@ fn one(backend_id: BackendId, server: &Server, health: &HealthView) -> BackendSe
         server_state: match (last, is_usable) {
             (None, _) => ServerState::Starting,
             (Some(_), false) => ServerState::Stopped,
-            (Some(_), true) if server.drain => ServerState::Stopping,
+            (Some(_), true) if server.is_out(now) => ServerState::Stopped,
+            (Some(_), true) if server.drains() => ServerState::Stopping,
             (Some(_), true) => ServerState::Running,
         },
         server_state_changed_at: last.and(known).map(|known| known.since),

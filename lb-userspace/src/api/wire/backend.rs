@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{HealthCheck, HealthCheckSpec, Lb, Millis};
-use crate::model::{Algorithm, BackendId, EmptyPool, Forwarding, Protocol, StickySessions};
+use crate::model::{Algorithm, BackendId, EmptyPool, Forwarding, PrefixV6, Protocol, StickySessions};
 
 /// A backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct Backend {
     pub health_check: HealthCheck,
     /// Addresses of the servers.
     pub pool: Vec<IpAddr>,
-    /// Snowshed's own: the servers with weight and drain, in the order of `pool`.
+    /// Snowshed's own: the servers with weight, standby and drain, in the order of `pool`.
     #[serde(default)]
     pub servers: Vec<Server>,
     /// The load balancer it belongs to.
@@ -82,6 +82,12 @@ pub struct Backend {
     /// Snowshed's own: what a client sees when no server is usable.
     #[serde(default)]
     pub on_empty: EmptyPool,
+    /// Snowshed's own: how many bits of an IPv6 client's address `sticky_sessions: table` goes by.
+    #[serde(default)]
+    pub sticky_prefix_v6: PrefixV6,
+    /// Snowshed's own: time in which a new or returned server's share rises, milliseconds; null is at once.
+    #[serde(default)]
+    pub slow_start: Option<Millis>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When it last changed.
@@ -98,8 +104,30 @@ pub struct Server {
     pub address: IpAddr,
     /// Its share relative to the other servers.
     pub weight: u32,
+    /// It stands by: it gets flows only while no server that does not takes any.
+    #[serde(default)]
+    pub backup: bool,
     /// It keeps its connections and gets no new ones.
     pub drain: bool,
+    /// How long it may drain, milliseconds; null is without end.
+    #[serde(default)]
+    pub drain_timeout: Option<Millis>,
+    /// When its drain ends: from then on it gets nothing at all.
+    #[serde(default)]
+    pub drain_deadline: Option<Timestamp>,
+}
+
+impl From<&crate::model::Server> for Server {
+    fn from(server: &crate::model::Server) -> Self {
+        Self {
+            address: server.address,
+            weight: server.weight.get(),
+            backup: server.backup,
+            drain: server.drains(),
+            drain_timeout: server.drain_timeout().map(Millis),
+            drain_deadline: server.deadline(),
+        }
+    }
 }
 
 /// A server in a request.
@@ -112,9 +140,15 @@ pub struct ServerSpec {
     /// 1 to 65535; absent keeps what the server has, or 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i64>,
+    /// It stands by; absent keeps what the server has, or false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<bool>,
     /// No new connections; absent keeps what the server has, or false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<bool>,
+    /// How long it may drain before it is taken out, 0 for without end; absent keeps what the server has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<Millis>,
 }
 
 /// Answer of `GET /lbs/{lb}/backends`.
@@ -146,7 +180,7 @@ macro_rules! settings {
             /// Port of the servers, 1 to 65535; needed.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forward_port: Option<i64>,
-            /// `roundrobin` or `first`.
+            /// `roundrobin`, `first` or `leastconn`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forward_port_algorithm: Option<String>,
             /// `none` or `table`.
@@ -197,12 +231,18 @@ macro_rules! settings {
             /// Not built: absent or empty.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub host: Option<String>,
-            /// Snowshed's own: `nat` (the default), `ipip` or `l2`.
+            /// Snowshed's own: `nat` (the default), `ipip`, `gue` or `l2`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub forwarding: Option<String>,
             /// Snowshed's own: `reject` or `drop`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub on_empty: Option<String>,
+            /// Snowshed's own: 1 to 128, with `sticky_sessions: table`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub sticky_prefix_v6: Option<i64>,
+            /// Snowshed's own: up to an hour; 0 is none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub slow_start: Option<Millis>,
         }
     };
 }
@@ -214,7 +254,7 @@ settings! {
         health_check: HealthCheckSpec,
         /// Addresses of the servers; or give `servers`.
         server_ip: Vec<String>,
-        /// Snowshed's own: the servers with weight and drain.
+        /// Snowshed's own: the servers with weight, standby and drain.
         servers: Vec<ServerSpec>,
     }
 }
@@ -245,6 +285,8 @@ impl CreateBackend {
             host: self.host.clone(),
             forwarding: self.forwarding.clone(),
             on_empty: self.on_empty.clone(),
+            sticky_prefix_v6: self.sticky_prefix_v6,
+            slow_start: self.slow_start,
         }
     }
 }
@@ -265,7 +307,7 @@ pub struct Servers {
     /// Addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_ip: Option<Vec<String>>,
-    /// Snowshed's own: addresses with weight and drain.
+    /// Snowshed's own: addresses with weight, standby and drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub servers: Option<Vec<ServerSpec>>,
 }

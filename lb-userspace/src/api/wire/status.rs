@@ -99,8 +99,17 @@ pub struct ServerStatus {
     pub weight: u32,
     /// Share of new flows, 0 to 1: the part of the service's slot table that is this server's.
     pub share: f64,
+    /// It stands by: it gets flows only while no server that does not takes any.
+    #[serde(default)]
+    pub backup: bool,
     /// It keeps its connections and gets no new ones.
     pub drain: bool,
+    /// When its drain ends, if it does: from then on it gets nothing at all.
+    #[serde(default)]
+    pub drain_deadline: Option<Timestamp>,
+    /// Until when its slow start lasts, while it does.
+    #[serde(default)]
+    pub slow_start_until: Option<Timestamp>,
     /// What the probes say; true before the first one ended.
     pub up: bool,
     /// What the data plane is told: `up`, or the last good state while a mass failure holds it.

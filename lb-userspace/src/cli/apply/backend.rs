@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::plan::{Action, Call, FieldChange, Step, change, duration, set};
 use super::spec::BackendSpec;
 use crate::api::wire;
-use crate::cli::backend::server_json;
+use crate::cli::backend::{server_json, server_words};
 use crate::cli::lb::object;
 use crate::cli::value::{ServerArg, millis};
 use crate::model::{EmptyPool, HealthCheck, StickySessions};
@@ -66,21 +66,35 @@ fn settings(wanted: &BackendSpec) -> Map<String, Value> {
         "name": wanted.name,
         "forward_protocol": wanted.protocol.as_str(),
         "forward_port": wanted.forward_port,
+        "forward_port_algorithm": wanted.algorithm.as_str(),
         "sticky_sessions": sticky_word(wanted.sticky_sessions),
+        "slow_start": millis(wanted.slow_start),
         "forwarding": wanted.forwarding.as_str(),
         "on_empty": on_empty_word(wanted.on_empty),
     }));
+    if wanted.sticky_sessions == StickySessions::Table {
+        body.insert("sticky_prefix_v6".into(), json!(wanted.sticky_prefix_v6));
+    }
     body.extend(wanted.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
     body
 }
 
 fn setting_changes(wanted: &BackendSpec, current: &wire::Backend) -> Vec<FieldChange> {
+    let slow_start = current.slow_start.map_or(Duration::ZERO, |time| time.0);
+    let time = |time: Duration| duration(Some(time).filter(|time| !time.is_zero()));
     let timeout = wanted.timeout_server.and_then(|wanted| {
         change("timeout_server", &duration(current.timeout_server.map(|timeout| timeout.0)), &duration(Some(wanted)))
     });
     [
         change("protocol", current.forward_protocol.as_str(), wanted.protocol.as_str()),
         change("forward_port", &current.forward_port.to_string(), &wanted.forward_port.to_string()),
+        change("algorithm", current.forward_port_algorithm.as_str(), wanted.algorithm.as_str()),
+        change("slow_start", &time(slow_start), &time(wanted.slow_start)),
+        change(
+            "sticky_prefix_v6",
+            &current.sticky_prefix_v6.bits().to_string(),
+            &wanted.sticky_prefix_v6.bits().to_string(),
+        ),
         change("sticky_sessions", sticky_word(current.sticky_sessions), sticky_word(wanted.sticky_sessions)),
         change("forwarding", current.forwarding.as_str(), wanted.forwarding.as_str()),
         change("on_empty", on_empty_word(current.on_empty), on_empty_word(wanted.on_empty)),
@@ -97,7 +111,9 @@ fn server_changes<'c>(
     current: &'c wire::Backend,
     prune: bool,
 ) -> (Vec<FieldChange>, Vec<&'c wire::Server>) {
-    let text = |server: &wire::Server| server_words(server.weight, server.drain);
+    let text = |server: &wire::Server| {
+        server_words(server.weight, server.backup, server.drain, server.drain_timeout.map(|timeout| timeout.0))
+    };
     let mut changes: Vec<FieldChange> = Vec::new();
     for server in &wanted.servers {
         let before = current.servers.iter().find(|current| current.address == server.address).map(text);
@@ -115,11 +131,7 @@ fn server_changes<'c>(
 }
 
 fn server_text(server: &ServerArg) -> String {
-    server_words(server.weight.get(), server.drain)
-}
-
-fn server_words(weight: u32, drain: bool) -> String {
-    format!("weight {weight}{}", if drain { ", drain" } else { "" })
+    server_words(server.weight.get(), server.backup, server.drain, server.drain_timeout)
 }
 
 fn check_body(check: &HealthCheck) -> Map<String, Value> {

@@ -55,7 +55,10 @@ pub(super) struct BackendDocument {
     pub(super) name: Text,
     pub(super) protocol: Option<Text>,
     pub(super) forward_port: Text,
+    pub(super) algorithm: Option<Text>,
     pub(super) sticky_sessions: Option<Text>,
+    pub(super) sticky_prefix_v6: Option<Text>,
+    pub(super) slow_start: Option<Text>,
     pub(super) forwarding: Option<Text>,
     pub(super) on_empty: Option<Text>,
     pub(super) timeout_server: Option<Text>,
@@ -72,7 +75,10 @@ pub(super) struct ServerDocument {
     pub(super) address: Text,
     pub(super) weight: Option<Text>,
     #[serde(default)]
+    pub(super) backup: bool,
+    #[serde(default)]
     pub(super) drain: bool,
+    pub(super) drain_timeout: Option<Text>,
 }
 
 /// A health check as a file writes it.

@@ -10,7 +10,9 @@ use super::acl::{self, RuleSpec};
 use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument, LbDocument, Text, position};
 use crate::cli::health_check as flags;
 use crate::cli::value::{self, ServerArg};
-use crate::model::{EmptyPool, Forwarding, HealthCheck, LbType, Probe, Protocol, StickySessions, Weight};
+use crate::model::{
+    Algorithm, Backend, EmptyPool, Forwarding, HealthCheck, LbType, PrefixV6, Probe, Protocol, StickySessions, Weight,
+};
 
 /// A load balancer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +53,14 @@ pub struct BackendSpec {
     pub protocol: Protocol,
     /// Port of the servers.
     pub forward_port: NonZeroU16,
+    /// How a server is picked.
+    pub algorithm: Algorithm,
     /// What ties a client to a server.
     pub sticky_sessions: StickySessions,
+    /// How much of an IPv6 client's address does.
+    pub sticky_prefix_v6: PrefixV6,
+    /// In which time the share of a server that is new or came back rises; zero is at once.
+    pub slow_start: Duration,
     /// How packets travel to a server.
     pub forwarding: Forwarding,
     /// What a client sees when no server is usable.
@@ -202,20 +210,42 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
         .map(|server| ServerArg {
             address: problems.parse(&server.address, value::address, IpAddr::from([0, 0, 0, 0])),
             weight: problems.maybe(server.weight.as_ref(), value::weight, Weight::ONE),
+            backup: server.backup,
             drain: server.drain,
+            drain_timeout: server.drain_timeout.as_ref().map(|text| {
+                if !server.drain {
+                    problems.add(text, "`drain_timeout` counts for a server with `drain: true`");
+                }
+                problems.parse(text, value::duration, Duration::ZERO)
+            }),
         })
         .collect();
     servers.sort_by_key(|server| server.address);
     let timeout_server = document.timeout_server.as_ref();
+    let sticky_sessions = problems.maybe(
+        document.sticky_sessions.as_ref(),
+        |text| one_of(text, &[("none", StickySessions::None), ("table", StickySessions::Table)]),
+        StickySessions::None,
+    );
     BackendSpec {
         name: problems.parse(&document.name, value::name, String::new()),
         protocol: problems.maybe(document.protocol.as_ref(), value::protocol, Protocol::Tcp),
         forward_port,
-        sticky_sessions: problems.maybe(
-            document.sticky_sessions.as_ref(),
-            |text| one_of(text, &[("none", StickySessions::None), ("table", StickySessions::Table)]),
-            StickySessions::None,
+        algorithm: problems.maybe(
+            document.algorithm.as_ref(),
+            |text| one_of(text, &Algorithm::WORDS),
+            Algorithm::default(),
         ),
+        sticky_sessions,
+        sticky_prefix_v6: problems.maybe(
+            document.sticky_prefix_v6.as_ref(),
+            |text| match sticky_sessions {
+                StickySessions::Table => value::prefix_v6(text),
+                StickySessions::None => Err("`sticky_prefix_v6` counts with `sticky_sessions: table`".to_owned()),
+            },
+            PrefixV6::WHOLE,
+        ),
+        slow_start: problems.maybe(document.slow_start.as_ref(), slow_start, Duration::ZERO),
         forwarding: problems.maybe(
             document.forwarding.as_ref(),
             |text| one_of(text, &Forwarding::WORDS),
@@ -230,6 +260,11 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
         servers,
         health_check: health_check(&document.health_check, forward_port, problems),
     }
+}
+
+fn slow_start(text: &str) -> Result<Duration, String> {
+    let time = value::duration_or_zero(text)?;
+    Backend::parse_slow_start(time).map(Option::unwrap_or_default).map_err(|invalid| invalid.help)
 }
 
 pub(super) fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {

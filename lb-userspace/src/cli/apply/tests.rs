@@ -13,8 +13,8 @@ use crate::api::wire;
 use crate::api::wire::Millis;
 use crate::cli::value::ServerArg;
 use crate::model::{
-    AclId, BackendId, EmptyPool, Forwarding, FrontendId, HealthCheck, IpId, LbId, LbType, OrganizationId, Probe,
-    ProjectId, Protocol, StickySessions, Weight,
+    AclId, Algorithm, BackendId, EmptyPool, Forwarding, FrontendId, HealthCheck, IpId, LbId, LbType, OrganizationId,
+    PrefixV6, Probe, ProjectId, Protocol, StickySessions, Weight,
 };
 
 mod acl;
@@ -160,14 +160,21 @@ fn backend(spec: &BackendSpec) -> wire::Backend {
     let servers: Vec<serde_json::Value> = spec
         .servers
         .iter()
-        .map(|server| serde_json::json!({"address": server.address, "weight": server.weight.get(), "drain": server.drain}))
+        .map(|server| {
+            serde_json::json!({
+                "address": server.address, "weight": server.weight.get(), "backup": server.backup, "drain": server.drain,
+                "drain_timeout": server.drain_timeout.map(Millis),
+            })
+        })
         .collect();
     serde_json::from_value(serde_json::json!({
         "id": BackendId::new(),
         "name": spec.name,
         "forward_protocol": spec.protocol,
         "forward_port": spec.forward_port,
-        "forward_port_algorithm": "roundrobin",
+        "forward_port_algorithm": spec.algorithm,
+        "sticky_prefix_v6": spec.sticky_prefix_v6,
+        "slow_start": Some(spec.slow_start).filter(|time| !time.is_zero()).map(Millis),
         "sticky_sessions": spec.sticky_sessions,
         "health_check": wire::HealthCheck::from(check),
         "pool": spec.servers.iter().map(|server| server.address).collect::<Vec<_>>(),
@@ -242,6 +249,23 @@ fn only_fields_that_differ_are_changed() {
         false,
         &["Update backend web; server 10.0.0.6: weight 1 > weight 1, drain"],
     );
+    check(
+        |web| {
+            web.replace("{ address: 10.0.0.6 }", "{ address: 10.0.0.6, backup: true, drain: true, drain_timeout: 10m }")
+        },
+        false,
+        &["Update backend web; server 10.0.0.6: weight 1 > weight 1, backup, drain 10m"],
+    );
+    check(
+        |web| web.replace("forward_port: 80", "forward_port: 80\n    algorithm: leastconn\n    slow_start: 30s"),
+        false,
+        &["Update backend web; algorithm: roundrobin > leastconn; slow_start: - > 30s"],
+    );
+    check(
+        |web| web.replace("forward_port: 80", "forward_port: 80\n    sticky_sessions: table\n    sticky_prefix_v6: 64"),
+        false,
+        &["Update backend web; sticky_prefix_v6: 128 > 64; sticky_sessions: none > table"],
+    );
 }
 
 #[test]
@@ -264,8 +288,8 @@ fn what_the_file_does_not_name_stays_and_is_reported_unless_pruned() {
 fn servers_that_the_file_does_not_name_are_not_sent_unless_they_are_pruned() {
     let spec = one(&WEB.replace("{ address: 10.0.0.5, weight: 3 }, ", "{ address: 10.0.0.7 }, "));
     let named = json!({"servers": [
-        {"address": "10.0.0.6", "weight": 1, "drain": false},
-        {"address": "10.0.0.7", "weight": 1, "drain": false},
+        {"address": "10.0.0.6", "weight": 1, "backup": false, "drain": false},
+        {"address": "10.0.0.7", "weight": 1, "backup": false, "drain": false},
     ]});
     for prune in [false, true] {
         let steps = plan(&spec, &applied(&one(WEB)), prune).unwrap();
@@ -378,6 +402,20 @@ fn every_mistake_in_a_file_is_named_with_its_position() {
             "forward_port: 80\n    sticky_sessions: cookie",
             "`cookie` is not known here: none or table",
         ),
+        (
+            "forward_port: 80",
+            "forward_port: 80\n    algorithm: random",
+            "`random` is not known here: roundrobin or first",
+        ),
+        ("forward_port: 80", "forward_port: 80\n    slow_start: 2h", "longer than 1h"),
+        ("forward_port: 80", "forward_port: 80\n    sticky_prefix_v6: 64", "counts with `sticky_sessions: table`"),
+        (
+            "forward_port: 80",
+            "forward_port: 80\n    sticky_sessions: table\n    sticky_prefix_v6: 0",
+            "prefix length 0 is outside 1 to 128",
+        ),
+        ("weight: 3", "drain_timeout: 1m", "counts for a server with `drain: true`"),
+        ("weight: 3", "drain: true, drain_timeout: 1", "`1` is not a duration"),
         ("forward_port: 80", "forward_port: 80\n    on_empty: wait", "`wait` is not known here: reject or drop"),
         ("forward_port: 80", "forward_port: 80\n    forwarding: sit", "`sit` is not known here: nat"),
         ("forward_port: 80", "forward_port: 80\n    timeout_server: 5", "`5` is not a duration"),
@@ -413,10 +451,12 @@ fn the_example_is_a_load_balancer_with_two_addresses_and_two_services() {
 }
 
 fn any_spec() -> impl Strategy<Value = LbSpec> {
-    let server = (1_u8..6, 1_u32..4, any::<bool>()).prop_map(|(host, weight, drain)| ServerArg {
-        address: [10, 0, 0, host].into(),
+    let server = (1_u8..6, 1_u32..4, any::<[bool; 3]>()).prop_map(|(host, weight, [backup, drain, ends])| ServerArg {
         weight: Weight::try_from(weight).unwrap(),
+        backup,
         drain,
+        drain_timeout: (drain && ends).then_some(std::time::Duration::from_secs(60)),
+        ..ServerArg::of([10, 0, 0, host].into())
     });
     let backend = (80_u16..83, any::<bool>(), prop::collection::vec(server, 0..4), any::<bool>(), 1_u64..3);
     prop::collection::btree_map("[abc]", backend, 0..4).prop_flat_map(|backends| {
@@ -437,7 +477,10 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                         name,
                         protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
                         forward_port: port,
+                        algorithm: if sticky { Algorithm::Leastconn } else { Algorithm::Roundrobin },
                         sticky_sessions: if sticky { StickySessions::Table } else { StickySessions::None },
+                        sticky_prefix_v6: if sticky { PrefixV6::try_from(64).unwrap() } else { PrefixV6::WHOLE },
+                        slow_start: std::time::Duration::from_secs(seconds - 1),
                         forwarding: Forwarding::Ipip,
                         on_empty: EmptyPool::Reject,
                         timeout_server: None,
@@ -510,7 +553,13 @@ fn carry_out(steps: &[Step], observed: &Observed, target: &LbSpec) -> Result<Obs
                 let current = state.backends.iter_mut().find(|backend| backend.id.as_uuid() == *id).unwrap();
                 let new = wanted.backends.iter().find(|backend| backend.name == current.name).unwrap();
                 match *suffix {
-                    "/servers" => current.servers = serde_json::from_value(body["servers"].clone()).unwrap(),
+                    "/servers" => {
+                        current.servers = serde_json::from_value(body["servers"].clone()).unwrap();
+                        // 0 is the word for none.
+                        for server in &mut current.servers {
+                            server.drain_timeout = server.drain_timeout.filter(|timeout| !timeout.0.is_zero());
+                        }
+                    }
                     "/healthcheck" => current.health_check = new.health_check.clone(),
                     _ => {
                         let (servers, check, id) = (current.servers.clone(), current.health_check.clone(), current.id);

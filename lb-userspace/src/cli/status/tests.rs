@@ -54,6 +54,26 @@ fn a_healthy_edge_shows_its_servers_and_no_alarm() {
 }
 
 #[test]
+fn a_server_that_drains_is_out_rises_or_stands_by_says_so() {
+    let cases = [
+        (json!({"drain": true}), "drain", "keeps its connections, gets no new ones"),
+        (json!({"drain": true, "drain_deadline": "2026-01-01T01:05:20Z"}), "drain", "its connections for 5m 10s more"),
+        (json!({"drain": true, "drain_deadline": "2026-01-01T01:00:10Z"}), "out", "its drain is over"),
+        (json!({"slow_start_until": "2026-01-01T01:00:40Z"}), "up", "slow start: all of its share in 30s"),
+        (json!({"backup": true, "share": 0.0}), "standby", "stands by"),
+        (json!({"backup": true, "share": 1.0}), "up", "stands by"),
+    ];
+    for (change, state, why) in cases {
+        let screen = screen(&report(|value| {
+            let server = value["services"][0]["servers"][0].as_object_mut().unwrap();
+            server.extend(change.as_object().unwrap().clone());
+        }));
+        let row = screen.lines().find(|line| line.contains("10.0.0.5")).unwrap();
+        assert!(row.contains(&format!(" {state} ")) && row.contains(why), "{change}: {row}");
+    }
+}
+
+#[test]
 fn everything_that_is_wrong_is_an_alarm_before_the_services() {
     let screen = screen(&report(|value| {
         value["ledger_generation"] = json!(44);

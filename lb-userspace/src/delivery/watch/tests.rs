@@ -53,7 +53,7 @@ fn documents() -> Vec<Document> {
         id: id(5, BackendId::from_uuid),
         lb,
         name,
-        servers: servers().map(|address| Server { address, weight: Weight::ONE, drain: false }).into(),
+        servers: servers().map(|address| Server::serving(address, Weight::ONE, Timestamp::UNIX_EPOCH)).into(),
         times,
         ..crate::health::fixture::backend(1, crate::health::fixture::health_check(Duration::from_secs(1)))
     };
@@ -108,7 +108,7 @@ impl Scene {
     fn probe(&mut self, server: usize, up: bool) {
         let last = Some(if up { ProbeOutcome::Passed } else { ProbeOutcome::Refused });
         let decided_at = std::time::Instant::now();
-        let health = ServerHealth { up, usable: up, since: Timestamp::UNIX_EPOCH, decided_at, last };
+        let health = ServerHealth { up, usable: up, since: Timestamp::UNIX_EPOCH, rose_at: None, decided_at, last };
         let server = ServerRef { backend: id(5, BackendId::from_uuid), address: servers()[server] };
         self.health.servers.insert(server, health);
     }

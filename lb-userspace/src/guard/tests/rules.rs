@@ -6,13 +6,13 @@ use super::*;
 use crate::guard::rules;
 use crate::model::{
     Acl, AclAction, AclId, Algorithm, Backend, BackendId, DocumentKey, EmptyPool, Forwarding, Frontend, FrontendId,
-    HealthCheck, Kind, Probe, Protocol, RateLimits, Server, StickySessions, Weight,
+    HealthCheck, Kind, PrefixV6, Probe, Protocol, RateLimits, Server, StickySessions, Weight,
 };
 
 /// A backend of load balancer `lb` on a port, with one server `10.0.0.last` for each `last`.
 fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]) -> Backend {
     let port = port.try_into().unwrap();
-    let server = |last: &u8| Server { address: [10, 0, 0, *last].into(), weight: Weight::ONE, drain: false };
+    let server = |last: &u8| Server::serving([10, 0, 0, *last].into(), Weight::ONE, Timestamp::UNIX_EPOCH);
     Backend {
         id: BackendId::from_uuid(uuid(number)),
         lb: LbId::from_uuid(uuid(lb)),
@@ -21,6 +21,8 @@ fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]
         forward_port: port,
         algorithm: Algorithm::default(),
         sticky_sessions: StickySessions::default(),
+        sticky_prefix_v6: PrefixV6::WHOLE,
+        slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::default(),
         servers: servers.iter().map(server).collect(),
@@ -262,7 +264,7 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
 
 /// The backend with one server, by its IPv6 address.
 fn six(forwarding: Forwarding) -> Document {
-    let server = Server { address: "fd00::1".parse().unwrap(), weight: Weight::ONE, drain: false };
+    let server = Server::serving("fd00::1".parse().unwrap(), Weight::ONE, Timestamp::UNIX_EPOCH);
     Document::Backend(Backend { forwarding, servers: vec![server], ..backend(30, 10, Protocol::Tcp, 80, &[]) })
 }
 
@@ -358,7 +360,7 @@ proptest! {
     fn no_address_is_that_of_a_server_and_of_a_load_balancer(last in 1u8..20, server in 1u8..20) {
         let key = DocumentKey { kind: Kind::Backend, id: uuid(30) };
         let mut pool = backend(30, 10, Protocol::Tcp, 80, &[]);
-        pool.servers = vec![Server { address: [192, 0, 2, server].into(), weight: Weight::ONE, drain: false }];
+        pool.servers = vec![Server::serving([192, 0, 2, server].into(), Weight::ONE, Timestamp::UNIX_EPOCH)];
         let report = report(vec![
             update(Document::Ip(ip(20, 1, [192, 0, 2, 1], None))),
             create(Document::Ip(ip(22, 1, [192, 0, 2, last.max(3)], None))),

@@ -274,7 +274,7 @@ mod tests {
     fn health(up: bool) -> ServerHealth {
         let last = Some(if up { ProbeOutcome::Passed } else { ProbeOutcome::Refused });
         let decided_at = std::time::Instant::now();
-        ServerHealth { up, usable: up, since: Timestamp::UNIX_EPOCH, decided_at, last }
+        ServerHealth { up, usable: up, since: Timestamp::UNIX_EPOCH, rose_at: None, decided_at, last }
     }
 
     #[test]

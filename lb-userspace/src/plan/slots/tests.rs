@@ -14,7 +14,7 @@ fn pool(weights: &[u32]) -> Vec<Candidate> {
             address: IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + number as u32)),
             port: 80,
             weight,
-            available: true,
+            share: FULL,
         })
         .collect()
 }
@@ -47,7 +47,7 @@ fn pools() -> impl Strategy<Value = Vec<Candidate>> {
         (Just(weights), prop::collection::vec(prop::bool::weighted(0.7), len)).prop_map(|(weights, available)| {
             let mut pool = pool(&weights);
             for (server, available) in pool.iter_mut().zip(available) {
-                server.available = available;
+                server.share = if available { FULL } else { 0 };
             }
             pool
         })
@@ -71,15 +71,15 @@ proptest! {
     ) {
         let victim = victim.index(servers.len());
         let mut up = servers.clone();
-        up[victim].available = true;
+        up[victim].share = FULL;
         let mut down = servers;
-        down[victim].available = false;
+        down[victim].share = 0;
 
         let before = table(seed, &up);
         let after = table(seed, &down);
-        if down.iter().any(|server| server.available) {
+        if down.iter().any(|server| server.share > 0) {
             for (slot, (&before, &after)) in before.iter().zip(&after).enumerate() {
-                prop_assert!(down[after as usize].available, "slot {} went to a server that is down", slot);
+                prop_assert!(down[after as usize].share > 0, "slot {} went to a server that is down", slot);
                 if before as usize != victim {
                     prop_assert_eq!(before, after, "slot {} moved without need", slot);
                 }
@@ -88,6 +88,26 @@ proptest! {
             prop_assert!(after.is_empty());
         }
         prop_assert_eq!(table(seed, &up), before);
+    }
+
+    #[test]
+    fn a_share_moves_slots_of_its_server_only_and_a_greater_one_only_towards_it(
+        servers in pools(), rising: prop::sample::Index, shares in (0u32..=FULL, 0u32..=FULL), seed: u64,
+    ) {
+        let rising = rising.index(servers.len());
+        let (less, more) = (shares.0.min(shares.1), shares.0.max(shares.1));
+        let with = |share| {
+            let mut servers = servers.clone();
+            servers[rising].share = share;
+            table(seed, &servers)
+        };
+        let (before, after) = (with(less), with(more));
+        if more > 0 && quotas(&servers, length(&servers))[rising] > 0 {
+            prop_assert!(after.contains(&(rising as u16)), "a server that takes flows has no slot");
+        }
+        for (slot, (before, after)) in before.iter().zip(&after).enumerate() {
+            prop_assert!(before == after || usize::from(*after) == rising, "slot {} moved from {} to {}", slot, before, after);
+        }
     }
 
     #[test]
@@ -135,7 +155,7 @@ fn the_smallest_share_of_the_largest_ratio_is_still_served() {
 #[test]
 fn refilled_slots_follow_the_weights_of_the_servers_that_are_left() {
     let mut servers = pool(&[3000, 1, 2, 4]);
-    servers[0].available = false;
+    servers[0].share = 0;
     let table = table(7, &servers);
     let counts = counts(&table, 4);
     let total = table.len() as f64;
@@ -146,10 +166,26 @@ fn refilled_slots_follow_the_weights_of_the_servers_that_are_left() {
 }
 
 #[test]
+fn parts_of_shares_divide_the_slots_as_weights_would() {
+    // Weight times share: 1 : 1 : 2 of four servers, one of which is away.
+    let mut servers = pool(&[2, 4, 2, 4]);
+    for (server, share) in servers.iter_mut().zip([FULL / 2, FULL / 4, FULL, 0]) {
+        server.share = share;
+    }
+    let table = table(7, &servers);
+    let counts = counts(&table, 4);
+    let total = table.len() as f64;
+    for (position, expected) in [(0, 0.25), (1, 0.25), (2, 0.5), (3, 0.0)] {
+        let share = f64::from(counts[position]) / total;
+        assert!((share - expected).abs() < 0.06, "server {position} has {share} instead of about {expected}");
+    }
+}
+
+#[test]
 fn the_table_is_the_same_on_every_edge_and_in_every_version() {
     // Fleets run mixed versions during an upgrade: a change of these numbers moves flows and needs a new seed scheme.
     let mut servers = pool(&[1, 2, 3]);
-    servers[1].available = false;
+    servers[1].share = 0;
     let table = table(42, &servers);
     assert_eq!(table.len(), 512);
     let digest = table.iter().fold(0u64, |digest, &position| score::mix(digest ^ u64::from(position)));
@@ -161,7 +197,7 @@ fn without_an_available_server_the_table_is_empty() {
     let mut servers = pool(&[1, 1]);
     assert!(table(1, &[]).is_empty());
     for server in &mut servers {
-        server.available = false;
+        server.share = 0;
     }
     assert!(table(1, &servers).is_empty());
 }

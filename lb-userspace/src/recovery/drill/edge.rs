@@ -56,7 +56,9 @@ impl Edge {
         runtime.spawn(follower.run());
         runtime.block_on(all_resolved(next_hops.clone(), &servers))?;
 
-        let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops };
+        // No pool of the drill goes by measuring.
+        let shares = watch::Sender::default().subscribe();
+        let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops, shares };
         let reconciler = Reconciler::new(Arc::clone(&dataplane), sources, settings);
         let (status, tables) = (reconciler.status(), reconciler.tables());
         runtime.spawn(follow_tables(tables.clone(), wanted));

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::DrillError;
 use crate::model::{
     Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId, Lb,
-    LbId, LbType, Name, OrganizationId, Owner, Probe, ProjectId, Protocol, RateLimits, Server, StickySessions, Tags,
-    Times, Weight,
+    LbId, LbType, Name, OrganizationId, Owner, PrefixV6, Probe, ProjectId, Protocol, RateLimits, Server,
+    StickySessions, Tags, Times, Weight,
 };
 
 /// Figures of the incident (its post-mortem's impact analysis).
@@ -100,11 +100,7 @@ impl Fleet {
             .map_err(|invalid| DrillError::new("naming a load balancer", invalid))?;
         let port = NonZeroU16::new(service.port()).unwrap_or(NonZeroU16::MIN);
         let probed = NonZeroU16::new(TCP_PORT).unwrap_or(NonZeroU16::MIN);
-        let server = |position| Server {
-            address: IpAddr::V4(server_address(number, position)),
-            weight: Weight::ONE,
-            drain: false,
-        };
+        let server = |position| Server::serving(IpAddr::V4(server_address(number, position)), Weight::ONE, now);
         Ok(vec![
             Document::Lb(Lb {
                 id: lb,
@@ -137,6 +133,8 @@ impl Fleet {
                 forward_port: port,
                 algorithm: Algorithm::Roundrobin,
                 sticky_sessions: StickySessions::None,
+                sticky_prefix_v6: PrefixV6::WHOLE,
+                slow_start: None,
                 forwarding: Forwarding::Ipip,
                 on_empty: EmptyPool::Reject,
                 servers: (0..3).map(server).collect(),

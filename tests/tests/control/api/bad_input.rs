@@ -187,7 +187,11 @@ fn backend_cases() -> Vec<Case> {
         ("forward_protocol", json!(null), "forward_protocol", "`tcp` or `udp`"),
         ("forward_port", json!(0), "forward_port", "1 to 65535"),
         ("forward_port", json!(70000), "forward_port", "1 to 65535"),
-        ("forward_port_algorithm", json!("leastconn"), "forward_port_algorithm", "`roundrobin` or `first`"),
+        ("forward_port_algorithm", json!("random"), "forward_port_algorithm", "`roundrobin` or `first` or `leastconn`"),
+        ("sticky_prefix_v6", json!(0), "sticky_prefix_v6", "1 to 128"),
+        ("sticky_prefix_v6", json!(129), "sticky_prefix_v6", "1 to 128"),
+        ("sticky_prefix_v6", json!(64), "sticky_prefix_v6", "`sticky_sessions: table` only"),
+        ("slow_start", json!("2h"), "slow_start", "longer than 1h"),
         ("sticky_sessions", json!("cookie"), "sticky_sessions", "`none` or `table`"),
         ("sticky_sessions_cookie_name", json!("SID"), "sticky_sessions_cookie_name", "sticky_sessions: table"),
         ("send_proxy_v2", json!(true), "send_proxy_v2", "leave it out"),
@@ -204,7 +208,7 @@ fn backend_cases() -> Vec<Case> {
         ("max_retries", json!(3), "max_retries", "leave it out"),
         ("max_connections", json!(10), "max_connections", "0 is"),
         ("host", json!("x"), "host", "leave it out"),
-        ("forwarding", json!("sit"), "forwarding", "`nat` or `ipip` or `l2`"),
+        ("forwarding", json!("sit"), "forwarding", "`nat` or `ipip` or `gue` or `l2`"),
         ("on_empty", json!("wait"), "on_empty", "`reject` or `drop`"),
     ]
 }
@@ -219,6 +223,13 @@ fn server_cases() -> Vec<Case> {
         ("servers.weight", json!([{"address": "10.0.0.1", "weight": 0}]), "servers[0].weight", "1 to 65535"),
         ("servers.weight", json!([{"address": "10.0.0.1", "weight": 65536}]), "servers[0].weight", "1 to 65535"),
         ("servers.drain", json!([{"address": "10.0.0.1", "drain": "yes"}]), "servers[0].drain", "expected a boolean"),
+        ("servers.backup", json!([{"address": "10.0.0.1", "backup": 1}]), "servers[0].backup", "expected a boolean"),
+        (
+            "servers.drain_timeout",
+            json!([{"address": "10.0.0.1", "drain": true, "drain_timeout": -1}]),
+            "servers[0].drain_timeout",
+            "milliseconds such as 5000",
+        ),
         ("servers", json!([{"address": "10.0.0.1", "wieght": 2}]), "servers[0].wieght", "did you mean `weight`"),
     ];
     for (address, what) in [
@@ -238,6 +249,8 @@ fn server_cases() -> Vec<Case> {
 fn new_server_cases() -> Vec<Case> {
     let mut cases = server_cases();
     cases.push(("server_ip", json!(["192.0.2.1"]), "server_ip", "an address of a load balancer"));
+    let no_drain = json!([{"address": "10.0.0.1", "drain": false, "drain_timeout": "1m"}]);
+    cases.push(("servers", no_drain, "servers", "needs `drain: true`"));
     cases.push(("server_ip", json!(["10.0.0.7", "10.0.0.7"]), "server", "named twice"));
     cases
 }

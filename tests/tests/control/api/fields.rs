@@ -148,6 +148,8 @@ fn update_backend() -> UpdateBackend {
         host: some_text(),
         forwarding: some_text(),
         on_empty: some_text(),
+        sticky_prefix_v6: Some(1),
+        slow_start: time(),
     }
 }
 
@@ -182,7 +184,13 @@ fn health_check() -> HealthCheckSpec {
 }
 
 fn servers() -> Servers {
-    let server = ServerSpec { address: some_text(), weight: Some(1), drain: Some(true) };
+    let server = ServerSpec {
+        address: some_text(),
+        weight: Some(1),
+        backup: Some(true),
+        drain: Some(true),
+        drain_timeout: time(),
+    };
     Servers { server_ip: Some(vec![]), servers: Some(vec![server]) }
 }
 

@@ -1,5 +1,7 @@
 //! What a tenant does: make, read, list, change and delete, in Scaleway's shapes.
 
+use std::time::Duration;
+
 use axum::http::{Method, StatusCode};
 use lb_userspace::api::wire;
 use lb_userspace::guard::Limits;
@@ -99,6 +101,45 @@ async fn servers_are_added_changed_set_and_removed_and_keep_what_is_not_named() 
     assert_eq!(servers(api.ok(Method::PUT, &path, &set).await), ["10.0.0.1 3 true", "10.0.0.4 1 false"]);
     let removed = api.ok(Method::DELETE, &path, &json!({"server_ip": ["10.0.0.1"]})).await;
     assert_eq!(servers(removed), ["10.0.0.4 1 false"]);
+}
+
+#[tokio::test]
+async fn a_drain_has_a_deadline_that_counts_from_when_it_began() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let path = ids.path("/backends/{backend}/servers");
+    let put = async |server: serde_json::Value| {
+        let answer = api.ok(Method::POST, &path, &json!({"servers": [server]})).await;
+        serde_json::from_value::<wire::Backend>(answer).unwrap().servers[0]
+    };
+    let drained = put(json!({"address": "10.0.0.1", "drain": true, "drain_timeout": "10m"})).await;
+    assert!(drained.drain && drained.drain_timeout == Some(wire::Millis(Duration::from_secs(600))), "{drained:?}");
+    let deadline = drained.drain_deadline.unwrap();
+    let head = api.head();
+    let again = put(json!({"address": "10.0.0.1", "drain": true, "drain_timeout": "10m"})).await;
+    assert_eq!((again, api.head()), (drained, head), "draining what drains changes nothing");
+    let longer = put(json!({"address": "10.0.0.1", "drain_timeout": "1h"})).await;
+    assert_eq!(longer.drain_deadline, Some(deadline + Duration::from_secs(3000)));
+    let endless = put(json!({"address": "10.0.0.1", "drain_timeout": 0})).await;
+    assert_eq!((endless.drain, endless.drain_timeout, endless.drain_deadline), (true, None, None));
+    let back = put(json!({"address": "10.0.0.1", "drain": false, "backup": true})).await;
+    assert_eq!((back.drain, back.backup, back.weight), (false, true, 3));
+    let kept = put(json!({"address": "10.0.0.1", "weight": 4})).await;
+    assert!(kept.backup && kept.weight == 4, "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_prefix_ties_clients_only_where_their_address_does() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let path = ids.path("/backends/{backend}");
+    let patch = async |body: serde_json::Value| api.ok(Method::PATCH, &path, &body).await;
+    let tied = patch(json!({"sticky_sessions": "table", "sticky_prefix_v6": 56, "slow_start": "30s"})).await;
+    assert_eq!((&tied["sticky_prefix_v6"], &tied["slow_start"]), (&json!(56), &json!(30_000)));
+    let kept = patch(json!({"forward_port_algorithm": "leastconn"})).await;
+    assert_eq!((&kept["sticky_prefix_v6"], text(&kept, "/forward_port_algorithm")), (&json!(56), "leastconn"));
+    let untied = patch(json!({"sticky_sessions": "none", "slow_start": 0})).await;
+    assert_eq!((&untied["sticky_prefix_v6"], &untied["slow_start"]), (&json!(128), &json!(null)));
 }
 
 #[tokio::test]

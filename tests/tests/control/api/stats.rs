@@ -11,7 +11,7 @@ use super::{Api, Ids, text};
 
 fn health(up: bool, last: Option<ProbeOutcome>) -> ServerHealth {
     let since = jiff::Timestamp::UNIX_EPOCH;
-    ServerHealth { up, usable: up, since, decided_at: std::time::Instant::now(), last }
+    ServerHealth { up, usable: up, since, rose_at: None, decided_at: std::time::Instant::now(), last }
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ async fn the_status_shows_each_server_with_its_share_and_why_it_has_none() {
         up: false,
         usable: false,
         since: jiff::Timestamp::UNIX_EPOCH,
+        rose_at: None,
         decided_at: std::time::Instant::now(),
         last: Some(ProbeOutcome::Refused),
     };
@@ -61,7 +62,7 @@ async fn a_share_is_that_of_the_slots_whatever_the_weights_say() {
         via_gateway: false,
     };
     let ways = [1, 2].map(|last| ([10, 0, 0, last].into(), Resolution::Resolved(hop)));
-    let node = Node { next_hops: Arc::new(ways.into()) };
+    let node = Node { next_hops: Arc::new(ways.into()), ..Node::default() };
     let now = jiff::Timestamp::UNIX_EPOCH;
     let health = HealthView::default();
     let tables = Planner::new(1, Duration::from_secs(900)).plan(&api.ledger.snapshot(), &health, &node, now);

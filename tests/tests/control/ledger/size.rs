@@ -3,10 +3,11 @@
 use std::num::{NonZeroU8, NonZeroU16};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lb_userspace::ledger::{Change, Ledger, SqliteLedger};
 use lb_userspace::model::{
     Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId, Lb,
-    Probe, Protocol, RateLimits, Server, StickySessions, Tags, Weight,
+    PrefixV6, Probe, Protocol, RateLimits, Server, StickySessions, Tags, Weight,
 };
 
 use super::{create, lb, owner, proposal};
@@ -22,10 +23,12 @@ fn documents(number: u32) -> Vec<Change> {
         forward_port: NonZeroU16::new(80).unwrap(),
         algorithm: Algorithm::Roundrobin,
         sticky_sessions: StickySessions::None,
+        sticky_prefix_v6: PrefixV6::WHOLE,
+        slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::Reject,
         servers: (0..3)
-            .map(|server| Server { address: [10, 9, 0, server].into(), weight: Weight::ONE, drain: false })
+            .map(|server| Server::serving([10, 9, 0, server].into(), Weight::ONE, Timestamp::UNIX_EPOCH))
             .collect(),
         health_check: HealthCheck {
             port: NonZeroU16::new(80).unwrap(),

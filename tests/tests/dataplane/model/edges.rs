@@ -133,15 +133,14 @@ fn tunnel(model: &mut Model, packet: &Packet<'_>, service: &ServiceEntry, notes:
     if service.slots_len == 0 {
         return (DROP, Reason::EmptyPool, None);
     }
-    let hash = packet.hash(model.config.unwrap().hash_key, service.flags & 2 != 0);
+    let hash = packet.hash(model.config.unwrap().hash_key, service.flags);
     let tables = (model.opened.clone(), model.pinned.clone());
     let chosen = model.choose(packet, service, hash);
     if !notes {
         (model.opened, model.pinned) = tables;
     }
     let Some((index, backend)) = chosen else { return (DROP, Reason::NoBackend, None) };
-    let made =
-        if service.flags & 8 != 0 { super::relink(packet, &backend) } else { model.wrap(packet, &backend, hash) };
+    let made = model.made(packet, service, &backend, hash);
     match made {
         Err(reason) => (DROP, reason, None),
         Ok(bytes) => sent(model, packet, index, backend.ifindex, Some(bytes)),

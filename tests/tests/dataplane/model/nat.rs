@@ -32,7 +32,7 @@ pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceE
         None if is_tcp && !packet.opens() => return refused(packet, service, Reason::NatUnknownFlow),
         _ if service.slots_len == 0 => return refused(packet, service, Reason::EmptyPool),
         _ => {
-            let hash = packet.hash(model.config.unwrap().hash_key, service.flags & 2 != 0);
+            let hash = packet.hash(model.config.unwrap().hash_key, service.flags);
             let slot = ((u128::from(hash >> 32) * u128::from(service.slots_len)) >> 32) as u32;
             let Some(slot) = model.slots.get(&(service.slots_offset + slot)) else {
                 return (DROP, Reason::NoBackend, None);
