@@ -8,6 +8,7 @@ pub mod config;
 pub mod flow;
 pub mod nat;
 pub mod protection;
+pub mod range;
 pub mod reason;
 pub mod service;
 pub mod slot;
@@ -19,6 +20,7 @@ pub use config::ConfigEntry;
 pub use flow::{FlowEntry, FlowKey};
 pub use nat::NatFlow;
 pub use protection::{AclKey, AclPrefix, ProtectionEntry, SourceKey};
+pub use range::{RangeEntry, RangeKey};
 pub use reason::Reason;
 pub use service::{ServiceEntry, ServiceKey, ServiceKeyV4};
 pub use slot::{SLOTS_PER_ELEMENT, Slot, SlotPair};
@@ -67,6 +69,8 @@ pub mod names {
     pub const BUCKETS: &str = "BUCKETS";
     /// Hash: an address of ours (16 bytes, v4-mapped) → [`super::VipEntry`]; read on a miss in the maps of services.
     pub const VIPS: &str = "VIPS";
+    /// Longest-prefix-match trie: [`super::RangeKey`] → [`super::RangeEntry`].
+    pub const RANGES: &str = "RANGES";
     /// LRU hash: [`super::FragmentKey`] → [`super::FragmentEntry`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Per-CPU array of one: what was found of a packet, on its way between the program's parts. Not pinned.
@@ -125,6 +129,8 @@ pub mod limits {
     pub const MAX_ACL_PREFIXES: u32 = 1_048_576;
     /// Sources whose new connections are counted: the longest unseen one is forgotten first.
     pub const MAX_SOURCES: u32 = 65_536;
+    /// Prefixes of all port ranges together, at most 30 for each.
+    pub const MAX_RANGES: u32 = 262_144;
     /// Packets in pieces that are followed at the same time.
     pub const MAX_FRAGMENTS: u32 = 16_384;
     /// Interfaces to redirect to.

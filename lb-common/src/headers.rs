@@ -2,6 +2,7 @@
 //!
 //! Results are three-valued: the headers of a flow, "not ours" with its reason, or malformed.
 
+use crate::abi::service::kind;
 use crate::abi::{Address, FlowKey, Reason, ServiceKey};
 use crate::packet::{Packet, u16_at, u32_at, u64_at};
 
@@ -168,7 +169,13 @@ impl Headers {
     #[must_use]
     pub const fn service_key(&self) -> ServiceKey {
         let [_, _, high, low] = self.ports.to_le_bytes();
-        ServiceKey { address: self.destination.address(), port: [high, low], protocol: self.protocol, pad: [0; 5] }
+        ServiceKey {
+            address: self.destination.address(),
+            port: [high, low],
+            protocol: self.protocol,
+            kind: kind::PORT,
+            pad: [0; 4],
+        }
     }
 
     /// Key of the packet's flow.

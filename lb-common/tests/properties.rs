@@ -123,7 +123,7 @@ fn the_slots_of_a_table_are_all_reached_and_none_beyond() {
 
 #[test]
 fn a_service_key_is_of_one_ip_version() {
-    let v4 = ServiceKey { address: mapped_v4([192, 0, 2, 1]), port: [0, 80], protocol: 6, pad: [0; 5] };
+    let v4 = ServiceKey { address: mapped_v4([192, 0, 2, 1]), port: [0, 80], protocol: 6, kind: 0, pad: [0; 4] };
     let short = v4.v4().unwrap();
     assert_eq!((short.address, short.port, short.protocol), ([192, 0, 2, 1], [0, 80], 6));
     assert_eq!(ServiceKey::from(short), v4);

@@ -47,15 +47,12 @@ use verdict::Verdict;
 fn snowshed(context: XdpContext) -> u32 {
     let mut judged = handle(Frame::new(&context), context.ctx);
     // One place, and not one for each kind of frame: the stack is the sum of all that is called.
-    if judged == ASIDE {
-        judged = aside::judge(context.ctx);
+    if judged & aside::STEP != 0 {
+        judged = aside::judge(context.ctx, judged);
     }
     account::verdict((judged >> 32) as u32);
     judged as u32
 }
-
-/// No verdict yet: what no service takes at first sight. No verdict is 0.
-const ASIDE: u64 = 0;
 
 /// A verdict as one word, all that a subprogram can return: XDP's action, and in the upper half the reason.
 #[inline(always)]
@@ -73,7 +70,7 @@ fn handle(frame: Frame<'_>, context: *mut xdp_md) -> u64 {
         Ok(Parsed::Flow(headers)) => balance(frame, &headers, context),
         Ok(Parsed::NotOurs(reason @ (Reason::NotIp | Reason::VlanDepth))) => judged(Verdict::pass(reason)),
         // Also what seems cut short: the frame may be more than the driver's first buffer.
-        Ok(Parsed::NotOurs(_)) | Err(Malformed) => ASIDE,
+        Ok(Parsed::NotOurs(_)) | Err(Malformed) => aside::LOOK,
     }
 }
 
@@ -111,7 +108,7 @@ fn unclaimed(headers: &Headers, context: *mut xdp_md) -> u64 {
             return judged;
         }
     }
-    ASIDE
+    if config::has_ranges() { aside::look_in_ranges(headers) } else { aside::LOOK }
 }
 
 #[inline(always)]

@@ -331,6 +331,8 @@ pub(crate) fn reconcile_settings(config: &Config, hash_key: HashKey) -> Settings
         abi_version: ABI_VERSION,
         nat_v4: NatRange::default(),
         nat_v6: NatRange::default(),
+        ranges: 0,
+        pad: 0,
     };
     Settings {
         delete_grace: config.deletion.grace,

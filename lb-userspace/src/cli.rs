@@ -99,7 +99,7 @@ const APPLY_HELP: &str = "A file describes whole load balancers, everything by n
 
 All keys, with [defaults]:
   name; description []; tags []; type [LB-S]; ips [one IPv4 when made, then left alone]; frontends []; backends []
-  frontend  name; inbound_port; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
+  frontend  name; inbound_port, a number, a range such as 8000-8999, or any; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
   backend   name; protocol [tcp]; forward_port; algorithm [roundrobin], first or leastconn; sticky_sessions [none] or

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::nat::NatSource;
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, ProtectionEntry, ServiceEntry, ServiceKey,
-    ServiceStats, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, ProtectionEntry, RangeEntry, RangeKey, ServiceEntry,
+    ServiceKey, ServiceStats, Slot, VipEntry,
 };
 
 pub mod arena;
@@ -102,6 +102,12 @@ pub trait Dataplane: Lookup + Send {
     /// [`DataplaneError`] when the map is full or cannot be written.
     fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError>;
 
+    /// Leads the ports of a prefix to a range's service; `None` to none.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map is full or cannot be written.
+    fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError>;
+
     /// Sums of the per-CPU counters.
     ///
     /// # Errors
@@ -155,6 +161,8 @@ pub struct Observed {
     pub services: BTreeMap<ServiceKey, ObservedService>,
     /// Every address of ours.
     pub vips: BTreeMap<Address, VipEntry>,
+    /// Every prefix of a range of ports.
+    pub ranges: BTreeMap<RangeKey, RangeEntry>,
     /// Every access list by its number, its lines in ascending order.
     pub acls: BTreeMap<u32, Vec<AclPrefix>>,
     /// Every backend entry in use (identity other than 0), by index.

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::{
-    Address, BackendEntry, ConfigEntry, FlowEntry, NatFlow, ProtectionEntry, Reason, ServiceEntry, ServiceKey, Slot,
-    VipEntry, address_of,
+    Address, BackendEntry, ConfigEntry, FlowEntry, NatFlow, ProtectionEntry, RangeKey, Reason, ServiceEntry,
+    ServiceKey, Slot, VipEntry, address_of, service::kind,
 };
 use lb_common::hash::FlowHash;
 use lb_common::headers::{self, Headers, Parsed};
@@ -17,7 +17,6 @@ use lb_common::steer::Tables;
 use crate::dataplane::{DataplaneError, Lookup};
 use crate::model::Protocol;
 use crate::plan::ServiceAddress;
-use crate::reconcile::key_of;
 
 mod facts;
 mod header;
@@ -94,7 +93,7 @@ fn walk(maps: &dyn Lookup, service: ServiceAddress, explanation: &mut Explanatio
     let Some((outcome, made)) = made_of(&opening)? else { return Ok(()) };
     explanation.opening = outcome;
     let looked = Maps::new(maps);
-    let Some(entry) = looked.service(&key_of(&service)) else {
+    let Some(entry) = explanation.find(&looked, service) else {
         explanation.nobody(service, looked.vip(&address_of(service.address)));
         return looked.finish(());
     };
@@ -164,6 +163,16 @@ impl<'a> Maps<'a> {
 
     fn service(&self, key: &ServiceKey) -> Option<ServiceEntry> {
         self.read(self.maps.service(key))
+    }
+
+    /// The first port and the service of the range that a port is in; for a port that is no service itself.
+    fn range(&self, key: &ServiceKey) -> Option<(u16, ServiceEntry)> {
+        self.config().filter(|config| config.ranges != 0)?;
+        let ServiceKey { address, port, protocol, .. } = *key;
+        let whole = RangeKey { prefix_len: RangeKey::ALL_BITS, address, protocol, pad: 0, port };
+        let first = self.read(self.maps.range(&whole))?.first;
+        let service = self.service(&ServiceKey { port: first, kind: kind::RANGE, ..*key })?;
+        Some((u16::from_be_bytes(first), service))
     }
 
     fn config(&self) -> Option<ConfigEntry> {

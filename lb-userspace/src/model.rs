@@ -25,7 +25,7 @@ pub mod token;
 pub use acl::{Acl, AclAction};
 pub use backend::{Algorithm, Backend, EmptyPool, Forwarding, PrefixV6, Protocol, StickySessions};
 pub use document::{Document, DocumentKey, Kind, Times};
-pub use frontend::{Frontend, RateLimits};
+pub use frontend::{Frontend, RateLimits, ports_text};
 pub use health_check::{HealthCheck, Probe};
 pub use ids::{
     AclId, BackendId, FrontendId, IpId, LbId, MeasureId, NatSourceId, OperationId, OrganizationId, ProjectId,

@@ -39,16 +39,19 @@ pub struct ServerRef {
 pub struct ServiceAddress {
     /// The VIP.
     pub address: IpAddr,
-    /// The port.
+    /// The port, or the first of a range.
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
+    /// A range of ports begins here: it has those that are no service themselves, up to [`PlannedService::last_port`].
+    pub is_range: bool,
 }
 
-/// `192.0.2.1 80/tcp`.
+/// `192.0.2.1 80/tcp`; of a range `192.0.2.1 8000+/tcp`.
 impl std::fmt::Display for ServiceAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}/{}", self.address, self.port, self.protocol.as_str())
+        let range = if self.is_range { "+" } else { "" };
+        write!(f, "{} {}{range}/{}", self.address, self.port, self.protocol.as_str())
     }
 }
 
@@ -65,6 +68,14 @@ pub struct Tables {
     pub servers: OrdMap<ServerRef, PlannedServer>,
     /// Source addresses of translated flows, in the order of their numbers.
     pub nat_sources: Arc<[PlannedNatSource]>,
+}
+
+impl Tables {
+    /// The services of an address.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = (&ServiceAddress, &Arc<PlannedService>)> {
+        let first = ServiceAddress { address, port: 0, protocol: Protocol::Tcp, is_range: false };
+        self.services.range(first..).take_while(move |(service, _)| service.address == address)
+    }
 }
 
 /// Addresses that a way is needed to: every server that a service refers to.
@@ -91,6 +102,8 @@ pub struct PlannedService {
     pub lb: LbId,
     /// The frontend, for reports.
     pub frontend: FrontendId,
+    /// The last port of a range; the port itself otherwise.
+    pub last_port: u16,
     /// What happens when the table is empty.
     pub on_empty: EmptyPool,
     /// How packets travel to its servers.

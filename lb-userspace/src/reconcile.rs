@@ -9,7 +9,7 @@ use std::time::Duration;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use jiff::Timestamp;
-use lb_common::abi::{ConfigEntry, ServiceKey, limits};
+use lb_common::abi::{ConfigEntry, ServiceKey, address_of, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -32,6 +32,7 @@ mod backlog;
 mod hold;
 mod moves;
 mod nat;
+mod ranges;
 mod run;
 mod services;
 mod takeover;
@@ -48,6 +49,7 @@ use apply::Trouble;
 use backends::Backends;
 use backlog::Tries;
 use hold::Hold;
+use ranges::Ranges;
 use services::Services;
 use takeover::{LeftDown, Succession};
 use vips::Vips;
@@ -137,6 +139,7 @@ pub struct Reconciler<D> {
     services: Services,
     access: AccessLists,
     vips: Vips,
+    ranges: Ranges,
     left_down: LeftDown,
     succession: Succession,
     hold: Hold,
@@ -211,6 +214,7 @@ impl<D: Dataplane> Reconciler<D> {
             services: Services::new(settings.max_services),
             access: AccessLists::default(),
             vips: Vips::default(),
+            ranges: Ranges::default(),
             left_down: LeftDown::default(),
             succession: Succession::default(),
             hold: Hold::default(),
@@ -344,6 +348,9 @@ impl<D: Dataplane> Reconciler<D> {
             };
             self.dirty.insert(key_of(address));
             self.tries.at_once(address);
+            if address.is_range {
+                self.ranges.look_at(address_of(address.address));
+            }
             if after.is_some_and(|service| service.forwarding == Forwarding::Nat) {
                 self.translated.insert(*address);
             } else {

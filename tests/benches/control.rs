@@ -296,7 +296,7 @@ fn service_key(vip: Ipv4Addr) -> ServiceKeyPod {
         address: vip.octets(),
         port: PORT.to_be_bytes(),
         protocol: Protocol::Tcp.number(),
-        pad: 0,
+        kind: 0,
     })
 }
 
@@ -392,6 +392,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             lb,
             name: name("frontend"),
             inbound_port: port,
+            inbound_port_end: None,
             backend,
             timeout_client: None,
             limits: RateLimits::default(),

@@ -1,7 +1,7 @@
 //! A server: its namespace, a real nginx that tells its name, and a UDP echo that does too.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -101,7 +101,15 @@ impl Server {
     /// # Errors
     /// When the port cannot be bound.
     pub fn start_echo(&mut self, address: IpAddr) -> Result<()> {
-        self.echoes.push(Echo::start(&self.netns, (address, UDP_PORT).into(), &self.name)?);
+        self.start_echo_on((address, UDP_PORT).into())
+    }
+
+    /// As [`Server::start_echo`], on a port of its own.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub fn start_echo_on(&mut self, address: SocketAddr) -> Result<()> {
+        self.echoes.push(Echo::start(&self.netns, address, &self.name)?);
         Ok(())
     }
 

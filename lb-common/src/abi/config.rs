@@ -18,6 +18,10 @@ pub struct ConfigEntry {
     pub nat_v4: NatRange,
     /// Source addresses of translated IPv6 flows.
     pub nat_v6: NatRange,
+    /// Whether `RANGES` may hold anything: 0 or 1. Packets that no service has pay for the look-up only then.
+    pub ranges: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
-const _: () = assert!(size_of::<ConfigEntry>() == 56);
+const _: () = assert!(size_of::<ConfigEntry>() == 64);

@@ -1,4 +1,4 @@
-//! A service: exact address, port and protocol, and where its slot table stands.
+//! A service: address, protocol, and one port or a range of them; and where its slot table stands.
 
 use super::Address;
 
@@ -12,8 +12,10 @@ pub struct ServiceKey {
     pub port: [u8; 2],
     /// IP protocol number: 6 TCP, 17 UDP.
     pub protocol: u8,
+    /// [`kind`].
+    pub kind: u8,
     /// Always 0. Whole words: the kernel compares keys by eight bytes, and what is left over one by one.
-    pub pad: [u8; 5],
+    pub pad: [u8; 4],
 }
 
 /// Key of `SERVICES_V4`. Two words: the kernel's hash of a long key takes as long as a quarter of all the rest.
@@ -26,17 +28,25 @@ pub struct ServiceKeyV4 {
     pub port: [u8; 2],
     /// IP protocol number: 6 TCP, 17 UDP.
     pub protocol: u8,
-    /// Always 0.
-    pub pad: u8,
+    /// [`kind`].
+    pub kind: u8,
+}
+
+/// Values of [`ServiceKey::kind`].
+pub mod kind {
+    /// One port.
+    pub const PORT: u8 = 0;
+    /// A range, by its first port. Packets find it by way of `RANGES`, and only when their port is no service itself.
+    pub const RANGE: u8 = 1;
 }
 
 impl ServiceKey {
     /// The key of `SERVICES_V4`; `None` for a service that stands in `SERVICES_V6`.
     #[must_use]
     pub const fn v4(&self) -> Option<ServiceKeyV4> {
-        let Self { address: [.., a, b, c, d], port, protocol, pad: _ } = *self;
+        let Self { address: [.., a, b, c, d], port, protocol, kind, pad: _ } = *self;
         match super::ip_of(self.address) {
-            core::net::IpAddr::V4(_) => Some(ServiceKeyV4 { address: [a, b, c, d], port, protocol, pad: self.pad[0] }),
+            core::net::IpAddr::V4(_) => Some(ServiceKeyV4 { address: [a, b, c, d], port, protocol, kind }),
             core::net::IpAddr::V6(_) => None,
         }
     }
@@ -44,8 +54,8 @@ impl ServiceKey {
 
 impl From<ServiceKeyV4> for ServiceKey {
     fn from(key: ServiceKeyV4) -> Self {
-        let ServiceKeyV4 { address, port, protocol, pad } = key;
-        Self { address: super::mapped_v4(address), port, protocol, pad: [pad, 0, 0, 0, 0] }
+        let ServiceKeyV4 { address, port, protocol, kind } = key;
+        Self { address: super::mapped_v4(address), port, protocol, kind, pad: [0; 4] }
     }
 }
 
@@ -83,6 +93,8 @@ pub mod flags {
     pub const GUE: u32 = 1 << 4;
     /// Where the packets of a service do not take the shortest way: those that do pay for one test.
     pub const ELSEWHERE: u32 = NAT | L2 | GUE;
+    /// A range of ports: servers get packets on the port that the client asked for, in every mode.
+    pub const RANGE: u32 = 1 << 5;
     /// Nothing is forwarded: the tenant is contained.
     pub const QUARANTINED: u32 = 1 << 8;
     /// Clients are looked up in `ACL`.

@@ -43,7 +43,7 @@ static ASIDE: PerCpuArray<Found> = PerCpuArray::with_max_entries(1, 0);
 struct Found {
     /// Of an error: those of the flow's own packets, see [`Quote::headers`].
     headers: Headers,
-    /// Flags of the address it goes to; 0 of a source address of translated flows.
+    /// Flags of the address it goes to; 0 of a source address of translated flows, [`ANY_ADDRESS`] of any.
     vip: u32,
     /// [`what`] it is.
     what: u32,
@@ -52,6 +52,9 @@ struct Found {
     /// Key of the service in the map of its IP version.
     service: [u64; 3],
 }
+
+/// [`Found::vip`] of a packet of which only the headers were looked at.
+const ANY_ADDRESS: u32 = u32::MAX;
 
 /// Values of [`Found::what`].
 mod what {
@@ -65,9 +68,14 @@ mod what {
     pub(super) const ERROR_TO_SOURCE: u32 = 3;
 }
 
-/// What is to be done next, where a step ends with no verdict. No verdict has this bit.
+/// No verdict has this bit: something is to be done first.
+pub(crate) const STEP: u64 = 1 << 63;
+/// Find out what the packet is.
+pub(crate) const LOOK: u64 = STEP | 14;
+
+/// What is to be done next, where a step ends with no verdict.
 mod next {
-    pub(super) const STEP: u64 = 1 << 63;
+    use super::STEP;
     /// Find what an error quotes.
     pub(super) const QUOTE: u64 = STEP | 1;
     /// Find the service.
@@ -96,11 +104,19 @@ mod next {
     pub(super) const TOO_BIG: u64 = STEP | 11;
 }
 
-/// What becomes of a packet that [`lb_common::headers::parse`] leaves, or no service has. Returns what [`crate::judged`]
-/// makes of the verdict.
+/// A whole packet that no service has by its own port: the step that looks for a range. Pays for one lookup, and for no
+/// second look at the frame.
 #[inline(always)]
-pub(crate) fn judge(context: *mut xdp_md) -> u64 {
-    match aside_steps(context) {
+pub(crate) fn look_in_ranges(headers: &Headers) -> u64 {
+    note(headers, ANY_ADDRESS, what::WHOLE);
+    next::SERVICE
+}
+
+/// What becomes of a packet that [`lb_common::headers::parse`] leaves, or no service has; `first` is the first step.
+/// Returns what [`crate::judged`] makes of the verdict.
+#[inline(always)]
+pub(crate) fn judge(context: *mut xdp_md, first: u64) -> u64 {
+    match aside_steps(context, first) {
         next::FORWARD => match (service_found(), config::get()) {
             (Some(service), Some(config)) => nat::forward(context, service, config),
             _ => crate::judged(Verdict::drop(Reason::NoBackend)),
@@ -113,8 +129,14 @@ pub(crate) fn judge(context: *mut xdp_md) -> u64 {
 /// A verdict, or the steps that the program itself takes: they use too much of the stack to be called from here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn aside_steps(context: *mut xdp_md) -> u64 {
-    let mut step = look::aside_look(context);
+extern "C" fn aside_steps(context: *mut xdp_md, first: u64) -> u64 {
+    let mut step = first;
+    if step == next::SERVICE {
+        step = flow::aside_service(context);
+    }
+    if step == LOOK {
+        step = look::aside_look(context);
+    }
     if step == next::QUOTE {
         step = quote::aside_quote(context);
     }
@@ -130,7 +152,7 @@ extern "C" fn aside_steps(context: *mut xdp_md) -> u64 {
     if step == next::GUE {
         step = flow::aside_gue();
     }
-    if step & (gue::CHOSEN | next::STEP) == gue::CHOSEN {
+    if step & (gue::CHOSEN | STEP) == gue::CHOSEN {
         step = gue::gue_send(context, step as u32);
         if step == crate::judged(Verdict::drop(Reason::TooBig))
             && found().is_some_and(|found| found.what == what::WHOLE)
@@ -194,9 +216,18 @@ fn vip(headers: &Headers) -> Option<u32> {
     unsafe { VIPS.get(&key.0) }.map(|vip| vip.flags)
 }
 
-/// The service of a packet to one of our addresses; its key is noted.
+/// The service of a packet to one of our addresses, or of one that no service has by its own port; its key is noted.
 #[inline(always)]
 fn find_service(found: &mut Found, headers: &Headers) -> Option<&'static ServiceEntry> {
-    found.service = service::key_words(headers);
+    if found.vip != ANY_ADDRESS {
+        found.service = service::key_words(headers);
+        if let Some(service) = service::at(headers.family, &found.service) {
+            return Some(service);
+        }
+        if !config::has_ranges() {
+            return None;
+        }
+    }
+    found.service = service::range_words(headers)?;
     service::at(headers.family, &found.service)
 }

@@ -12,6 +12,12 @@ pub(crate) fn get() -> Option<&'static ConfigEntry> {
     CONFIG.get(0)
 }
 
+/// Whether there may be ranges of ports.
+#[inline(always)]
+pub(crate) fn has_ranges() -> bool {
+    get().is_some_and(|config| config.ranges != 0)
+}
+
 /// Whether there are source addresses of translated flows.
 #[inline(always)]
 pub(crate) fn translates() -> bool {

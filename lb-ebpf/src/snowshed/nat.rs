@@ -11,6 +11,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::abi::nat::{NAT_WAYS, NatBucket, NatRange, NatSource};
+use lb_common::abi::service::flags;
 use lb_common::abi::{Address, BackendEntry, ConfigEntry, NatFlow, Reason, ServiceEntry, limits};
 use lb_common::hash::FlowHash;
 use lb_common::headers::walk::MAX_TRANSPORT;
@@ -212,6 +213,23 @@ fn to_client(frame: Frame<'_>, headers: &Headers) -> Verdict {
     }
 }
 
+/// Where a new flow goes.
+#[derive(Clone, Copy)]
+struct Opened {
+    /// Index into `BACKENDS`.
+    index: u32,
+    backend: &'static BackendEntry,
+    /// The server's port, network order.
+    port: [u8; 2],
+}
+
+/// The server's port, network order: behind a range the one that the client asked for.
+#[inline(always)]
+fn port_of(service: &ServiceEntry, headers: &Headers, backend: &BackendEntry) -> [u8; 2] {
+    let [.., high, low] = headers.ports.to_le_bytes();
+    if service.flags & flags::RANGE != 0 { [high, low] } else { backend.port }
+}
+
 /// Gives a new flow a place, and notes it: in the place of the one that its tuple had, if it had one.
 #[inline(always)]
 fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &ConfigEntry) -> Result<(), Reason> {
@@ -219,6 +237,7 @@ fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &C
     let decision = steer::owner(service, FlowHash::of(headers, service.flags, config.hash_key))?;
     let backend = decision.backend;
     admitted(headers, ttl(frame, headers)?, backend)?;
+    let to = Opened { index: decision.index, backend, port: port_of(service, headers, backend) };
     let hash = FlowHash::of_flow(headers, config.hash_key);
     let probe = Probe::of(hash, NAT_BUCKETS.load());
     let before = match look_up(&probe, headers) {
@@ -234,10 +253,11 @@ fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &C
     }
     let seed = hash.0 ^ u64::from(now) << 32;
     let packed = u64::from(range.first) | u64::from(range.count) << 32;
-    let mut drawn = nat_draw(seed, packed, decision.index, now, 0);
+    let port = u32::from(u16::from_le_bytes(to.port));
+    let mut drawn = nat_draw(seed, packed, to.index, now, port);
     let evicts = drawn == NO_PLACE;
     if evicts {
-        drawn = nat_draw(seed, packed, decision.index, now, 1);
+        drawn = nat_draw(seed, packed, to.index, now, port | YIELDS);
     }
     let place = Place { source: (drawn >> 16) as u32, port: drawn as u16 };
     let source = NAT_POOL.get(place.source).filter(|_| drawn != NO_PLACE).ok_or(Reason::NatPortsExhausted)?;
@@ -252,7 +272,7 @@ fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &C
     if evicts {
         account::verdict(Reason::NatEvicted as u32);
     }
-    fill(flow, headers, source, place.port, decision.index, backend, now);
+    fill(flow, headers, source, place.port, to, now);
     flow.tag = probe.tag;
     let [first, second] = probe.buckets;
     let buckets = u64::from(first) | u64::from(second) << 32;
@@ -265,13 +285,15 @@ fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &C
 }
 
 /// The first of some places drawn by chance that is vacant, or that yields: element of `NAT_POOL` above bit 16, port
-/// below; [`NO_PLACE`] when there is none. The drawing changes with time, so that a repeated packet finds others.
+/// below; [`NO_PLACE`] when there is none. The drawing changes with time, so that a repeated packet finds others. `wanted` is
+/// the server's port as it stands in memory, and [`YIELDS`].
 ///
 /// A global function: the verifier looks at it once, and not for each way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn nat_draw(seed: u64, range: u64, backend: u32, now: u32, yields: u32) -> u64 {
-    let wanted = if yields == 0 { Fit::Vacant } else { Fit::Yields };
+extern "C" fn nat_draw(seed: u64, range: u64, backend: u32, now: u32, wanted: u32) -> u64 {
+    let port = (wanted as u16).to_le_bytes();
+    let wanted = if wanted & YIELDS == 0 { Fit::Vacant } else { Fit::Yields };
     let range = NatRange { first: range as u32, count: (range >> 32) as u32 };
     let Some(backend) = steer::backend(backend) else { return NO_PLACE };
     for draw in 0..DRAWS {
@@ -280,13 +302,16 @@ extern "C" fn nat_draw(seed: u64, range: u64, backend: u32, now: u32, yields: u3
         let Some(flow) = NAT_FLOWS.get(place.index(source.number)) else { continue };
         // What a dead server's flows hold is free.
         let is_live = steer::backend(flow.backend).is_some_and(|of| is_live(flow, of));
-        let fit = if is_live { Fit::of(flow, &backend.address, backend.port, now) } else { Fit::Vacant };
+        let fit = if is_live { Fit::of(flow, &backend.address, port, now) } else { Fit::Vacant };
         if fit == wanted {
             return u64::from(place.source) << 16 | u64::from(place.port);
         }
     }
     NO_PLACE
 }
+
+/// Flag of [`nat_draw`]: a flow that yields is wanted, none is vacant.
+const YIELDS: u32 = 1 << 16;
 
 /// No place was found.
 const NO_PLACE: u64 = u64::MAX;
@@ -304,21 +329,14 @@ fn claim(flow: &mut NatFlow, now: u32) -> bool {
 }
 
 #[inline(always)]
-fn fill(
-    flow: &mut NatFlow,
-    headers: &Headers,
-    source: &NatSource,
-    port: u16,
-    backend_index: u32,
-    backend: &BackendEntry,
-    now: u32,
-) {
+fn fill(flow: &mut NatFlow, headers: &Headers, source: &NatSource, port: u16, to: Opened, now: u32) {
+    let backend = to.backend;
     let [a, b, c, d] = headers.ports.to_le_bytes();
-    flow.backend = backend_index;
+    flow.backend = to.index;
     flow.generation = backend.generation;
     // By words: of two copies of byte arrays, LLVM 22 loses the second.
     flow.source = AddressWords::of(&source.address).address();
-    flow.ports = [port.to_be_bytes(), backend.port];
+    flow.ports = [port.to_be_bytes(), to.port];
     flow.protocol = headers.protocol;
     flow.from_client = 0;
     flow.from_server = 0;

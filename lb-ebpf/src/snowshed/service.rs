@@ -1,7 +1,11 @@
-//! Address, port and protocol → service. One lookup.
+//! Address, port and protocol → service. One lookup, and two more for a port of a range.
 
-use aya_ebpf::{macros::map, maps::HashMap};
-use lb_common::abi::{ServiceEntry, ServiceKey, ServiceKeyV4, limits};
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, lpm_trie::Key, lpm_trie::LpmTrie},
+};
+use lb_common::abi::service::kind;
+use lb_common::abi::{RangeEntry, RangeKey, ServiceEntry, ServiceKey, ServiceKeyV4, limits};
 use lb_common::headers::{Family, Headers};
 
 #[map]
@@ -9,6 +13,9 @@ static SERVICES_V4: HashMap<ServiceKeyV4, ServiceEntry> = HashMap::with_max_entr
 
 #[map]
 static SERVICES_V6: HashMap<ServiceKey, ServiceEntry> = HashMap::with_max_entries(limits::MAX_SERVICES, 0);
+
+#[map]
+static RANGES: LpmTrie<[u8; 20], RangeEntry> = LpmTrie::with_max_entries(limits::MAX_RANGES, 0);
 
 /// The packet's service, if it is one of ours.
 ///
@@ -49,4 +56,19 @@ pub(crate) fn key_words(headers: &Headers) -> [u64; 3] {
         Family::V4 => [headers.service_key_v4_word().0, 0, 0],
         Family::V6 => headers.service_key_words().0,
     }
+}
+
+/// Key of the service whose range the packet's port is in, as [`key_words`] gives it.
+#[inline(always)]
+pub(crate) fn range_words(headers: &Headers) -> Option<[u64; 3]> {
+    let [high, low] = headers.destination.0;
+    let last = headers.protocol as u64 | (headers.ports >> 16 << 16) as u64;
+    let words = [u64::from(RangeKey::ALL_BITS) | high << 32, high >> 32 | low << 32, low >> 32 | last << 32];
+    // SAFETY: the words are the bytes of a key, which has no alignment.
+    let first = RANGES.get(unsafe { &*(&raw const words).cast::<Key<[u8; 20]>>() })?.first;
+    let rest = u64::from(u16::from_le_bytes(first)) | (headers.protocol as u64) << 16 | u64::from(kind::RANGE) << 24;
+    Some(match headers.family {
+        Family::V4 => [u64::from(headers.destination.v4()) | rest << 32, 0, 0],
+        Family::V6 => [high, low, rest],
+    })
 }

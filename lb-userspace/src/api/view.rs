@@ -119,6 +119,7 @@ impl<'a> View<'a> {
             id: frontend.id,
             name: frontend.name.to_string(),
             inbound_port: frontend.inbound_port.get(),
+            inbound_port_end: frontend.inbound_port_end.map(std::num::NonZeroU16::get),
             backend: self.snapshot.backend(frontend.backend).map(|backend| self.backend(backend)),
             lb: self.lb_with(frontend.lb),
             timeout_client: frontend.timeout_client.map(wire::Millis),

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::global::Global;
 use super::output::{self, Format};
 use super::terminal::{Paint, Terminal};
-use crate::api::wire::{ServerStatus, StatusReport};
+use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::config::{self, Config};
 use crate::dataplane::tun;
 use crate::doctor::reach::{self, Answer};
@@ -105,7 +105,9 @@ fn agent(report: &StatusReport) -> Vec<Finding> {
 /// translated, for its own address.
 fn servers(report: &StatusReport) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for service in report.services.iter().filter(|service| service.protocol == Protocol::Tcp) {
+    // Of the ports of a range nobody says which a server listens on.
+    let is_asked = |service: &&ServiceStatus| service.protocol == Protocol::Tcp && service.port_end.is_none();
+    for service in report.services.iter().filter(is_asked) {
         let vip = SocketAddr::new(service.address, service.port);
         for server in &service.servers {
             let of = format!("{} for {vip}", server.address);

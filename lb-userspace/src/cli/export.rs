@@ -14,7 +14,7 @@ use super::output::text;
 use super::session::{Noun, Session, id_of};
 use super::value::{self, Reference};
 use crate::api::wire;
-use crate::model::{PrefixV6, Probe};
+use crate::model::{PrefixV6, Probe, ports_text};
 
 /// Arguments of `export`.
 #[derive(Args, Debug)]
@@ -130,7 +130,8 @@ struct LbFile {
 #[derive(Serialize)]
 struct FrontendFile {
     name: String,
-    inbound_port: u16,
+    /// A number, or a range as text.
+    inbound_port: Value,
     backend: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_client: Option<String>,
@@ -232,7 +233,10 @@ fn frontend_file(frontend: wire::Frontend, rules: &[Value]) -> FrontendFile {
     };
     FrontendFile {
         name: frontend.name,
-        inbound_port: frontend.inbound_port,
+        inbound_port: match frontend.inbound_port_end {
+            None => frontend.inbound_port.into(),
+            Some(last) => ports_text(frontend.inbound_port, Some(last)).into(),
+        },
         backend: frontend.backend.map(|backend| backend.name).unwrap_or_default(),
         timeout_client: frontend.timeout_client.map(duration),
         connection_rate_limit: frontend.connection_rate_limit,

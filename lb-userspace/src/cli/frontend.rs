@@ -1,6 +1,5 @@
 //! `snowshed frontend`: the ports of a load balancer.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -12,15 +11,15 @@ use super::failure::Failure;
 use super::lb::object;
 use super::output::{Column, text};
 use super::session::{Noun, Session, id_of, keep};
-use super::value::{self, Reference, millis};
+use super::value::{self, Ports, Reference, millis};
 
 /// Fields that an update replaces together.
-const FIELDS: [&str; 2] = ["name", "inbound_port"];
+const FIELDS: [&str; 3] = ["name", "inbound_port", "inbound_port_end"];
 
 const COLUMNS: [Column; 6] = [
     Column::text("NAME", |frontend| text(frontend, "/name")),
     Column::text("LB", |frontend| text(frontend, "/lb/name")),
-    Column::number("PORT", |frontend| text(frontend, "/inbound_port")),
+    Column::number("PORT", ports),
     Column::text("PROTOCOL", |frontend| text(frontend, "/backend/forward_protocol")),
     Column::text("BACKEND", |frontend| text(frontend, "/backend/name")),
     Column::text("ID", |frontend| text(frontend, "/id")),
@@ -31,10 +30,13 @@ const COLUMNS: [Column; 6] = [
 pub enum FrontendCommand {
     /// Listen on a port
     #[command(after_help = "The frontend's protocol, tcp or udp, is its backend's. Only `nat` forwarding \
-translates ports: otherwise the backend's forward port is the frontend's port.
+translates ports: otherwise the backend's forward port is the frontend's port. Behind a range, servers get every \
+packet on the port that the client asked for, in every mode; a frontend for one port within it wins.
 
-Example:
-  snowshed frontend create --lb web --name http --inbound-port 80 --backend web")]
+Examples:
+  snowshed frontend create --lb web --name http --inbound-port 80 --backend web
+  snowshed frontend create --lb voip --name media --inbound-port 20000-29999 --backend media
+  snowshed frontend create --lb lab --name everything --inbound-port any --backend lab")]
     Create(Create),
     /// Show a frontend
     #[command(after_help = "Example:
@@ -63,9 +65,9 @@ pub struct Create {
     /// Name, 1 to 255 characters
     #[arg(long, value_parser = value::name)]
     name: String,
-    /// Port that is listened on, 1 to 65535
-    #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::port)]
-    inbound_port: NonZeroU16,
+    /// Port that is listened on, 1 to 65535; a range such as 8000-8999, or `any`
+    #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::ports)]
+    inbound_port: Ports,
     /// The backend behind it: name or id
     #[arg(long)]
     backend: Reference,
@@ -132,9 +134,9 @@ pub struct Update {
     /// New name
     #[arg(long, value_parser = value::name)]
     name: Option<String>,
-    /// New port, 1 to 65535
-    #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::port)]
-    inbound_port: Option<NonZeroU16>,
+    /// New port, 1 to 65535; a range such as 8000-8999, or `any`
+    #[arg(long, visible_alias = "port", value_name = "PORT", value_parser = value::ports)]
+    inbound_port: Option<Ports>,
     /// New backend: name or id
     #[arg(long)]
     backend: Option<Reference>,
@@ -186,9 +188,9 @@ impl Create {
         let backend = session.find(Noun::Backend, &self.backend, Some(&Reference::Id(lb))).await?;
         let mut body = object(json!({
             "name": self.name,
-            "inbound_port": self.inbound_port,
             "backend_id": id_of(&backend)?,
         }));
+        body.extend(self.inbound_port.body());
         body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
         body.extend(self.limits.given());
         let frontend = session.change(Noun::Frontend, Method::POST, &format!("lbs/{lb}/frontends"), body).await?;
@@ -211,7 +213,7 @@ impl Update {
             let backend = backend.clone().unwrap_or_else(|| text(frontend, "/backend/id"));
             body.insert("backend_id".into(), json!(backend));
             body.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
-            body.extend(self.inbound_port.map(|port| ("inbound_port".to_owned(), json!(port))));
+            body.extend(self.inbound_port.map(Ports::body).into_iter().flatten());
             body.extend(self.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
             body.extend(self.limits.given());
             Ok(body)
@@ -228,7 +230,7 @@ fn show(session: &mut Session<'_>, frontend: &Value) -> Result<(), Failure> {
             ("name", text(frontend, "/name")),
             ("id", text(frontend, "/id")),
             ("lb", text(frontend, "/lb/name")),
-            ("port", text(frontend, "/inbound_port")),
+            ("port", ports(frontend)),
             ("protocol", text(frontend, "/backend/forward_protocol")),
             ("backend", text(frontend, "/backend/name")),
             ("timeout client ms", text(frontend, "/timeout_client")),
@@ -239,6 +241,12 @@ fn show(session: &mut Session<'_>, frontend: &Value) -> Result<(), Failure> {
             ("updated", text(frontend, "/updated_at")),
         ],
     )
+}
+
+/// `80`, or `8000-8999`.
+fn ports(frontend: &Value) -> String {
+    let last = frontend.get("inbound_port_end").and_then(Value::as_u64);
+    text(frontend, "/inbound_port") + &last.map(|last| format!("-{last}")).unwrap_or_default()
 }
 
 fn limit(frontend: &Value, pointer: &str) -> String {

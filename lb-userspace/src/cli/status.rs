@@ -267,7 +267,8 @@ fn services(report: &StatusReport, now: Timestamp, terminal: &mut Terminal) -> R
 
 pub(super) fn listener(service: &ServiceStatus) -> String {
     let address = std::net::SocketAddr::new(service.address, service.port);
-    format!("{address}/{}", service.protocol.as_str())
+    let range = service.port_end.map(|last| format!("-{last}")).unwrap_or_default();
+    format!("{address}{range}/{}", service.protocol.as_str())
 }
 
 fn state(server: &ServerStatus, now: Timestamp) -> &'static str {

@@ -104,7 +104,7 @@ pub fn rates(before: &StatusReport, after: &StatusReport, elapsed: Duration) -> 
         };
         after.iter().filter_map(rate).collect()
     };
-    let of = |service: &ServiceStatus| (service.address, service.port, service.protocol);
+    let of = |service: &ServiceStatus| (service.address, service.port, service.port_end, service.protocol);
     let mut services: Vec<ServiceRates> = Vec::with_capacity(after.services.len());
     for service in &after.services {
         let earlier = before.services.iter().find(|earlier| of(earlier) == of(service));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::model::{LbType, Name, PrefixV6, Protocol, Tags, Weight};
+use crate::model::{LbType, Name, PrefixV6, Protocol, Tags, Weight, ports_text};
 
 /// Names a load balancer, frontend or backend: its id, or its name when only one has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,6 +237,55 @@ pub fn address(text: &str) -> Result<IpAddr, String> {
 /// What is allowed, when the text is none.
 pub fn port(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| format!("`{text}` is not a port: a number from 1 to 65535 is expected"))
+}
+
+/// What a frontend listens on: `80`, `8000-8999`, or `any` for 1 to 65535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The port, or the first of a range.
+    pub first: NonZeroU16,
+    /// The last of a range, above the first.
+    pub last: Option<NonZeroU16>,
+}
+
+impl Ports {
+    /// One port.
+    #[must_use]
+    pub const fn one(port: NonZeroU16) -> Self {
+        Self { first: port, last: None }
+    }
+
+    /// `inbound_port` and `inbound_port_end`, as the API takes them: 0 says that there is no range.
+    #[must_use]
+    pub fn body(self) -> [(String, serde_json::Value); 2] {
+        let last = self.last.map_or(0, NonZeroU16::get);
+        [("inbound_port".to_owned(), self.first.get().into()), ("inbound_port_end".to_owned(), last.into())]
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&ports_text(self.first.get(), self.last.map(NonZeroU16::get)))
+    }
+}
+
+/// A port, a range of ports, or any.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn ports(text: &str) -> Result<Ports, String> {
+    if text == "any" {
+        return Ok(Ports { first: NonZeroU16::MIN, last: Some(NonZeroU16::MAX) });
+    }
+    let Some((first, last)) = text.split_once('-') else {
+        let expected = "a number from 1 to 65535, a range such as 8000-8999, or `any` is expected";
+        return port(text).map(Ports::one).map_err(|_| format!("`{text}` is not a port: {expected}"));
+    };
+    let (first, last) = (port(first)?, port(last)?);
+    if last <= first {
+        return Err(format!("`{text}` is not a range: its last port is above its first, as in 8000-8999"));
+    }
+    Ok(Ports { first, last: Some(last) })
 }
 
 /// A weight.

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -61,6 +61,11 @@ impl<D: Lookup> Lookup for ChaosDataplane<D> {
     fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
         self.read()?;
         self.inner.service(key)
+    }
+
+    fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.range(key)
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
@@ -172,6 +177,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError> {
         self.write()?;
         self.inner.write_vip(address, entry)
+    }
+
+    fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.write_range(key, entry)
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

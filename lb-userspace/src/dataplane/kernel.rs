@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot, VipEntry, names,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    ServiceEntry, ServiceKey, Slot, VipEntry, names,
 };
 
 use crate::config::XdpMode;
@@ -71,6 +71,7 @@ pub struct KernelDataplane {
     protections: Protections,
     nat: Nat,
     vips: Table<Address, VipEntry>,
+    ranges: Table<RangeKey, RangeEntry>,
     counters: Arc<KernelCounters>,
     arena: Arena,
     /// Ranges of the arena that each service owns: table, and previous owners' table.
@@ -111,6 +112,7 @@ impl KernelDataplane {
             protections: Protections::open(|name| directory.pin(name))?,
             nat: Nat::open(|name| directory.pin(name))?,
             vips: Table::new(open(names::VIPS)?, "dataplane.max_services")?,
+            ranges: Table::new(open(names::RANGES)?, "")?,
             counters: Arc::new(KernelCounters::open(|name| directory.pin(name))?),
             arena: Arena::new(slots.capacity(), GRACE),
             slots,
@@ -235,6 +237,10 @@ impl Lookup for KernelDataplane {
         self.services.get(key)
     }
 
+    fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
+        self.ranges.get(key)
+    }
+
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
         self.slots.get(index)
     }
@@ -306,6 +312,7 @@ impl Dataplane for KernelDataplane {
             observed.services.insert(key, ObservedService { entry, slots, previous, protection });
         }
         observed.vips = self.vips.all()?.into_iter().collect();
+        observed.ranges = self.ranges.all()?.into_iter().collect();
         observed.acls = self.protections.acls()?;
         for index in 0..self.backends.capacity() {
             if let Some(entry) = self.backends.get(index)? {
@@ -399,6 +406,13 @@ impl Dataplane for KernelDataplane {
         match entry {
             Some(entry) => self.vips.insert(address, entry),
             None => self.vips.remove(address).map(drop),
+        }
+    }
+
+    fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError> {
+        match entry {
+            Some(entry) => self.ranges.insert(key, entry),
+            None => self.ranges.remove(key).map(drop),
         }
     }
 

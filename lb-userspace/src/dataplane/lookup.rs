@@ -1,8 +1,8 @@
 //! Reads of single entries: what a packet finds in the maps. `explain` knows the maps by these alone.
 
 use lb_common::abi::{
-    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry, ServiceKey, Slot,
-    VipEntry,
+    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 
 use super::{Attachment, DataplaneError};
@@ -14,6 +14,12 @@ pub trait Lookup {
     /// # Errors
     /// [`DataplaneError`] when the map cannot be read.
     fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError>;
+
+    /// The range that a port belongs to, by a whole key.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError>;
 
     /// One slot of the arena.
     ///

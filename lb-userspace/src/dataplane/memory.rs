@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot, VipEntry, limits, services_map,
+    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry,
+    RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry, limits, services_map,
 };
 
 use super::{
@@ -38,6 +38,8 @@ pub struct Contents {
     pub protection: BTreeMap<u32, ProtectionEntry>,
     /// `VIPS`.
     pub vips: BTreeMap<Address, VipEntry>,
+    /// `RANGES`.
+    pub ranges: BTreeMap<RangeKey, RangeEntry>,
     /// `ACL`.
     pub acl: BTreeMap<AclKey, u32>,
     /// `NAT_SOURCES` and `NAT_POOL`.
@@ -119,6 +121,11 @@ impl MemoryDataplane {
 impl Lookup for MemoryDataplane {
     fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
         Ok(self.contents.services.get(key).copied())
+    }
+
+    fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
+        let found = self.contents.ranges.iter().filter(|(prefix, _)| prefix.contains(key));
+        Ok(found.max_by_key(|(prefix, _)| prefix.prefix_len).map(|(_, entry)| *entry))
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
@@ -203,6 +210,7 @@ impl Dataplane for MemoryDataplane {
             egress: self.contents.egress.clone(),
             services: services.collect(),
             vips: self.contents.vips.clone(),
+            ranges: self.contents.ranges.clone(),
             acls,
             backends: self.contents.backends.clone(),
             nat_sources: self.contents.nat_sources.clone(),
@@ -297,6 +305,15 @@ impl Dataplane for MemoryDataplane {
         match entry {
             Some(entry) => self.contents.vips.insert(*address, *entry),
             None => self.contents.vips.remove(address),
+        };
+        self.written();
+        Ok(())
+    }
+
+    fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError> {
+        match entry {
+            Some(entry) => self.contents.ranges.insert(*key, *entry),
+            None => self.contents.ranges.remove(key),
         };
         self.written();
         Ok(())

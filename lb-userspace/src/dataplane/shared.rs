@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, ServiceEntry,
-    ServiceKey, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 
 use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, Publish};
@@ -18,6 +18,10 @@ fn lock<D: Dataplane + ?Sized>(shared: &Mutex<D>) -> MutexGuard<'_, D> {
 impl<D: Dataplane + ?Sized> Lookup for Arc<Mutex<D>> {
     fn service(&self, key: &ServiceKey) -> Result<Option<ServiceEntry>, DataplaneError> {
         lock(self).service(key)
+    }
+
+    fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
+        lock(self).range(key)
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
@@ -108,6 +112,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn write_vip(&mut self, address: &Address, entry: Option<&VipEntry>) -> Result<(), DataplaneError> {
         lock(self).write_vip(address, entry)
+    }
+
+    fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError> {
+        lock(self).write_range(key, entry)
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

@@ -107,6 +107,10 @@ unsafe impl Plain for lb_common::abi::AclKey {}
 unsafe impl Plain for lb_common::abi::BackendStats {}
 // SAFETY: two u32.
 unsafe impl Plain for lb_common::abi::VipEntry {}
+// SAFETY: as above.
+unsafe impl Plain for lb_common::abi::RangeKey {}
+// SAFETY: as above.
+unsafe impl Plain for lb_common::abi::RangeEntry {}
 
 /// The bytes of a value.
 pub(super) fn bytes_of<T: Plain>(value: &T) -> &[u8] {

@@ -55,6 +55,8 @@ pub struct Chosen {
     pub index: u32,
     /// What stands there.
     pub backend: BackendEntry,
+    /// The port that it gets the packet on: behind a range the one that the client asked for.
+    pub port: u16,
     /// A sentence for people.
     pub why: &'static str,
     /// Number and content of the slot, where the packet's hash chose the server.
@@ -96,18 +98,24 @@ struct Packet<'a> {
 
 impl Packet<'_> {
     fn judge(&self) -> Made {
-        let Some(service) = self.service() else { return self.unclaimed() };
-        if let Err(reason) = self.admitted(&service) {
+        match self.service() {
+            Some(service) => self.served(&service),
+            None => self.unclaimed(),
+        }
+    }
+
+    fn served(&self, service: &ServiceEntry) -> Made {
+        if let Err(reason) = self.admitted(service) {
             return Made::drop(reason);
         }
         let Some(config) = self.maps.config() else { return Made::drop(Reason::NoBackend) };
         let hash = FlowHash::of(&self.headers, service.flags, config.hash_key);
         if service.flags & flags::L2 != 0 {
-            self.relinked(&service, hash)
+            self.relinked(service, hash)
         } else if service.flags & flags::NAT != 0 {
-            self.to_server(&service, &config, hash)
+            self.to_server(service, &config, hash)
         } else {
-            self.tunnelled(&service, &config, hash)
+            self.tunnelled(service, &config, hash)
         }
     }
 
@@ -141,6 +149,10 @@ impl Packet<'_> {
         if translates && self.maps.is_nat_source(&destination) {
             return self.to_client();
         }
+        let range = self.maps.range(&self.headers.service_key()).filter(|_| !self.is_disguised());
+        if let Some((_, service)) = range {
+            return self.served(&service);
+        }
         match self.maps.vip(&destination).filter(|_| !self.is_disguised()) {
             None => Made::pass(Reason::NoService),
             Some(vip) if vip.flags & vip::flags::QUARANTINED != 0 => Made::drop(Reason::Quarantined),
@@ -154,7 +166,7 @@ impl Packet<'_> {
     /// In a tunnel.
     fn tunnelled(&self, service: &ServiceEntry, config: &ConfigEntry, hash: FlowHash) -> Made {
         let chosen = match steer::steer(self.maps, service, &self.headers, hash) {
-            Ok(decision) => Chosen::by(decision),
+            Ok(decision) => self.chosen(service, decision),
             Err(reason) => return self.unsteered(service, reason),
         };
         // The program goes by the service.
@@ -181,7 +193,7 @@ impl Packet<'_> {
     /// As it is, behind another link header.
     fn relinked(&self, service: &ServiceEntry, hash: FlowHash) -> Made {
         let chosen = match steer::steer(self.maps, service, &self.headers, hash) {
-            Ok(decision) => Chosen::by(decision),
+            Ok(decision) => self.chosen(service, decision),
             Err(reason) => return self.unsteered(service, reason),
         };
         if let Err(reason) = direct::admit(&self.headers, &chosen.backend) {
@@ -213,7 +225,7 @@ impl Packet<'_> {
                 return self.answered(reply, Reason::Rejected, Reason::NatUnknownFlow);
             }
             _ => match steer::owner(self.maps, service, hash) {
-                Ok(decision) => Chosen::by(decision),
+                Ok(decision) => self.chosen(service, decision),
                 Err(reason) => return self.unsteered(service, reason),
             },
         };
@@ -222,7 +234,7 @@ impl Packet<'_> {
             Err(Reason::TtlExceeded) => return Made { chosen: Some(chosen), ..self.time_exceeded() },
             Err(reason) => return self.refused(reason, u32::from(chosen.backend.mtu), chosen),
         }
-        let server = SocketAddr::new(ip_of(chosen.backend.address), u16::from_be_bytes(chosen.backend.port));
+        let server = SocketAddr::new(ip_of(chosen.backend.address), chosen.port);
         let (source, to, delta) = match &follows {
             Some((flow, backend, _)) => {
                 let source = SocketAddr::new(ip_of(flow.source), u16::from_be_bytes(flow.ports[0]));
@@ -236,7 +248,7 @@ impl Packet<'_> {
                 if sources == 0 {
                     return Made { chosen: Some(chosen), ..Made::drop(Reason::NatNoSource) };
                 }
-                let flow = NatFlow { ports: [[0; 2], chosen.backend.port], ..NatFlow::FREE };
+                let flow = NatFlow { ports: [[0; 2], chosen.port.to_be_bytes()], ..NatFlow::FREE };
                 let to = flow.to_server(&chosen.backend);
                 let source = format!("one of {sources} source addresses, any free port");
                 (source, to, Delta::between(&Tuple::of(headers), &to))
@@ -297,6 +309,15 @@ impl Packet<'_> {
             }
         }
         open
+    }
+
+    /// The server that the service's table says.
+    fn chosen(&self, service: &ServiceEntry, decision: steer::Decision<BackendEntry>) -> Chosen {
+        let (index, backend, why) = (decision.index, decision.backend, decision.path.why());
+        let is_range = service.flags & flags::RANGE != 0;
+        let port = u16::from_be_bytes(if is_range { self.headers.service_key().port } else { backend.port });
+        let slot = Some((decision.slot, decision.owner));
+        Chosen { index, backend, port, why, slot, outer_source: None, rewritten: None }
     }
 
     /// No server was found.
@@ -370,14 +391,9 @@ impl Made {
 }
 
 impl Chosen {
-    fn by(decision: steer::Decision<BackendEntry>) -> Self {
-        let (index, backend, why) = (decision.index, decision.backend, decision.path.why());
-        let slot = Some((decision.slot, decision.owner));
-        Self { index, backend, why, slot, outer_source: None, rewritten: None }
-    }
-
     const fn of_flow(flow: &NatFlow, backend: BackendEntry) -> Self {
-        Self { index: flow.backend, backend, why: "the flow's server", slot: None, outer_source: None, rewritten: None }
+        let (index, port, why) = (flow.backend, u16::from_be_bytes(flow.ports[1]), "the flow's server");
+        Self { index, backend, port, why, slot: None, outer_source: None, rewritten: None }
     }
 }
 

@@ -21,6 +21,7 @@ use super::packet::{Action, Chosen, Made};
 use super::{Maps, headers};
 use crate::dataplane::reads_protection;
 use crate::plan::ServiceAddress;
+use crate::reconcile::key_of;
 
 impl Explanation {
     pub(super) fn step(&mut self, stage: &'static str, what: String) {
@@ -48,6 +49,17 @@ impl Explanation {
             _ => "is silent about closed ports",
         };
         self.step("service", format!("{service} is not in the maps; its address is ours and {what}"));
+    }
+
+    /// The service of a port: its own, or that of the range it is in.
+    pub(super) fn find(&mut self, maps: &Maps<'_>, service: ServiceAddress) -> Option<ServiceEntry> {
+        let key = key_of(&service);
+        if let Some(entry) = maps.service(&key) {
+            return Some(entry);
+        }
+        let (first, entry) = maps.range(&key)?;
+        self.step("service", format!("no service has {service} for itself; it is in the range from {first} on"));
+        Some(entry)
     }
 
     pub(super) fn service(&mut self, entry: &ServiceEntry) {
@@ -252,7 +264,7 @@ impl BackendFacts {
         Self {
             index: chosen.index,
             address: ip_of(entry.address),
-            port: u16::from_be_bytes(entry.port),
+            port: chosen.port,
             up: entry.state & state::UP != 0,
             generation: entry.generation,
             next_hop: next_hop(entry),

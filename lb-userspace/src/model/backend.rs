@@ -19,7 +19,7 @@ pub struct Backend {
     pub name: Name,
     /// Transport protocol of the service; also that of every frontend in front of this pool.
     pub protocol: Protocol,
-    /// Port of the servers.
+    /// Port of the servers. Behind a range of ports it is the one that the client asked for instead.
     pub forward_port: NonZeroU16,
     /// How a server is picked.
     pub algorithm: Algorithm,

@@ -16,8 +16,12 @@ pub struct Frontend {
     pub lb: LbId,
     /// Name; not unique.
     pub name: Name,
-    /// The port.
+    /// The port, or the first of a range.
     pub inbound_port: NonZeroU16,
+    /// The last port of a range, above the first; `None` for one port. A port that another frontend has for itself is
+    /// that one's.
+    #[serde(default)]
+    pub inbound_port_end: Option<NonZeroU16>,
     /// The backend pool.
     pub backend: BackendId,
     /// Idle time the tenant allows a client; kept for the modes that hold flow state.
@@ -27,6 +31,27 @@ pub struct Frontend {
     pub limits: RateLimits,
     /// Created, updated, deleted.
     pub times: Times,
+}
+
+impl Frontend {
+    /// First and last port.
+    #[must_use]
+    pub fn ports(&self) -> (u16, u16) {
+        let first = self.inbound_port.get();
+        (first, self.inbound_port_end.map_or(first, NonZeroU16::get))
+    }
+
+    /// `80`, or `8000-8999`.
+    #[must_use]
+    pub fn ports_text(&self) -> String {
+        ports_text(self.inbound_port.get(), self.inbound_port_end.map(NonZeroU16::get))
+    }
+}
+
+/// `80`, or `8000-8999`.
+#[must_use]
+pub fn ports_text(first: u16, last: Option<u16>) -> String {
+    last.map_or_else(|| first.to_string(), |last| format!("{first}-{last}"))
 }
 
 /// Limits of a frontend, events per second; 0 is no limit. A second's worth may come at once. Each address of the load

@@ -22,6 +22,7 @@ use crate::dataplane::{Counters, DataplaneError, NatUsage};
 use crate::delivery::{Counts, Outbox};
 use crate::health::{HealthView, ProbeCounts};
 use crate::ledger::Snapshot;
+use crate::model::ports_text;
 use crate::plan::{ServerRef, ServiceAddress, Tables, Unresolved};
 use crate::reconcile::{Directory, Status};
 use crate::recovery::heal::{Board, Fault, State};
@@ -373,12 +374,15 @@ fn server_labels(server: &ServerRef) -> Vec<Label> {
 }
 
 fn service_labels(address: &ServiceAddress, tables: &Tables) -> Vec<Label> {
+    let planned = tables.services.get(address);
+    let last = planned.map(|service| service.last_port).filter(|_| address.is_range);
+    let port = ports_text(address.port, last);
     let mut labels = vec![
         ("address", address.address.to_string()),
-        ("port", address.port.to_string()),
+        ("port", port),
         ("protocol", address.protocol.as_str().to_owned()),
     ];
-    if let Some(service) = tables.services.get(address) {
+    if let Some(service) = planned {
         labels.push(("lb", service.lb.to_string()));
         labels.push(("frontend", service.frontend.to_string()));
     }

@@ -180,6 +180,7 @@ impl Planner {
                     address: ip.address,
                     port: frontend.inbound_port.get(),
                     protocol: backend.protocol,
+                    is_range: frontend.inbound_port_end.is_some(),
                 };
                 contribution.services.entry(address).or_insert_with(|| Arc::clone(service));
             }
@@ -276,6 +277,7 @@ impl Pool {
         PlannedService {
             lb: lb.id,
             frontend: frontend.id,
+            last_port: frontend.ports().1,
             on_empty: backend.on_empty,
             forwarding: backend.forwarding,
             source_affinity: (backend.sticky_sessions == StickySessions::Table).then_some(backend.sticky_prefix_v6),

@@ -1,5 +1,5 @@
 //! The writes, in an order in which no packet ever meets a table that points at nothing: source addresses of translated flows, configuration, egress,
-//! backends, services published, services removed, backends freed.
+//! backends, services published, ranges of ports, services removed, backends freed.
 //!
 //! A write that fails does not stop the others; what it was to do stays noted and is tried again.
 
@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lb_common::abi::service::kind;
 use lb_common::abi::{ConfigEntry, ServiceKey, names, services_map};
 
 use super::backlog::{Backlog, STEP, Work};
@@ -46,7 +47,9 @@ impl<D: Dataplane> Reconciler<D> {
         let sources = nat::maps_of(&self.tables.nat_sources);
         let grown = self.nat_sources.as_ref().map_or_else(|| sources.clone(), |present| nat::grown(present, &sources));
         self.apply_nat_sources(grown, trouble);
-        if self.apply_config(nat::with_ranges(self.settings.config, &sources), trouble) {
+        let config = nat::with_ranges(self.settings.config, &sources);
+        let ranges = u32::from(self.ranges.are_needed(&self.tables));
+        if self.apply_config(ConfigEntry { ranges, ..config }, trouble) {
             self.apply_nat_sources(sources, trouble);
         }
         self.want_servers(now, trouble);
@@ -61,11 +64,12 @@ impl<D: Dataplane> Reconciler<D> {
         self.dirty.extend(self.services.settling(now));
         self.hold(now, trouble);
         self.write_services(now, trouble);
+        self.apply_config(ConfigEntry { ranges: u32::from(self.ranges.are_needed(&self.tables)), ..config }, trouble);
 
         // Behind the services: an address stays ours until its last one is gone.
         let services = &self.services.held;
         let service_of = |address| {
-            let first = ServiceKey { address, port: [0; 2], protocol: 0, pad: [0; 5] };
+            let first = ServiceKey { address, port: [0; 2], protocol: 0, kind: kind::PORT, pad: [0; 4] };
             services.range(first..).next().map(|(key, _)| key).filter(|key| key.address == address)
         };
         if let Err(error) = self.vips.apply(&self.tables, service_of, &mut self.dataplane) {
@@ -88,38 +92,59 @@ impl<D: Dataplane> Reconciler<D> {
     fn write_services(&mut self, now: Timestamp, trouble: &mut Trouble) {
         let order = self.in_order();
         let mut work = Work { since: now, total: order.len(), done: 0 };
-        for key in order {
-            if work.total > STEP && work.done.is_multiple_of(STEP) {
-                self.publish_backlog(Some(work));
+        let (staying, leaving): (Vec<_>, Vec<_>) = order.into_iter().partition(|key| self.planned(key).is_some());
+        for key in staying {
+            self.write_service(key, &mut work, now, trouble);
+        }
+        // Between the two: a range never leads to a service that is not there.
+        let (services, held) = (&self.services.held, &self.hold.held);
+        let is_there = |key: &ServiceKey| services.get(key).is_some_and(|service| service.in_map);
+        let is_kept = |key: &ServiceKey| held.contains(key) && services.contains_key(key);
+        if let Err(error) = self.ranges.apply(&self.tables, is_there, is_kept, &mut self.dataplane) {
+            trouble.note(|| chain(&error));
+        }
+        for key in leaving {
+            self.write_service(key, &mut work, now, trouble);
+        }
+    }
+
+    fn planned(&self, key: &ServiceKey) -> Option<Arc<PlannedService>> {
+        address_of_key(key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone)
+    }
+
+    /// Publishes or removes a service that is noted.
+    fn write_service(&mut self, key: ServiceKey, work: &mut Work, now: Timestamp, trouble: &mut Trouble) {
+        if work.total > STEP && work.done.is_multiple_of(STEP) {
+            self.publish_backlog(Some(*work));
+        }
+        work.done += 1;
+        if let Some(waiting) = self.tries.not_yet(&key, now) {
+            trouble.note(|| waiting.what.clone());
+            self.dirty.insert(key);
+            return;
+        }
+        let planned = self.planned(&key);
+        let result = match &planned {
+            Some(planned) => self.publish(key, planned, now),
+            None if self.ranges.lead_to(&key) => Err(Refused::LedTo),
+            None => self.remove(&key, now),
+        };
+        match result {
+            Ok(()) => {
+                self.tries.done(&key);
+                if planned.is_none() {
+                    self.tries.room();
+                }
             }
-            work.done += 1;
-            if let Some(waiting) = self.tries.not_yet(&key, now) {
-                trouble.note(|| waiting.what.clone());
+            Err(error) => {
+                let (fault, why) = match (error.fault(), &self.no_room) {
+                    (Fault::ServerNotWritten, Some(no_room)) => (Fault::MapFull, no_room.clone()),
+                    (fault, _) => (fault, error.to_string()),
+                };
+                let what = format!("service {}: {why}", shown(&key));
+                self.tries.failed(&key, fault, what.clone(), now);
+                trouble.note(|| what);
                 self.dirty.insert(key);
-                continue;
-            }
-            let planned = address_of_key(&key).and_then(|address| self.tables.services.get(&address)).map(Arc::clone);
-            let result = match &planned {
-                Some(planned) => self.publish(key, planned, now),
-                None => self.remove(&key, now),
-            };
-            match result {
-                Ok(()) => {
-                    self.tries.done(&key);
-                    if planned.is_none() {
-                        self.tries.room();
-                    }
-                }
-                Err(error) => {
-                    let (fault, why) = match (error.fault(), &self.no_room) {
-                        (Fault::ServerNotWritten, Some(no_room)) => (Fault::MapFull, no_room.clone()),
-                        (fault, _) => (fault, error.to_string()),
-                    };
-                    let what = format!("service {}: {why}", shown(&key));
-                    self.tries.failed(&key, fault, what.clone(), now);
-                    trouble.note(|| what);
-                    self.dirty.insert(key);
-                }
             }
         }
     }
@@ -242,7 +267,7 @@ impl<D: Dataplane> Reconciler<D> {
             if is_over { held.table.settled() } else { held.table.clone() }
         });
         let table = before.advance(&owners, |index| self.backends.standing(index));
-        let flags = flags_of(planned);
+        let flags = flags_of(&key, planned);
         let acl = match &planned.access {
             Some(list) => self.access.want(list, &mut self.dataplane, now)?,
             None => 0,
@@ -334,6 +359,8 @@ enum Refused {
          newer table. Restore the newer ledger, or take the forwarding off with `snowshed detach`"
     )]
     Newer { map: u64, ledger: u64 },
+    #[error("its range of ports is still in the map")]
+    LedTo,
     #[error("the entry of server {} is not written yet", .0.address)]
     NotWritten(ServerRef),
     #[error("the plan refers to server number {0}, which it does not have")]
@@ -349,7 +376,7 @@ impl Refused {
             Self::NotWritten(_) => Fault::ServerNotWritten,
             Self::NoServer(_) => Fault::Defect,
             Self::Dataplane(DataplaneError::Full { .. }) => Fault::MapFull,
-            Self::Dataplane(_) => Fault::WriteRefused,
+            Self::LedTo | Self::Dataplane(_) => Fault::WriteRefused,
         }
     }
 }

@@ -36,6 +36,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.egress = Some(observed.egress.clone());
         self.nat_sources = Some(observed.nat_sources.clone());
         self.vips.adopt(&observed.vips);
+        self.ranges.adopt(&observed.ranges);
         for (index, entry) in &observed.backends {
             self.backends.adopt(*index, *entry);
         }
@@ -72,6 +73,9 @@ impl<D: Dataplane> Reconciler<D> {
         }
         for what in self.vips.compare(&observed.vips) {
             self.repair(now, names::VIPS, what);
+        }
+        for what in self.ranges.compare(&observed.ranges) {
+            self.repair(now, names::RANGES, what);
         }
         self.compare_services(observed, now);
     }

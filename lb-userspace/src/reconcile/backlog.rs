@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_service_waits_twice_as_long_after_every_failure_up_to_ten_seconds_and_not_after_a_change() {
-        let address = ServiceAddress { address: [192, 0, 2, 1].into(), port: 80, protocol: Protocol::Tcp };
+        let address =
+            ServiceAddress { address: [192, 0, 2, 1].into(), port: 80, protocol: Protocol::Tcp, is_range: false };
         let key = key_of(&address);
         let mut tries = Tries::default();
         let mut now = at(0);

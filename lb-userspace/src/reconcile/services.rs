@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 use lb_common::abi::protection::Rate;
-use lb_common::abi::service::flags;
+use lb_common::abi::service::{flags, kind};
 use lb_common::abi::{ProtectionEntry, ServiceKey, address_of, ip_of};
 
 use super::moves::Table;
@@ -20,7 +20,8 @@ pub fn key_of(service: &ServiceAddress) -> ServiceKey {
         address: address_of(service.address),
         port: service.port.to_be_bytes(),
         protocol: service.protocol.number(),
-        pad: [0; 5],
+        kind: if service.is_range { kind::RANGE } else { kind::PORT },
+        pad: [0; 4],
     }
 }
 
@@ -28,7 +29,8 @@ pub fn key_of(service: &ServiceAddress) -> ServiceKey {
 #[must_use]
 pub fn address_of_key(key: &ServiceKey) -> Option<ServiceAddress> {
     let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.number() == key.protocol)?;
-    let address = ServiceAddress { address: ip_of(key.address), port: u16::from_be_bytes(key.port), protocol };
+    let port = u16::from_be_bytes(key.port);
+    let address = ServiceAddress { address: ip_of(key.address), port, protocol, is_range: key.kind == kind::RANGE };
     (key_of(&address) == *key).then_some(address)
 }
 
@@ -38,7 +40,8 @@ pub(super) fn shown(key: &ServiceKey) -> String {
 }
 
 /// `flags` of a service's entry.
-pub(super) fn flags_of(planned: &PlannedService) -> u32 {
+pub(super) fn flags_of(key: &ServiceKey, planned: &PlannedService) -> u32 {
+    let range = if key.kind == kind::RANGE { flags::RANGE } else { 0 };
     let reject = if planned.on_empty == EmptyPool::Reject { flags::EMPTY_REJECT } else { 0 };
     let affinity = planned.source_affinity.map_or(0, |prefix| {
         flags::SOURCE_AFFINITY | u32::from(PrefixV6::WHOLE.bits() - prefix.bits()) << flags::HOST_BITS_SHIFT
@@ -52,7 +55,7 @@ pub(super) fn flags_of(planned: &PlannedService) -> u32 {
         Forwarding::L2 => flags::L2,
         Forwarding::Gue => flags::GUE,
     };
-    reject | affinity | quarantine | access | limits | forwarding
+    range | reject | affinity | quarantine | access | limits | forwarding
 }
 
 /// Limits of a service, and the number of its access list; 0 for none.

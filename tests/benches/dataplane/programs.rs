@@ -103,9 +103,11 @@ impl Program {
             abi_version: ABI_VERSION,
             nat_v4: NatRange { first: 0, count: nat_sources },
             nat_v6: NatRange::default(),
+            ranges: 0,
+            pad: 0,
         };
         Array::try_from(program.map(names::CONFIG)).unwrap().set(0, Plain(config), 0).unwrap();
-        let key = ServiceKeyV4 { address, port: port.to_be_bytes(), protocol: 17, pad: 0 };
+        let key = ServiceKeyV4 { address, port: port.to_be_bytes(), protocol: 17, kind: 0 };
         let entry = ServiceEntry {
             id: 1,
             flags: if is_nat { flags::NAT } else { 0 },

@@ -21,6 +21,7 @@ frontends:
     acls: [{ name: office, action: allow, subnets: [198.51.100.0/24], invert: true }]
   - { name: cache, inbound_port: 6379, backend: cache }
   - { name: dns, inbound_port: 53, backend: dns }
+  - { name: media, inbound_port: 20000-29999, backend: dns }
 backends:
   - name: web
     forward_port: 80

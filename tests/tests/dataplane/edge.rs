@@ -6,9 +6,9 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::nat::{NatBucket, NatRange, NatSource};
 use lb_common::abi::{
-    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, Reason,
-    SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, VipEntry, backend::state, mapped_v4,
-    names, services_map,
+    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry,
+    RangeKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, VipEntry,
+    backend::state, mapped_v4, names, services_map,
 };
 use lb_common::hash::FlowHash;
 use lb_common::nat::index::{Entry, Probe};
@@ -32,6 +32,8 @@ pub const CONFIG: ConfigEntry = ConfigEntry {
     abi_version: lb_common::abi::ABI_VERSION,
     nat_v4: NatRange { first: 0, count: 1 },
     nat_v6: NatRange { first: 1, count: 1 },
+    ranges: 1,
+    pad: 0,
 };
 
 /// Source addresses of translated flows, IPv4 and IPv6; the number of each is its position.
@@ -201,6 +203,16 @@ impl Edge {
             Some(key) => HashMap::try_from(map).unwrap().insert(Plain(key), Plain(*entry), 0).unwrap(),
             None => HashMap::try_from(map).unwrap().insert(Plain(*key), Plain(*entry), 0).unwrap(),
         }
+    }
+
+    /// Puts a prefix into `RANGES`.
+    pub fn set_range(&mut self, key: &RangeKey, entry: RangeEntry) {
+        let mut data = [0; 20];
+        data[..16].copy_from_slice(&key.address);
+        data[16..].copy_from_slice(&[key.protocol, 0, key.port[0], key.port[1]]);
+        let map = self.ebpf.map_mut(names::RANGES).unwrap();
+        let mut ranges = LpmTrie::<_, [u8; 20], Plain<RangeEntry>>::try_from(map).unwrap();
+        ranges.insert(&Key::new(key.prefix_len, data), Plain(entry), 0).unwrap();
     }
 
     pub fn set_protection(&mut self, id: u32, entry: &ProtectionEntry) {

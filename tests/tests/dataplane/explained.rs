@@ -37,7 +37,7 @@ fn explain_and_the_program_make_the_same_of_random_packets() {
         for number in 0..FRAMES {
             let name = format!("{mode}, seed {seed}, frame {number}");
             let is_reply = mode == "nat" && random.random_ratio(1, 3);
-            let frame = if is_reply { random::reply(&mut random, &pair) } else { random::frame(&mut random) };
+            let frame = if is_reply { random::reply(&mut random, &pair) } else { broken_or_whole(&mut random) };
             let said = made(&pair.edge, &[INGRESS], &frame).unwrap();
             let counted = pair.edge.verdicts();
             let outcome = pair.run(&name, &frame);
@@ -56,6 +56,12 @@ fn explain_and_the_program_make_the_same_of_random_packets() {
         assert!(outer.values().all(|count| *count > 50), "{mode}: the test says little: {outer:?}");
         println!("{mode}: {} packets compared, {forwarded} of them forwarded: {seen:?}", seen.values().sum::<usize>());
     }
+}
+
+/// Mostly packets of services and ranges, sometimes with something wrong.
+fn broken_or_whole(random: &mut StdRng) -> Vec<u8> {
+    let frame = random::frame(random);
+    random::damaged(random, frame)
 }
 
 /// The one counter that went up; an eviction is counted beside a packet's own reason.

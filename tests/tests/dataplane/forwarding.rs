@@ -1,10 +1,13 @@
 //! A table of packets: what goes in, the verdict, and what comes out, byte by byte.
 
+use std::collections::BTreeMap;
+
 use lb_common::abi::backend::state;
 use lb_common::abi::service::flags;
 use lb_common::abi::vip::flags::{ECHO, REJECT};
 use lb_common::abi::{
-    AclKey, BackendEntry, FlowEntry, FlowKey, ProtectionEntry, Reason, ServiceEntry, ServiceKey, Slot, mapped_v4, names,
+    AclKey, BackendEntry, FlowEntry, FlowKey, ProtectionEntry, RangeEntry, RangeKey, Reason, ServiceEntry, ServiceKey,
+    Slot, mapped_v4, names,
 };
 
 use crate::edge::{CONFIG, DROP, Edge, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX, backend, backend_v6};
@@ -61,6 +64,16 @@ impl Pair {
         self.model.services.insert(key, entry);
     }
 
+    /// Leads the ports from that of a key to `last` to one service.
+    pub fn set_range(&mut self, key: ServiceKey, last: u16, entry: ServiceEntry) {
+        let key = ServiceKey { kind: 1, ..key };
+        self.set_service(key, entry);
+        for prefix in RangeKey::covering(&key, last) {
+            self.edge.set_range(&prefix, RangeEntry { first: key.port, pad: [0; 2] });
+        }
+        self.model.ranges.push((key.address, key.protocol, u16::from_be_bytes(key.port), last));
+    }
+
     pub fn set_protection(&mut self, id: u32, entry: ProtectionEntry) {
         self.edge.set_protection(id, &entry);
         self.model.protection.insert(id, entry);
@@ -89,7 +102,7 @@ impl Pair {
 
     /// Counters of both must agree.
     pub fn check_counters(&self) {
-        assert_eq!(self.edge.verdicts().into_iter().collect::<std::collections::BTreeMap<_, _>>(), self.model.verdicts);
+        assert_eq!(self.edge.verdicts().into_iter().collect::<BTreeMap<_, _>>(), self.model.verdicts);
         for id in 0..32 {
             assert_eq!(self.edge.service_stats(id), self.model.service_stats.get(&id).copied().unwrap_or_default());
         }
@@ -101,7 +114,7 @@ impl Pair {
 }
 
 pub fn key(address: [u8; 16], port: u16, protocol: u8) -> ServiceKey {
-    ServiceKey { address, port: port.to_be_bytes(), protocol, pad: [0; 5] }
+    ServiceKey { address, port: port.to_be_bytes(), protocol, kind: 0, pad: [0; 4] }
 }
 
 pub fn service(slots_len: u32, flags: u32) -> ServiceEntry {

@@ -3,8 +3,8 @@
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapError, xdp::DevMapHash};
 use lb_common::abi::{
-    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, SLOTS_PER_ELEMENT, ServiceEntry,
-    ServiceKey, Slot, SlotPair, VipEntry, names, services_map,
+    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, Slot, SlotPair, VipEntry, names, services_map,
 };
 use lb_common::nat::ports::index_of;
 use lb_userspace::dataplane::{Attachment, DataplaneError, Lookup};
@@ -33,6 +33,14 @@ impl Lookup for Edge {
             Some(short) => self.value(services_map(key), short),
             None => self.value(services_map(key), *key),
         })
+    }
+
+    fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
+        let ports = [key.protocol, key.pad, key.port[0], key.port[1]];
+        let data: [u8; 20] = [&key.address[..], &ports].concat().try_into().unwrap();
+        let ranges =
+            LpmTrie::<_, [u8; 20], Plain<RangeEntry>>::try_from(self.ebpf.map(names::RANGES).unwrap()).unwrap();
+        Ok(ranges.get(&Key::new(key.prefix_len, data), 0).ok().map(|value| value.0))
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {

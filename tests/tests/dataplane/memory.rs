@@ -45,6 +45,7 @@ fn every_map_of_the_load_balancer_has_its_name_in_the_abi() {
         names::SOURCES,
         names::BUCKETS,
         names::VIPS,
+        names::RANGES,
         names::FRAGMENTS,
         names::ASIDE,
         names::WAY,

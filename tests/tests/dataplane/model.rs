@@ -21,6 +21,8 @@ pub mod protection;
 pub struct Model {
     pub config: Option<ConfigEntry>,
     pub services: BTreeMap<ServiceKey, ServiceEntry>,
+    /// Ranges of ports: address, protocol, first and last port.
+    pub ranges: Vec<([u8; 16], u8, u16, u16)>,
     /// Addresses of ours: flags.
     pub vips: BTreeMap<[u8; 16], u32>,
     /// What first pieces said, by source, destination, identification and (of IPv4) protocol: ports and protocol.
@@ -86,13 +88,30 @@ impl Model {
                 match self.services.get(&packet.service_key()).copied().filter(|_| !is_disguised) {
                     Some(service) => self.serve(&packet, &service, made),
                     None => match nat::back(self, &packet) {
-                        (PASS, Reason::NoService, _) => edges::judge(self, &packet, made),
+                        (PASS, Reason::NoService, _) => match self.range_of(&packet).filter(|_| !is_disguised) {
+                            Some(service) => self.serve(&packet, &service, made),
+                            None => edges::judge(self, &packet, made),
+                        },
                         judged => judged,
                     },
                 }
             }
             _ => edges::judge(self, &packet, made),
         }
+    }
+
+    /// The service of the range that a packet's port is in.
+    fn range_of(&self, packet: &Packet<'_>) -> Option<ServiceEntry> {
+        let port = u16::from_be_bytes([packet.transport[2], packet.transport[3]]);
+        let (_, _, first, _) = self.ranges.iter().find(|(address, protocol, first, last)| {
+            (*address, *protocol) == (packet.destination, packet.protocol) && (*first..=*last).contains(&port)
+        })?;
+        self.services.get(&ServiceKey { port: first.to_be_bytes(), kind: 1, ..packet.service_key() }).copied()
+    }
+
+    /// The service of a packet to an address of ours.
+    fn service_of(&self, packet: &Packet<'_>) -> Option<ServiceEntry> {
+        self.services.get(&packet.service_key()).copied().or_else(|| self.range_of(packet))
     }
 
     /// A packet with ports to a service.
@@ -286,7 +305,7 @@ impl<'a> Packet<'a> {
 
     fn service_key(&self) -> ServiceKey {
         let port = [self.transport[2], self.transport[3]];
-        ServiceKey { address: self.destination, port, protocol: self.protocol, pad: [0; 5] }
+        ServiceKey { address: self.destination, port, protocol: self.protocol, kind: 0, pad: [0; 4] }
     }
 
     fn flow_key(&self) -> FlowKey {

@@ -15,6 +15,7 @@ mod neighbours;
 mod playground;
 mod policies;
 mod protection;
+mod ranges;
 mod scene;
 mod tls;
 mod traffic;

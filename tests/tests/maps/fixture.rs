@@ -85,7 +85,7 @@ pub(crate) const SIZES: Sizes = Sizes {
 
 pub(crate) fn key(number: u32) -> ServiceKey {
     let [_, a, b, c] = number.to_be_bytes();
-    ServiceKey { address: mapped_v4([203, a, b, c]), port: 80_u16.to_be_bytes(), protocol: 6, pad: [0; 5] }
+    ServiceKey { address: mapped_v4([203, a, b, c]), port: 80_u16.to_be_bytes(), protocol: 6, kind: 0, pad: [0; 4] }
 }
 
 pub(crate) fn slots(len: usize, backend: u32) -> Vec<Slot> {

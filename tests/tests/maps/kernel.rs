@@ -22,6 +22,8 @@ const CONFIG: ConfigEntry = ConfigEntry {
     abi_version: lb_common::abi::ABI_VERSION,
     nat_v4: lb_common::abi::nat::NatRange { first: 0, count: 0 },
     nat_v6: lb_common::abi::nat::NatRange { first: 0, count: 0 },
+    ranges: 0,
+    pad: 0,
 };
 
 /// Something of everything.

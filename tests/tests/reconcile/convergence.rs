@@ -226,7 +226,7 @@ fn arbitrary_maps() -> impl Strategy<Value = MemoryDataplane> {
             for (number, slots, previous, id, flags) in tables {
                 let slots: Vec<Slot> = slots.into_iter().map(|(index, bits)| Slot(index | bits << 29)).collect();
                 let previous: Vec<Slot> = previous.into_iter().map(Slot).collect();
-                let key = ServiceKey { pad: [u8::from(number == 7); 5], ..key_of(&service(number, 80)) };
+                let key = ServiceKey { kind: u8::from(number == 7), ..key_of(&service(number, 80)) };
                 let protection = ProtectionEntry { acl: id % 5, ..ProtectionEntry::default() };
                 maps.publish_service(
                     &key,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lb_common::abi::backend::state;
 use lb_common::abi::protection::Rate;
-use lb_common::abi::service::flags;
-use lb_common::abi::{AclPrefix, ConfigEntry, ServiceEntry, ServiceKey, Slot, address_of};
+use lb_common::abi::service::{flags, kind};
+use lb_common::abi::{AclPrefix, ConfigEntry, RangeEntry, RangeKey, ServiceEntry, ServiceKey, Slot, address_of};
 use lb_userspace::dataplane::memory::Contents;
 use lb_userspace::dataplane::{Dataplane, MemoryDataplane};
 use lb_userspace::health::{HealthView, ServerHealth};
@@ -85,6 +85,7 @@ pub(crate) fn frontend(number: u128, lb: u128, backend: u128, port: u16, deleted
         lb: LbId::from_uuid(Uuid::from_u128(lb)),
         name: name(),
         inbound_port: NonZeroU16::new(port).unwrap(),
+        inbound_port_end: None,
         backend: BackendId::from_uuid(Uuid::from_u128(backend)),
         timeout_client: None,
         limits: RateLimits::default(),
@@ -166,7 +167,7 @@ pub(crate) fn reference(backend: u128, server: u8) -> ServerRef {
 }
 
 pub(crate) fn service(number: u128, port: u16) -> ServiceAddress {
-    ServiceAddress { address: vip(number), port, protocol: Protocol::Tcp }
+    ServiceAddress { address: vip(number), port, protocol: Protocol::Tcp, is_range: false }
 }
 
 pub(crate) fn resolved(ifindex: u32) -> Resolution {
@@ -188,6 +189,8 @@ pub(crate) const CONFIG: ConfigEntry = ConfigEntry {
     abi_version: lb_common::abi::ABI_VERSION,
     nat_v4: lb_common::abi::nat::NatRange { first: 0, count: 0 },
     nat_v6: lb_common::abi::nat::NatRange { first: 0, count: 0 },
+    ranges: 0,
+    pad: 0,
 };
 
 /// Everything the reconciler reads, and the time.
@@ -358,6 +361,12 @@ pub(crate) fn watch_every_write(world: &World, dataplane: &Shared) {
     let (allowed, lists) = (Arc::clone(&world.allowed), Arc::clone(&world.lists));
     dataplane.lock().unwrap().after_each_write(move |contents| {
         let allowed = allowed.lock().unwrap();
+        for (key, entry) in &contents.ranges {
+            let (address, protocol) = (key.address, key.protocol);
+            let service = ServiceKey { address, port: entry.first, protocol, kind: kind::RANGE, pad: [0; 4] };
+            assert!(contents.services.contains_key(&service), "{key:?} leads to nothing");
+            assert_eq!(contents.config.map(|config| config.ranges), Some(1), "nobody looks for ranges");
+        }
         for (key, entry) in &contents.services {
             let Some(allowed) = allowed.get(key) else { continue };
             if entry.flags & flags::ACL != 0 {
@@ -390,7 +399,18 @@ fn lines_of(contents: &Contents, entry: &ServiceEntry) -> Vec<AclPrefix> {
 
 /// Checks that the maps hold what the plan says: no more, no less.
 pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
-    assert_eq!(contents.config, Some(CONFIG));
+    let ranges: BTreeMap<RangeKey, RangeEntry> = tables
+        .services
+        .iter()
+        .filter(|(address, _)| address.is_range)
+        .flat_map(|(address, planned)| {
+            let key = key_of(address);
+            let entry = RangeEntry { first: key.port, pad: [0; 2] };
+            RangeKey::covering(&key, planned.last_port).map(move |prefix| (prefix, entry))
+        })
+        .collect();
+    assert_eq!(contents.config, Some(ConfigEntry { ranges: u32::from(!ranges.is_empty()), ..CONFIG }));
+    assert_eq!(contents.ranges, ranges);
     let keys: BTreeSet<ServiceKey> = tables.services.keys().map(key_of).collect();
     assert_eq!(contents.services.keys().copied().collect::<BTreeSet<_>>(), keys);
     let ids: BTreeSet<u32> = contents.services.values().map(|entry| entry.id).collect();
@@ -418,7 +438,8 @@ pub(crate) fn assert_holds(contents: &Contents, tables: &Tables) {
         let (limits, access) = (planned.limits, planned.access.as_ref());
         let bits = [(planned.quarantined, 0x100), (access.is_some(), 0x200), (limits.packets > 0, 0x400)];
         let bits: u32 = bits.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum();
-        assert_eq!(entry.flags, 1 | bits, "reject when empty, no affinity");
+        let range = if address.is_range { flags::RANGE } else { 0 };
+        assert_eq!(entry.flags, 1 | bits | range, "reject when empty, no affinity");
         if let Some(list) = access {
             assert_eq!(lines_of(contents, &entry), *list.lines, "{address}");
             numbers.insert(contents.protection[&entry.id].acl);

@@ -13,4 +13,5 @@ mod forwarding;
 mod heal;
 mod nat;
 mod planner;
+mod ranges;
 mod steps;

@@ -20,9 +20,10 @@ pub(super) extern "C" fn aside_service(context: *mut xdp_md) -> u64 {
     let context = XdpContext::new(context);
     let Some(found) = super::found() else { return crate::judged(Verdict::drop(Reason::BadHeaders)) };
     let headers = headers_of(found);
-    let what = found.what;
+    let (what, vip) = (found.what, found.vip);
     let Some(service) = super::find_service(found, &headers) else {
         return match what {
+            _ if vip == super::ANY_ADDRESS => super::LOOK,
             what::WHOLE => next::CLOSED,
             what::PIECE => crate::judged(Verdict::drop(Reason::ClosedDropped)),
             _ => crate::judged(Verdict::drop(Reason::IcmpUnknown)),

@@ -42,7 +42,7 @@ pub(in crate::api) async fn get(
     if Sight::new(&snapshot, &actor).ip_with_address(address).is_none() {
         return Err(nothing());
     }
-    let service = ServiceAddress { address, port: service.port(), protocol };
+    let service = ServiceAddress { address, port: service.port(), protocol, is_range: false };
     context.explain.explain(client, service).await.map(Json).map_err(|error| match error {
         ExplainError::NotFound(what) => {
             ApiError::nothing_there(what, "`snowshed status` lists the services".to_owned())

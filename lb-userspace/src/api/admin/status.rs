@@ -96,13 +96,14 @@ fn services(snapshot: &Snapshot, edge: &Edge<'_>, actor: &Actor) -> Vec<ServiceS
             services.extend(addresses.iter().map(|address| service(lb, frontend, backend, *address, edge)));
         }
     }
-    services.sort_by_key(|service| (service.address, service.port, service.protocol));
+    services.sort_by_key(|service| (service.address, service.port, service.port_end, service.protocol));
     services
 }
 
 fn service(lb: &Lb, frontend: &Frontend, backend: &Backend, address: IpAddr, edge: &Edge<'_>) -> ServiceStatus {
     let port = frontend.inbound_port.get();
-    let service = ServiceAddress { address, port, protocol: backend.protocol };
+    let port_end = frontend.inbound_port_end.map(std::num::NonZeroU16::get);
+    let service = ServiceAddress { address, port, protocol: backend.protocol, is_range: port_end.is_some() };
     let planned = edge.tables.services.get(&service);
     let stats = edge.traffic.services.get(&service).copied().unwrap_or_default();
     let refused = REFUSALS.iter().zip(stats.refused).filter(|(_, count)| *count > 0);
@@ -118,6 +119,7 @@ fn service(lb: &Lb, frontend: &Frontend, backend: &Backend, address: IpAddr, edg
         backend: backend.id,
         address,
         port,
+        port_end,
         protocol: backend.protocol,
         forwarding: backend.forwarding,
         quarantined: planned.is_some_and(|planned| planned.quarantined),

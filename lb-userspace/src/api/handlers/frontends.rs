@@ -21,13 +21,15 @@ use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::ledger::Snapshot;
 use crate::model::{
-    Acl, Actor, BackendId, Document, Frontend, FrontendId, Kind, LbId, Name, RateLimits, Times, address,
+    Acl, Actor, BackendId, Document, Frontend, FrontendId, Invalid, Kind, LbId, Name, RateLimits, Times, address,
 };
 
 /// What a request sets; `None` keeps it.
 struct Settings {
     name: Option<Name>,
     inbound_port: Option<NonZeroU16>,
+    /// The last port of a range, or none of it.
+    inbound_port_end: Option<Option<NonZeroU16>>,
     backend: Option<BackendId>,
     timeout_client: Option<Duration>,
     limits: [Option<u32>; 3],
@@ -43,6 +45,20 @@ impl Settings {
             packets: packets.unwrap_or(before.packets),
         }
     }
+
+    /// The ports over those that were there. A last port that was not asked for does not outlive its first.
+    fn ports(&self, before: Option<&Frontend>) -> Result<Option<(NonZeroU16, Option<NonZeroU16>)>, ApiError> {
+        let Some(first) = self.inbound_port.or(before.map(|before| before.inbound_port)) else { return Ok(None) };
+        let kept = before.filter(|before| before.inbound_port == first).and_then(|before| before.inbound_port_end);
+        let last = self.inbound_port_end.unwrap_or(kept);
+        let mut arguments = Arguments::default();
+        if let Some(last) = last.filter(|last| *last <= first) {
+            let help = format!("{last} is not above {first}, the first port of the range; leave it out for one port");
+            arguments.wrong("inbound_port_end", &Invalid::constraint(help));
+        }
+        arguments.finish()?;
+        Ok(Some((first, last)))
+    }
 }
 
 pub(in crate::api) async fn create(
@@ -56,12 +72,14 @@ pub(in crate::api) async fn create(
         find_lb(&context.ledger.snapshot(), &actor, lb)?;
         let settings = parse(request, Description::Whole)?;
         let limits = settings.limits(RateLimits::default());
-        let Settings { name, inbound_port, backend, timeout_client, limits: _ } = settings;
-        let whole = name.zip(inbound_port).zip(backend);
-        let ((name, inbound_port), backend) = Arguments::default().build(whole)?;
+        let ports = settings.ports(None)?;
+        let Settings { name, inbound_port: _, inbound_port_end: _, backend, timeout_client, limits: _ } = settings;
+        let whole = name.zip(ports).zip(backend);
+        let ((name, (inbound_port, inbound_port_end)), backend) = Arguments::default().build(whole)?;
         let times = Times::created(now(context));
+        let id = FrontendId::new();
         let frontend =
-            Frontend { id: FrontendId::new(), lb, name, inbound_port, backend, timeout_client, limits, times };
+            Frontend { id, lb, name, inbound_port, inbound_port_end, backend, timeout_client, limits, times };
         commit(
             context,
             &actor,
@@ -124,9 +142,12 @@ pub(in crate::api) async fn update(
             |current| {
                 let before = find_frontend(current, &actor, frontend_id)?;
                 if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
+                let (inbound_port, inbound_port_end) =
+                    settings.ports(Some(&before))?.unwrap_or((before.inbound_port, before.inbound_port_end));
                 let wanted = Frontend {
                     name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
-                    inbound_port: settings.inbound_port.unwrap_or(before.inbound_port),
+                    inbound_port,
+                    inbound_port_end,
                     backend: settings.backend.unwrap_or(before.backend),
                     timeout_client: settings.timeout_client.or(before.timeout_client),
                     limits: settings.limits(before.limits),
@@ -175,6 +196,7 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
     let wire::CreateFrontend {
         name,
         inbound_port,
+        inbound_port_end,
         backend_id,
         timeout_client,
         certificate_id,
@@ -188,6 +210,9 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
     let mut arguments = Arguments::default();
     let name = arguments.of(description, "name", name, "1 to 255 characters", Name::try_from);
     let port = arguments.of(description, "inbound_port", inbound_port, "1 to 65535", address::parse_port);
+    let last = arguments.or("inbound_port_end", inbound_port_end, None, |port| {
+        if port == 0 { Ok(Some(None)) } else { address::parse_port(port).map(|port| Some(Some(port))) }
+    });
     let what = "the id of a backend of this load balancer";
     let backend = arguments.of(description, "backend_id", backend_id, what, |text| id(&text));
     let timeout_client = arguments.or("timeout_client", timeout_client, None, idle);
@@ -201,10 +226,11 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
         .zip(limit("packet_rate_limit", packet_rate_limit))
         .map(|((source, connections), packets)| [source, connections, packets]);
     arguments.off("enable_access_logs", enable_access_logs != Some(true), LAYER_7);
-    let settings = name.zip(port).zip(backend).zip(timeout_client).zip(limits).map(
-        |((((name, inbound_port), backend), timeout_client), limits)| Settings {
+    let settings = name.zip(port.zip(last)).zip(backend).zip(timeout_client).zip(limits).map(
+        |((((name, (inbound_port, inbound_port_end)), backend), timeout_client), limits)| Settings {
             name,
             inbound_port,
+            inbound_port_end,
             backend,
             timeout_client,
             limits,

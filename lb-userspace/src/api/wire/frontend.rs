@@ -13,8 +13,11 @@ pub struct Frontend {
     pub id: FrontendId,
     /// Name.
     pub name: String,
-    /// The port that is listened on.
+    /// The port that is listened on, or the first of a range.
     pub inbound_port: u16,
+    /// Snowshed's own: the last port of a range; null for one port.
+    #[serde(default)]
+    pub inbound_port_end: Option<u16>,
     /// The backend behind it; its `forward_protocol` is the frontend's protocol.
     pub backend: Option<Backend>,
     /// The load balancer it belongs to.
@@ -73,6 +76,10 @@ pub struct CreateFrontend {
     /// Port, 1 to 65535; needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbound_port: Option<i64>,
+    /// Snowshed's own: the last port of a range, above `inbound_port` and up to 65535; 0 is one port. Absent, a change of
+    /// `inbound_port` makes it one port, and everything else keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbound_port_end: Option<i64>,
     /// Id of the backend, of the same load balancer; needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,

@@ -62,8 +62,11 @@ pub struct ServiceStatus {
     pub backend: BackendId,
     /// The address.
     pub address: IpAddr,
-    /// The port.
+    /// The port, or the first of a range.
     pub port: u16,
+    /// The last port of a range; null for one port.
+    #[serde(default)]
+    pub port_end: Option<u16>,
     /// The protocol.
     pub protocol: Protocol,
     /// How packets travel to its servers.

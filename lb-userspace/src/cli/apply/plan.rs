@@ -11,6 +11,7 @@ use super::{acl, backend};
 use crate::api::wire;
 use crate::cli::lb::object;
 use crate::cli::value::millis;
+use crate::model::ports_text;
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -291,20 +292,20 @@ fn frontend_fates<'o>(spec: &LbSpec, observed: &'o Observed) -> Vec<Fate<'o>> {
         .map(|backend| backend.id.as_uuid())
         .collect();
     let names: BTreeSet<&str> = spec.frontends.iter().map(|frontend| frontend.name.as_str()).collect();
-    let by_service: BTreeMap<(u16, &str), &wire::Frontend> = observed
+    let by_service: BTreeMap<(String, &str), &wire::Frontend> = observed
         .frontends
         .iter()
         .filter(|frontend| !names.contains(frontend.name.as_str()))
         .filter_map(|frontend| {
-            Some(((frontend.inbound_port, frontend.backend.as_ref()?.forward_protocol.as_str()), frontend))
+            Some(((ports_of(frontend), frontend.backend.as_ref()?.forward_protocol.as_str()), frontend))
         })
         .collect();
     let fate = |wanted: &FrontendSpec| {
         let named = observed.frontends.iter().find(|frontend| frontend.name == wanted.name);
         let protocol = spec.backends.iter().find(|backend| backend.name == wanted.backend).map(|b| b.protocol.as_str());
-        let renamed = || by_service.get(&(wanted.inbound_port.get(), protocol?)).copied();
+        let renamed = || by_service.get(&(wanted.inbound_port.to_string(), protocol?)).copied();
         let Some(current) = named.or_else(renamed) else { return Fate::Create };
-        let is_same_service = current.inbound_port == wanted.inbound_port.get()
+        let is_same_service = ports_of(current) == wanted.inbound_port.to_string()
             && current.backend.as_ref().is_none_or(|backend| protocol == Some(backend.forward_protocol.as_str()));
         let behind = current.backend.as_ref().map(|backend| backend.id.as_uuid());
         let in_place = is_same_service && behind.is_none_or(|id| !moving.contains(&id));
@@ -317,8 +318,7 @@ fn frontend_fates<'o>(spec: &LbSpec, observed: &'o Observed) -> Vec<Fate<'o>> {
 fn stop_frontends(fates: &[Fate<'_>], observed: &Observed, prune: bool, steps: &mut Vec<Step>) {
     for current in &observed.frontends {
         let delete = vec![Call::Delete("frontends", current.id.as_uuid())];
-        let port =
-            vec![FieldChange { field: "inbound_port".into(), from: Some(current.inbound_port.to_string()), to: None }];
+        let port = vec![FieldChange { field: "inbound_port".into(), from: Some(ports_of(current)), to: None }];
         let fate = fates.iter().find(|fate| fate.observed().is_some_and(|observed| observed.id == current.id));
         let (action, calls) = match fate {
             Some(Fate::Replace(_)) => (Action::Replace, delete),
@@ -332,7 +332,8 @@ fn stop_frontends(fates: &[Fate<'_>], observed: &Observed, prune: bool, steps: &
 
 fn frontend_step(wanted: &FrontendSpec, fate: &Fate<'_>) -> Step {
     let timeout = wanted.timeout_client.map(|timeout| millis(timeout).to_string());
-    let mut body = object(json!({"name": wanted.name, "inbound_port": wanted.inbound_port}));
+    let mut body = object(json!({"name": wanted.name}));
+    body.extend(wanted.inbound_port.body());
     body.extend(wanted.timeout_client.map(|timeout| ("timeout_client".to_owned(), json!(millis(timeout)))));
     body.extend(wanted.limits.iter().map(|(name, limit)| ((*name).to_owned(), json!(limit))));
     let Fate::Keep(current) = fate else {
@@ -360,6 +361,11 @@ fn frontend_step(wanted: &FrontendSpec, fate: &Fate<'_>) -> Step {
     }
     let call = Call::UpdateFrontend(current.id.as_uuid(), body, wanted.backend.clone());
     Step::of_changes("frontend", &wanted.name, changes, vec![call])
+}
+
+/// `80`, or `8000-8999`, as a file writes it.
+fn ports_of(frontend: &wire::Frontend) -> String {
+    ports_text(frontend.inbound_port, frontend.inbound_port_end)
 }
 
 fn limits_of(frontend: &wire::Frontend) -> [(&'static str, u32); 3] {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::acl::{self, RuleSpec};
 use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument, LbDocument, Text, position};
 use crate::cli::health_check as flags;
-use crate::cli::value::{self, ServerArg};
+use crate::cli::value::{self, Ports, ServerArg};
 use crate::model::{
     Algorithm, Backend, EmptyPool, Forwarding, HealthCheck, LbType, PrefixV6, Probe, Protocol, StickySessions, Weight,
 };
@@ -78,8 +78,8 @@ pub struct BackendSpec {
 pub struct FrontendSpec {
     /// Its name, unique in its load balancer.
     pub name: String,
-    /// Its port.
-    pub inbound_port: NonZeroU16,
+    /// Its port, or its range of ports.
+    pub inbound_port: Ports,
     /// Name of its backend.
     pub backend: String,
     /// Idle time a client is allowed; `None` keeps what there is.
@@ -363,12 +363,16 @@ fn code(text: &str) -> Result<u16, String> {
 }
 
 fn frontend(document: &FrontendDocument, backends: &[BackendSpec], problems: &mut Problems) -> FrontendSpec {
-    let inbound_port = problems.parse(&document.inbound_port, value::port, NonZeroU16::MIN);
+    let inbound_port = problems.parse(&document.inbound_port, value::ports, Ports::one(NonZeroU16::MIN));
     match backends.iter().find(|backend| backend.name == document.backend.value) {
         None => problems
             .add(&document.backend, format!("there is no backend `{}` in this load balancer", document.backend.value)),
-        Some(backend) if !backend.forwarding.translates_ports() && backend.forward_port != inbound_port => problems
-            .add(
+        Some(backend)
+            if inbound_port.last.is_none()
+                && !backend.forwarding.translates_ports()
+                && backend.forward_port != inbound_port.first =>
+        {
+            problems.add(
                 &document.inbound_port,
                 format!(
                     "`{}` does not translate ports: backend `{}` has forward_port {}, so inbound_port is {} too",
@@ -377,7 +381,8 @@ fn frontend(document: &FrontendDocument, backends: &[BackendSpec], problems: &mu
                     backend.forward_port,
                     backend.forward_port
                 ),
-            ),
+            );
+        }
         Some(_) => {}
     }
     FrontendSpec {
@@ -409,13 +414,20 @@ fn one_service_per_port(
     backends: &[BackendSpec],
     problems: &mut Problems,
 ) {
-    let mut taken: BTreeMap<(NonZeroU16, Protocol), &str> = BTreeMap::new();
+    let mut taken: Vec<(&str, Ports, Protocol)> = Vec::new();
     for (frontend, document) in frontends.iter().zip(&document.frontends) {
         let Some(backend) = backends.iter().find(|backend| backend.name == frontend.backend) else { continue };
-        let service = (frontend.inbound_port, backend.protocol);
-        if let Some(other) = taken.insert(service, &frontend.name) {
-            let (port, protocol) = (service.0, service.1.as_str());
-            problems.add(&document.inbound_port, format!("frontend `{other}` listens on {port}/{protocol} already"));
+        let (ports, protocol) = (frontend.inbound_port, backend.protocol);
+        let end = |ports: Ports| ports.last.unwrap_or(ports.first);
+        let clashes = |(_, other, spoken): &&(&str, Ports, Protocol)| {
+            (other.last.is_some(), *spoken) == (ports.last.is_some(), protocol)
+                && other.first <= end(ports)
+                && ports.first <= end(*other)
+        };
+        if let Some((name, other, _)) = taken.iter().find(clashes) {
+            let protocol = protocol.as_str();
+            problems.add(&document.inbound_port, format!("frontend `{name}` listens on {other}/{protocol} already"));
         }
+        taken.push((&frontend.name, ports, protocol));
     }
 }

@@ -11,7 +11,7 @@ use super::spec::{BackendSpec, FrontendSpec};
 use super::*;
 use crate::api::wire;
 use crate::api::wire::Millis;
-use crate::cli::value::ServerArg;
+use crate::cli::value::{Ports, ServerArg};
 use crate::model::{
     AclId, Algorithm, BackendId, EmptyPool, Forwarding, FrontendId, HealthCheck, IpId, LbId, LbType, OrganizationId,
     PrefixV6, Probe, ProjectId, Protocol, StickySessions, Weight,
@@ -61,7 +61,8 @@ fn applied(spec: &LbSpec) -> Observed {
         .map(|frontend| wire::Frontend {
             id: FrontendId::new(),
             name: frontend.name.clone(),
-            inbound_port: frontend.inbound_port.get(),
+            inbound_port: frontend.inbound_port.first.get(),
+            inbound_port_end: frontend.inbound_port.last.map(std::num::NonZeroU16::get),
             backend: backends.iter().find(|backend| backend.name == frontend.backend).cloned(),
             lb: None,
             timeout_client: frontend.timeout_client.map(Millis),
@@ -420,6 +421,13 @@ fn every_mistake_in_a_file_is_named_with_its_position() {
         ("forward_port: 80", "forward_port: 80\n    forwarding: sit", "`sit` is not known here: nat"),
         ("forward_port: 80", "forward_port: 80\n    timeout_server: 5", "`5` is not a duration"),
         ("name: http,", "name: http, timeout_client: 1ns,", "`1ns` is not a whole number of milliseconds"),
+        ("inbound_port: 80", "inbound_port: 90-80", "`90-80` is not a range: its last port is above its first"),
+        ("inbound_port: 80", "inbound_port: 80-x", "`x` is not a port"),
+        (
+            "  - { name: http, inbound_port: 80, backend: web }",
+            "  - { name: http, inbound_port: 80-99, backend: web }\n  - { name: b, inbound_port: 90-100, backend: web }",
+            "f.yaml:6:30: frontend `http` listens on 80-99/tcp already",
+        ),
         (
             "  - { name: http, inbound_port: 80, backend: web }",
             "  - { name: http, inbound_port: 80, backend: web }\n  - { name: b, inbound_port: 80, backend: web }",
@@ -511,7 +519,7 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                     let (limits, acls) = (std::collections::BTreeMap::new(), None);
                     Some(FrontendSpec {
                         name,
-                        inbound_port: behind.forward_port,
+                        inbound_port: Ports::one(behind.forward_port),
                         backend,
                         timeout_client: None,
                         limits,
@@ -621,4 +629,22 @@ proptest! {
             prop_assert!(!removes || step.action == Action::Replace, "{step:?}");
         }
     }
+}
+
+#[test]
+fn a_range_of_ports_is_one_frontend_and_a_port_within_it_another() {
+    let text = WEB.replace(
+        "  - { name: http, inbound_port: 80, backend: web }",
+        "  - { name: http, inbound_port: 8000-8999, backend: web }\n  - { name: one, inbound_port: 8080, backend: web }",
+    );
+    let spec = one(&text);
+    let Ports { first, last } = spec.frontends[0].inbound_port;
+    assert_eq!((first.get(), last.map(std::num::NonZeroU16::get)), (8000, Some(8999)));
+    let unchanged = plan(&spec, &applied(&spec), true).unwrap();
+    assert!(unchanged.iter().all(|step| step.action == Action::Unchanged), "{unchanged:#?}");
+    let longer = plan(&one(&text.replace("8999", "9000")), &applied(&spec), true).unwrap();
+    let replaced: Vec<_> = longer.iter().filter(|step| step.action != Action::Unchanged).collect();
+    assert_eq!(replaced.len(), 2, "{longer:#?}");
+    let any = one(&text.replace("8000-8999", "any"));
+    assert_eq!(any.frontends[0].inbound_port.to_string(), "1-65535");
 }

@@ -47,6 +47,7 @@ fn frontend(number: u128, lb: u128, port: u16, backend: u128) -> Frontend {
         lb: LbId::from_uuid(uuid(lb)),
         name: Name::try_from("front".to_owned()).unwrap(),
         inbound_port: port.try_into().unwrap(),
+        inbound_port_end: None,
         backend: BackendId::from_uuid(uuid(backend)),
         timeout_client: None,
         limits: RateLimits::default(),
@@ -154,6 +155,10 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
     let pool = |servers: &[u8]| Document::Backend(backend(30, 10, Protocol::Tcp, 80, servers));
     let new_pool = |lb, port, servers: &[u8]| create(Document::Backend(backend(31, lb, Protocol::Udp, port, servers)));
     let front = |number, lb, port, backend| Document::Frontend(frontend(number, lb, port, backend));
+    let range = |number, first, last: u16, backend| {
+        let frontend = frontend(number, 10, first, backend);
+        Document::Frontend(Frontend { inbound_port_end: last.try_into().ok(), ..frontend })
+    };
     let address = |number, last, lb| Document::Ip(ip(number, 1, [192, 0, 2, last], lb));
     let slow = |interval_ms, timeout_ms| {
         let mut pool = backend(30, 10, Protocol::Tcp, 80, &[1]);
@@ -246,6 +251,16 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         (vec![update(front(40, 10, 81, 30))], &["ports 40: inbound_port"]),
         (vec![update(Document::Backend(backend(30, 10, Protocol::Tcp, 81, &[1])))], &["ports 30: forward_port"]),
         (vec![update(front(40, 10, 81, 30)), update(Document::Backend(backend(30, 10, Protocol::Tcp, 81, &[1])))], &[]),
+        // ranges of ports
+        (vec![new_pool(10, 80, &[]), create(range(41, 70, 90, 31))], &[]),
+        (vec![create(range(41, 70, 90, 30)), create(range(42, 91, 99, 30))], &[]),
+        (vec![create(range(41, 70, 90, 30)), create(range(42, 90, 99, 30))], &["ports 41: inbound_port"]),
+        (vec![create(range(41, 1, 65535, 30)), create(range(42, 90, 99, 30))], &["ports 41: inbound_port"]),
+        (
+            vec![create(range(41, 1, 99, 30)), create(range(42, 2, 3, 30)), create(range(43, 99, 100, 30))],
+            &["ports 41: inbound_port", "ports 41: inbound_port"],
+        ),
+        (vec![update(range(40, 80, 90, 30)), create(front(41, 10, 80, 30))], &[]),
         // servers
         (vec![update(pool(&[3]))], &[]),
         (vec![update(pool(&[3, 3]))], &["servers 30: server_ip"]),

@@ -156,6 +156,7 @@ impl Fleet {
                 lb,
                 name,
                 inbound_port: port,
+                inbound_port_end: None,
                 backend,
                 timeout_client: None,
                 limits: RateLimits::default(),

@@ -203,9 +203,10 @@ pub fn wanted_services<'a>(
     snapshot
         .frontends_of(lb)
         .filter(|frontend| frontend.times.is_live())
-        .filter_map(|frontend| Some((frontend.inbound_port.get(), snapshot.backend(frontend.backend)?)))
-        .flat_map(move |(port, backend)| {
-            let service = move |address| ServiceAddress { address, port, protocol: backend.protocol };
+        .filter_map(|frontend| Some((frontend, snapshot.backend(frontend.backend)?)))
+        .flat_map(move |(frontend, backend)| {
+            let (port, is_range) = (frontend.inbound_port.get(), frontend.inbound_port_end.is_some());
+            let service = move |address| ServiceAddress { address, port, protocol: backend.protocol, is_range };
             addresses.clone().into_iter().map(move |address| (service(address), &**backend))
         })
 }

@@ -123,6 +123,36 @@ async fn a_quota_that_is_reached_is_refused_with_its_numbers() {
 }
 
 #[tokio::test]
+async fn ranges_of_ports_do_not_overlap_and_one_port_may_stand_within() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let path = ids.path("/lbs/{lb}/frontends");
+    let range = |first: u16, last: u16| json!({"name": format!("r{first}"), "inbound_port": first, "inbound_port_end": last, "backend_id": ids.backend});
+    let one = api.ok(Method::POST, &path, &range(79, 8999)).await;
+    assert_eq!((&one["inbound_port"], &one["inbound_port_end"]), (&json!(79), &json!(8999)));
+    let (status, problem) = api.call(Method::POST, &path, Some(&range(8999, 9000))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let help = text(&problem, "/details/0/help_message");
+    assert!(help.contains("8999/tcp would be in the ranges of the frontends r79 (79-8999, "), "{help}");
+    api.ok(Method::POST, &path, &range(9000, 9001)).await;
+
+    // What a client that knows nothing of ranges writes: the range stays with its first port, and goes with it.
+    let path = format!("/frontends/{}", text(&one, "/id"));
+    let put = |port: u16| json!({"name": "plain", "inbound_port": port, "backend_id": ids.backend});
+    let kept = api.ok(Method::PUT, &path, &put(79)).await;
+    assert_eq!((text(&kept, "/name"), &kept["inbound_port_end"]), ("plain", &json!(8999)));
+    let shorter = api.ok(Method::PATCH, &path, &json!({"inbound_port_end": 8998})).await;
+    assert_eq!(shorter["inbound_port_end"], json!(8998));
+    let moved = json!({"inbound_port": 7000, "inbound_port_end": 7001});
+    let moved = api.ok(Method::PATCH, &path, &moved).await;
+    assert_eq!((&moved["inbound_port"], &moved["inbound_port_end"]), (&json!(7000), &json!(7001)));
+    let nat = json!({"name": "pool", "forward_protocol": "tcp", "forward_port": 80, "forwarding": "nat"});
+    api.ok(Method::PUT, &ids.path("/backends/{backend}"), &nat).await;
+    let single = api.ok(Method::PUT, &path, &put(81)).await;
+    assert_eq!((&single["inbound_port"], &single["inbound_port_end"]), (&json!(81), &json!(null)));
+}
+
+#[tokio::test]
 async fn nothing_below_a_deleted_load_balancer_is_changed() {
     let api = Api::new();
     let ids = Ids::create(&api).await;

@@ -69,6 +69,7 @@ fn create_frontend() -> CreateFrontend {
     CreateFrontend {
         name: some_text(),
         inbound_port: Some(1),
+        inbound_port_end: Some(1),
         backend_id: some_text(),
         timeout_client: time(),
         certificate_id: some_text(),

@@ -48,6 +48,7 @@ fn documents(number: u32) -> Vec<Change> {
         lb: lb.id,
         name: lb.name.clone(),
         inbound_port: NonZeroU16::new(80).unwrap(),
+        inbound_port_end: None,
         backend: backend.id,
         timeout_client: None,
         limits: RateLimits::default(),

@@ -35,7 +35,7 @@ pub(super) fn judge(model: &mut Model, packet: &Packet<'_>, made: &Outcome) -> J
         Kind::Other => closed(packet, reject),
         Kind::Flow => {
             remember(model, packet);
-            match model.services.get(&packet.service_key()).copied() {
+            match model.service_of(packet) {
                 Some(service) => model.serve(packet, &service, made),
                 None => closed(packet, reject),
             }
@@ -99,7 +99,7 @@ fn piece(model: &mut Model, packet: &Packet<'_>) -> Judged {
     let mut transport = [0; 20];
     transport[..4].copy_from_slice(&ports);
     let whole = Packet { transport: &transport, protocol, ..*packet };
-    let Some(service) = model.services.get(&whole.service_key()).copied() else {
+    let Some(service) = model.service_of(&whole) else {
         return (DROP, Reason::ClosedDropped, None);
     };
     if let Some(refused) = counted(model, &whole, &service) {
@@ -266,7 +266,7 @@ fn quote(packet: &Packet<'_>) -> Option<Quote> {
 fn error(model: &mut Model, packet: &Packet<'_>) -> Judged {
     let Some(quote) = quote(packet) else { return (DROP, Reason::IcmpUnknown, None) };
     let flow = quote.flow(packet);
-    let Some(service) = model.services.get(&flow.service_key()).copied() else {
+    let Some(service) = model.service_of(&flow) else {
         return (DROP, Reason::IcmpUnknown, None);
     };
     if let Some(refused) = counted(model, &flow, &service) {

@@ -51,7 +51,7 @@ pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceE
         Err(reason) => return (DROP, reason, None),
     }
     if is_new {
-        let flow = opened(model, packet, made, index, &backend);
+        let flow = opened(model, packet, made, index, &backend, port_of(packet, service, &backend));
         model.translated.insert(key, flow);
     }
     let flow = model.translated.get_mut(&key).unwrap();
@@ -214,8 +214,20 @@ impl Flow {
     }
 }
 
+/// The server's port: behind a range the one that the client asked for.
+fn port_of(packet: &Packet<'_>, service: &ServiceEntry, backend: &BackendEntry) -> [u8; 2] {
+    if service.flags & 16 != 0 { [packet.transport[2], packet.transport[3]] } else { backend.port }
+}
+
 /// The flow that the program opened: its source address and port stand in the packet it made.
-fn opened(model: &mut Model, packet: &Packet<'_>, made: &Outcome, index: u32, backend: &BackendEntry) -> Flow {
+fn opened(
+    model: &mut Model,
+    packet: &Packet<'_>,
+    made: &Outcome,
+    index: u32,
+    backend: &BackendEntry,
+    port: [u8; 2],
+) -> Flow {
     let at = link_to(backend).len() + 2;
     let transport = at + packet.ip.len() - packet.transport.len();
     let address = if packet.v6 {
@@ -230,15 +242,14 @@ fn opened(model: &mut Model, packet: &Packet<'_>, made: &Outcome, index: u32, ba
     let own = packet.flow_key();
     let taken = model.translated.iter().find(|(key, flow)| flow.source == source && **key != own);
     if let Some((key, flow)) = taken {
-        let may_be_taken =
-            !is_live(model, flow) || (flow.has_ended() && flow.server != (backend.address, backend.port));
+        let may_be_taken = !is_live(model, flow) || (flow.has_ended() && flow.server != (backend.address, port));
         assert!(may_be_taken, "{source:?} has two flows: {own:?} and {key:?}, {flow:?}");
         let key = *key;
         model.translated.remove(&key);
     }
     Flow {
         source,
-        server: (backend.address, backend.port),
+        server: (backend.address, port),
         backend: index,
         generation: backend.generation,
         link: Vec::new(),
