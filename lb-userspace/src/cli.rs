@@ -19,6 +19,7 @@ pub mod contain;
 pub mod context;
 pub mod delete;
 pub mod delivery;
+pub mod dependent;
 pub mod detach;
 pub mod doctor;
 pub mod drill;
@@ -32,6 +33,7 @@ pub mod global;
 pub mod heal;
 pub mod health_check;
 pub mod hold;
+pub mod incident;
 pub mod init;
 pub mod ip;
 pub mod lb;
@@ -209,6 +211,13 @@ Examples:
   snowshed heal retry lb:ID                  now, not when it is due
   snowshed heal resolve lb:ID --reason TEXT  dealt with")]
     Heal(heal::Heal),
+    /// Show what would break if a load balancer, a project, an organization or the zone were gone
+    #[command(after_help = "Examples:
+  snowshed impact organization:ID
+  snowshed impact zone -o json")]
+    Impact(incident::ImpactArgs),
+    #[command(subcommand)]
+    Incident(incident::IncidentCommand),
     /// Rehearse a disaster on throw-away everything: own namespaces, ledger and maps, real traffic
     #[command(
         subcommand,
@@ -297,6 +306,8 @@ enum Object {
     Backend(backend::BackendCommand),
     #[command(subcommand)]
     Server(server::ServerCommand),
+    #[command(subcommand)]
+    Dependent(dependent::DependentCommand),
     #[command(subcommand)]
     Ops(ops::OpsCommand),
     #[command(subcommand)]
@@ -391,6 +402,8 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Drill(command) => command.run(terminal, global.output),
         Command::Gate(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Heal(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
+        Command::Impact(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Incident(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Backup(command) => command.run(terminal, global.output),
         Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Freeze(args) => block_on(async {
@@ -546,6 +559,7 @@ impl Object {
             Self::Acl(command) => command.run(session).await,
             Self::Backend(command) => command.run(session).await,
             Self::Server(command) => command.run(session).await,
+            Self::Dependent(command) => command.run(session).await,
             Self::Ops(command) => command.run(session).await,
             Self::Org(command) => command.run(session).await,
             Self::Project(command) => command.run(session).await,

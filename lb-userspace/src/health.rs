@@ -1,6 +1,7 @@
 //! Health of the servers: who is up, since when, and why.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -89,8 +90,64 @@ pub enum ProbeOutcome {
 pub struct MassFailure {
     /// When it began.
     pub since: Timestamp,
-    /// Servers that look down.
+    /// Servers that look down, and those whose last probes failed.
     pub down: usize,
     /// Servers that are checked, without those that never were up.
     pub checked: usize,
+    /// What most of their probes ended with.
+    #[serde(default)]
+    pub cause: Cause,
+    /// Addresses that the probes come from: what the servers' filters must allow.
+    #[serde(default)]
+    pub probe_sources: Vec<IpAddr>,
+}
+
+/// What a mass failure most likely comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The probes are not answered: a filter drops them, or the answers to them.
+    #[default]
+    Unanswered,
+    /// The probes are refused: a filter rejects them, or nothing listens any more.
+    Refused,
+    /// The network says that it cannot reach the servers.
+    Unreachable,
+    /// The servers answer otherwise than expected.
+    Unexpected,
+}
+
+/// The sentence of the one alarm.
+impl std::fmt::Display for MassFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { down, checked, cause, probe_sources, .. } = self;
+        let sources: Vec<String> = probe_sources.iter().map(ToString::to_string).collect();
+        let sources = match sources.as_slice() {
+            [] => "the source address of the probes".to_owned(),
+            sources => format!("the probes from {}", sources.join(" and ")),
+        };
+        let likely = match cause {
+            Cause::Unanswered => format!(
+                "nothing answers: most likely filters drop {sources} since lately; let the servers allow that address"
+            ),
+            Cause::Refused => format!(
+                "connections are refused: most likely filters reject {sources} since lately; let the servers allow that \
+                 address"
+            ),
+            Cause::Unreachable => format!(
+                "they cannot be reached: most likely this edge has lost its way to them (link, route, gateway), or filters \
+                 reject {sources}"
+            ),
+            Cause::Unexpected => {
+                "they answer, but not as expected: most likely what the checks ask for was changed on \
+                                  all of them"
+                    .to_owned()
+            }
+        };
+        write!(
+            f,
+            "{down} of {checked} checked servers look down at once, {likely}. Until it is over they keep their last good \
+             state and their traffic"
+        )
+    }
 }

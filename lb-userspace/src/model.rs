@@ -6,6 +6,7 @@
 pub mod acl;
 pub mod address;
 pub mod backend;
+pub mod dependent;
 pub mod document;
 pub mod frontend;
 pub mod health_check;
@@ -24,12 +25,13 @@ pub mod token;
 
 pub use acl::{Acl, AclAction};
 pub use backend::{Algorithm, Backend, EmptyPool, Forwarding, PrefixV6, Protocol, StickySessions};
+pub use dependent::{Dependent, DependentKind, Webhook};
 pub use document::{Document, DocumentKey, Kind, Times};
 pub use frontend::{Frontend, RateLimits, ports_text};
 pub use health_check::{HealthCheck, Probe};
 pub use ids::{
-    AclId, BackendId, FrontendId, IpId, LbId, MeasureId, NatSourceId, OperationId, OrganizationId, ProjectId,
-    SubscriberId, TokenId,
+    AclId, BackendId, DependentId, FrontendId, IpId, LbId, MeasureId, NatSourceId, OperationId, OrganizationId,
+    ProjectId, SubscriberId, TokenId,
 };
 pub use ip::Ip;
 pub use lb::{ClosedPort, Lb, LbType};

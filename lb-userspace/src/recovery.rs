@@ -6,6 +6,7 @@ pub mod advice;
 mod back;
 pub mod drill;
 pub mod heal;
+pub mod incident;
 pub mod restore;
 pub mod undo;
 

@@ -109,3 +109,63 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Change, Proposal};
+    use crate::model::{Actor, Document, Name, Organization, OrganizationId, Scope, Times};
+
+    fn change(ledger: &SqliteLedger) {
+        let id = OrganizationId::new();
+        let name = Name::try_from("acme".to_owned()).unwrap();
+        let made = Organization { id, name, times: Times::created(Timestamp::now()) };
+        let changes = vec![Change { before: None, after: Document::Organization(made) }];
+        let proposal = Proposal {
+            expected: ledger.snapshot().generation(),
+            actor: Actor::agent("test"),
+            scope: Scope::Organization { organization: id },
+            verb: "organization.create".to_owned(),
+            reason: String::new(),
+            at: Timestamp::now(),
+            attempt: None,
+            plan: None,
+            changes,
+        };
+        ledger.append(proposal).unwrap();
+    }
+
+    #[test]
+    fn a_backup_is_made_and_verified_when_one_is_due_and_something_changed_and_only_the_newest_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let backups = || Backups::new(directory.path().join("backups"));
+        let ledger = Arc::new(SqliteLedger::open(&directory.path().join("ledger.db")).unwrap());
+        let settings = |interval| config::Backup { interval, keep: 2, ..config::Config::default().backup };
+        let keeper = |interval| Keeper {
+            backups: backups(),
+            settings: settings(interval),
+            ledger: Arc::clone(&ledger),
+            newest: None,
+            is_destroyed: false,
+        };
+        change(&ledger);
+        let mut hourly = keeper(Duration::from_secs(3600));
+        hourly.look();
+        change(&ledger);
+        hourly.look();
+        assert_eq!(backups().list().unwrap().len(), 1, "the next one is due in an hour");
+        let mut always = keeper(Duration::ZERO);
+        always.look();
+        assert_eq!(backups().list().unwrap().len(), 2);
+        always.look();
+        assert_eq!(backups().list().unwrap().len(), 2, "nothing changed");
+        for _ in 0..3 {
+            change(&ledger);
+            always.look();
+        }
+        let kept = backups().list().unwrap();
+        let generations: Vec<u64> = kept.iter().map(|backup| backup.generation.0).collect();
+        assert_eq!(generations, [5, 4], "the newest two");
+        assert!(kept.iter().all(|backup| backup.verified_at.is_some()));
+    }
+}

@@ -2,12 +2,15 @@
 
 pub(super) mod advice;
 pub(super) mod deliveries;
+pub(super) mod dependents;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod freezes;
 pub(super) mod heal;
 pub(super) mod health;
 pub(super) mod holds;
+pub(super) mod impact;
+pub(super) mod incident;
 mod measures;
 pub(super) mod metrics;
 pub(super) mod operations;

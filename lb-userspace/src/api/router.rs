@@ -62,6 +62,12 @@ fn routes(context: Context) -> Router {
         .route("/snowshed/v1/heal/retry", post(admin::heal::retry))
         .route("/snowshed/v1/heal/resolve", post(admin::heal::resolve))
         .route("/snowshed/v1/lbs/{id}/heal", get(admin::heal::get))
+        .route("/snowshed/v1/impact", get(admin::impact::get))
+        .route("/snowshed/v1/incident", get(admin::incident::get))
+        .route("/snowshed/v1/dependents", get(admin::dependents::list).post(admin::dependents::create))
+        .route("/snowshed/v1/dependents/{id}", get(admin::dependents::get).delete(admin::dependents::delete))
+        .route("/snowshed/v1/dependents/{id}/advice", get(admin::dependents::get_advice))
+        .route("/snowshed/v1/dependents/{id}/release", post(admin::dependents::release))
         .route("/snowshed/v1/undo", post(admin::recovery::undo))
         .route("/snowshed/v1/restore", post(admin::recovery::restore))
         .merge(tenancy())
@@ -160,7 +166,7 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, subscribers and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, operations, events, deliveries, undo, restore, organizations, \
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, dependents, impact, incident, operations, events, deliveries, undo, restore, organizations, \
          projects and tokens, /healthz and /metrics"
             .to_owned(),
     )

@@ -54,6 +54,16 @@ impl<'a> View<'a> {
         }
     }
 
+    fn waits_for(&self, lb: LbId) -> Vec<wire::WaitsFor> {
+        let holders = self.snapshot.holders_of(lb);
+        let shown = holders.map(|holder| wire::WaitsFor {
+            dependent_id: holder.id,
+            kind: holder.kind.as_str().to_owned(),
+            name: holder.name.to_string(),
+        });
+        shown.collect()
+    }
+
     pub(super) fn lb(&self, lb: &Lb) -> wire::Lb {
         let snapshot = self.snapshot;
         let generation = snapshot.touched(lb.id).0;
@@ -106,6 +116,7 @@ impl<'a> View<'a> {
             applied_generation: self.applied_generation,
             protected: lb.protected,
             deleted_at: lb.times.deleted_at,
+            waits_for: if lb.times.is_live() { Vec::new() } else { self.waits_for(lb.id) },
             etag: etag::of(lb),
         }
     }

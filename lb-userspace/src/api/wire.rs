@@ -7,6 +7,7 @@
 pub mod acl;
 pub mod backend;
 pub mod delivery;
+pub mod dependent;
 pub mod frontend;
 pub mod heal;
 pub mod health_check;
@@ -26,6 +27,7 @@ pub mod tenancy;
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
 pub use delivery::{AlarmTarget, AlarmTargetList, DeliveryList};
+pub use dependent::{CreateDependent, Dependent, DependentAdvice, DependentList, ReleaseDependent, WaitsFor};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
 pub use heal::{HealAnswer, HealList, ResolveFindings, RetryHealing};
 pub use health_check::{
@@ -35,6 +37,7 @@ pub use health_check::{
 pub use ip::{CreateIp, Ip, IpList, UpdateIp};
 pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, MigrateLb, UpdateLb};
 pub use list::ListQuery;
+pub use measure::{Impact, PlanSubject};
 pub use millis::Millis;
 pub use operation::{ChangedDocument, EventList, Operation, OperationList};
 pub use problem::{Detail, Problem, ProblemKind};

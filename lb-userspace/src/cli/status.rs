@@ -102,16 +102,7 @@ fn alarms(report: &StatusReport, now: Timestamp) -> Vec<(Paint, String)> {
     let reconcile = &report.reconcile;
     let mut alarms = Vec::new();
     if let Some(failure) = &report.mass_failure {
-        alarms.push((
-            Paint::Red,
-            format!(
-                "MASS FAILURE for {}: {} of {} checked servers look down at once; the checker is suspected and their last \
-                 good state is kept",
-                age(failure.since, now),
-                failure.down,
-                failure.checked
-            ),
-        ));
+        alarms.push((Paint::Red, format!("MASS FAILURE for {}: {failure}", age(failure.since, now))));
     }
     if let Some(error) = &report.ledger_error {
         alarms.push((Paint::Red, error.clone()));

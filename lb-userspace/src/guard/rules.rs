@@ -10,6 +10,7 @@ mod addresses;
 mod attachment;
 mod budget;
 mod bulk;
+mod dependents;
 mod families;
 mod freeze;
 mod immutable;
@@ -41,12 +42,13 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 17] = [
+pub(super) const ALL: [(&str, Rule); 18] = [
     ("scope", scope::check),
     ("freeze", freeze::check),
     ("live", live::check),
     ("immutable", immutable::check),
     ("references", references::check),
+    ("dependents", dependents::check),
     ("in_use", in_use::check),
     ("protected", protected::check),
     ("traffic", traffic::check),
@@ -110,7 +112,8 @@ const fn lb_of(document: &Document) -> Option<LbId> {
         | Document::Organization(_)
         | Document::Project(_)
         | Document::Token(_)
-        | Document::Subscriber(_) => None,
+        | Document::Subscriber(_)
+        | Document::Dependent(_) => None,
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::machine::{Machine, Now, Thresholds, Turn};
 use super::mass_failure::{Hold, Watch};
 use super::schedule::{self, Schedule};
-use super::{HealthView, ProbeOutcome, ServerHealth, Through};
+use super::{Cause, HealthView, MassFailure, ProbeOutcome, ServerHealth, Through};
 use crate::ledger::Snapshot;
 use crate::model::{Backend, Forwarding, HealthCheck, Probe};
 use crate::plan::ServerRef;
@@ -64,6 +64,8 @@ pub struct Checker {
     view: BTreeMap<ServerRef, ServerHealth>,
     /// Servers that are down and have been since they are checked; see [`Checker::could_fall`].
     never_up: BTreeSet<ServerRef>,
+    /// Servers that are up and whose last probe failed.
+    doubted: BTreeSet<ServerRef>,
     next_check: u64,
 }
 
@@ -90,6 +92,7 @@ impl Checker {
             taken_over,
             view: BTreeMap::new(),
             never_up: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             next_check: 0,
         }
     }
@@ -101,6 +104,7 @@ impl Checker {
         let gone: Vec<ServerRef> = self.checks.keys().filter(|server| !wanted.contains_key(server)).copied().collect();
         let mut urgency = Urgency::None;
         self.never_up.retain(|server| wanted.contains_key(server));
+        self.doubted.retain(|server| wanted.contains_key(server));
         for server in gone {
             if let Some(check) = self.checks.remove(&server) {
                 self.servers.remove(&check.id);
@@ -108,7 +112,7 @@ impl Checker {
             if self.view.remove(&server).is_some() {
                 urgency = Urgency::Detail;
             }
-            let hold = self.watch.on_up_or_gone(server, wanted.len() - self.never_up.len());
+            let hold = self.watch.on_up_or_gone(server, wanted.len() - self.never_up.len(), self.doubted.len());
             urgency = urgency.max(self.apply(hold));
         }
         for (server, (health_check, through)) in wanted {
@@ -130,7 +134,7 @@ impl Checker {
             let servers = &self.servers;
             self.schedule.retain(|check| servers.contains_key(&check));
         }
-        let hold = self.watch.on_checked(self.could_fall());
+        let hold = self.watch.on_checked(self.could_fall(), self.doubted.len());
         urgency.max(self.apply(hold))
     }
 
@@ -163,19 +167,17 @@ impl Checker {
         let thresholds = Thresholds { rise: check.health_check.rise, fall: check.health_check.fall };
         let passed = outcome == ProbeOutcome::Passed;
         let turn = check.machine.on_probe(passed, thresholds, now);
+        let is_doubted = check.machine.is_doubted() && check.machine.verdict().is_some_and(|(up, ..)| up);
         if check.machine.is_doubted()
             && let Some(transient) = check.health_check.transient_interval
         {
             self.sooner(server, now.instant + transient);
         }
-        let Some(turn) = turn else {
-            let Some(health) = self.view.get_mut(&server) else { return Urgency::None };
-            if health.last.as_ref() == Some(&outcome) {
-                return Urgency::None;
-            }
-            health.last = Some(outcome);
-            return Urgency::Detail;
+        let changed = match is_doubted {
+            true => self.doubted.insert(server),
+            false => self.doubted.remove(&server),
         };
+        let Some(turn) = turn else { return self.on_detail(server, outcome, changed) };
         let rose_at = (turn == Turn::Rose).then_some(now.time);
         let decided_at = now.instant;
         let health = ServerHealth { up: passed, usable: passed, since: now.time, rose_at, decided_at, last: None };
@@ -187,11 +189,11 @@ impl Checker {
             Turn::First { up: false } => self.never_up.insert(server),
             Turn::First { up: true } | Turn::Rose | Turn::Fell => self.never_up.remove(&server),
         };
-        let could_fall = self.could_fall();
+        let (could_fall, doubted) = (self.could_fall(), self.doubted.len());
         let hold = match turn {
-            Turn::Fell => self.watch.on_down(server, window, could_fall, now),
-            Turn::First { up: false } => self.watch.on_checked(could_fall),
-            Turn::Rose | Turn::First { up: true } => self.watch.on_up_or_gone(server, could_fall),
+            Turn::Fell => self.watch.on_down(server, window, could_fall, doubted, now),
+            Turn::First { up: false } => self.watch.on_checked(could_fall, doubted),
+            Turn::Rose | Turn::First { up: true } => self.watch.on_up_or_gone(server, could_fall, doubted),
         };
         self.apply(hold);
         if self.watch.is_held(server)
@@ -202,10 +204,43 @@ impl Checker {
         Urgency::Verdict
     }
 
+    /// A probe that decided nothing.
+    fn on_detail(&mut self, server: ServerRef, outcome: ProbeOutcome, is_doubt_new: bool) -> Urgency {
+        let mut urgency = Urgency::None;
+        if let Some(health) = self.view.get_mut(&server).filter(|health| health.last.as_ref() != Some(&outcome)) {
+            health.last = Some(outcome);
+            urgency = Urgency::Detail;
+        }
+        if is_doubt_new {
+            let hold = self.watch.on_checked(self.could_fall(), self.doubted.len());
+            urgency = urgency.max(self.apply(hold));
+        }
+        urgency
+    }
+
     /// What is known now.
     #[must_use]
     pub fn view(&self) -> HealthView {
-        HealthView { servers: self.view.clone(), mass_failure: self.watch.current(self.could_fall()) }
+        HealthView { servers: self.view.clone(), mass_failure: self.mass_failure() }
+    }
+
+    fn mass_failure(&self) -> Option<MassFailure> {
+        let (since, held) = self.watch.current()?;
+        let failing: BTreeSet<&ServerRef> = held.iter().chain(&self.doubted).collect();
+        let outcomes = failing.iter().filter_map(|server| self.view.get(*server)?.last.as_ref());
+        let mut counts: BTreeMap<u8, (usize, Cause)> = BTreeMap::new();
+        for outcome in outcomes {
+            let cause = match outcome {
+                ProbeOutcome::TimedOut | ProbeOutcome::NotThrough(_) => Cause::Unanswered,
+                ProbeOutcome::Refused => Cause::Refused,
+                ProbeOutcome::Unreachable(_) => Cause::Unreachable,
+                ProbeOutcome::Passed | ProbeOutcome::Unexpected(_) => Cause::Unexpected,
+            };
+            counts.entry(cause as u8).or_insert((0, cause)).0 += 1;
+        }
+        let cause = counts.into_values().max_by_key(|(count, _)| *count).map_or(Cause::default(), |(_, cause)| cause);
+        let (down, checked) = (failing.len(), self.could_fall());
+        Some(MassFailure { since, down, checked, cause, probe_sources: Vec::new() })
     }
 
     /// Servers that are checked.
@@ -261,12 +296,9 @@ impl Checker {
         let (servers, usable) = match hold {
             Hold::Same => return Urgency::None,
             Hold::Began(servers) => {
-                log::error!(
-                    "mass failure: {} of {} checked servers went down at once; the checker is suspected, servers keep \
-                     their last good state. Can this edge reach them?",
-                    servers.len(),
-                    self.could_fall()
-                );
+                if let Some(failure) = self.mass_failure() {
+                    log::error!("mass failure: {failure}");
+                }
                 (servers, true)
             }
             Hold::Ended(servers) => {
@@ -287,11 +319,13 @@ impl Checker {
         let grace = SignedDuration::try_from(self.settings.delete_grace).unwrap_or(SignedDuration::MAX);
         let mut wanted = BTreeMap::new();
         for backend in snapshot.backends() {
+            let backend_lb = backend.lb;
             let lb_deleted = snapshot.lb(backend.lb).and_then(|lb| lb.times.deleted_at);
             let checked = match (lb_deleted, backend.times.deleted_at) {
                 (None, deleted) => deleted.is_none(),
                 (Some(lb), backend) => {
-                    let ends = lb.checked_add(grace).unwrap_or(Timestamp::MAX);
+                    let is_held = snapshot.holders_of(backend_lb).next().is_some();
+                    let ends = if is_held { Timestamp::MAX } else { lb.checked_add(grace).unwrap_or(Timestamp::MAX) };
                     now.time < ends && backend.is_none_or(|backend| backend >= lb)
                 }
             };

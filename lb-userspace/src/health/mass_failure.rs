@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::MassFailure;
 use super::machine::Now;
 use crate::plan::ServerRef;
 
@@ -15,6 +14,9 @@ const LEAST: usize = 2;
 /// Watches how many servers go down within a window, and holds them while they are too many.
 ///
 /// `checked` is the number of servers that could go down: the caller leaves out those that never were up.
+///
+/// Servers in doubt, whose last probes failed but not often enough yet, count as well: when all fail together, the first that
+/// is found down finds the others in doubt, and none of them is taken out.
 ///
 /// A server counts from the moment it went down until its window is over, it comes back, or it is removed. While a
 /// hold lasts, every server that goes down is held too; the hold ends when the share of held servers has fallen to
@@ -49,7 +51,14 @@ impl Watch {
     }
 
     /// A server that was up went down; it counts for `window`.
-    pub(super) fn on_down(&mut self, server: ServerRef, window: Duration, checked: usize, now: Now) -> Hold {
+    pub(super) fn on_down(
+        &mut self,
+        server: ServerRef,
+        window: Duration,
+        checked: usize,
+        doubted: usize,
+        now: Now,
+    ) -> Hold {
         self.forget(server);
         if self.since.is_some() {
             self.held.insert(server);
@@ -64,7 +73,7 @@ impl Watch {
             self.ends.remove(&(end, old));
             self.lately.remove(&old);
         }
-        if !self.too_many(self.lately.len(), checked) {
+        if !self.too_many(self.lately.len() + doubted, checked) {
             return Hold::Same;
         }
         self.since = Some(now.time);
@@ -74,14 +83,14 @@ impl Watch {
     }
 
     /// A server came back, or is checked no more.
-    pub(super) fn on_up_or_gone(&mut self, server: ServerRef, checked: usize) -> Hold {
+    pub(super) fn on_up_or_gone(&mut self, server: ServerRef, checked: usize, doubted: usize) -> Hold {
         self.forget(server);
-        self.on_checked(checked)
+        self.on_checked(checked, doubted)
     }
 
-    /// The number of checked servers changed.
-    pub(super) fn on_checked(&mut self, checked: usize) -> Hold {
-        if self.since.is_none() || self.too_many(self.held.len(), checked) {
+    /// The number of checked servers, or of those in doubt, changed.
+    pub(super) fn on_checked(&mut self, checked: usize, doubted: usize) -> Hold {
+        if self.since.is_none() || self.too_many(self.held.len() + doubted, checked) {
             return Hold::Same;
         }
         self.since = None;
@@ -92,8 +101,9 @@ impl Watch {
         self.held.contains(&server)
     }
 
-    pub(super) fn current(&self, checked: usize) -> Option<MassFailure> {
-        self.since.map(|since| MassFailure { since, down: self.held.len(), checked })
+    /// The servers that are held, since when.
+    pub(super) fn current(&self) -> Option<(Timestamp, &BTreeSet<ServerRef>)> {
+        self.since.map(|since| (since, &self.held))
     }
 
     fn too_many(&self, down: usize, checked: usize) -> bool {
@@ -129,24 +139,33 @@ mod tests {
     fn more_than_half_within_the_window_begins_a_hold_and_its_fall_ends_it() {
         let start = Instant::now();
         let mut watch = Watch::new(0.5);
-        assert_eq!(watch.on_down(server(1), WINDOW, 4, at(start, 0)), Hold::Same);
-        assert_eq!(watch.on_down(server(2), WINDOW, 4, at(start, 100)), Hold::Same, "half is not more than half");
+        assert_eq!(watch.on_down(server(1), WINDOW, 4, 0, at(start, 0)), Hold::Same);
+        assert_eq!(watch.on_down(server(2), WINDOW, 4, 0, at(start, 100)), Hold::Same, "half is not more than half");
         assert_eq!(
-            watch.on_down(server(3), WINDOW, 4, at(start, 200)),
+            watch.on_down(server(3), WINDOW, 4, 0, at(start, 200)),
             Hold::Began(vec![server(1), server(2), server(3)])
         );
-        assert_eq!(watch.current(4).map(|mass| mass.down), Some(3));
-        assert_eq!(watch.on_down(server(4), WINDOW, 4, at(start, 60_000)), Hold::Same);
+        assert_eq!(watch.current().map(|(_, held)| held.len()), Some(3));
+        assert_eq!(watch.on_down(server(4), WINDOW, 4, 0, at(start, 60_000)), Hold::Same);
         assert!(watch.is_held(server(4)), "what goes down during a hold is held too");
-        assert_eq!(watch.on_up_or_gone(server(1), 4), Hold::Same);
-        assert_eq!(watch.on_up_or_gone(server(2), 4), Hold::Ended(vec![server(3), server(4)]));
-        assert_eq!(watch.current(4), None);
+        assert_eq!(watch.on_up_or_gone(server(1), 4, 0), Hold::Same);
+        assert_eq!(watch.on_up_or_gone(server(2), 4, 0), Hold::Ended(vec![server(3), server(4)]));
+        assert_eq!(watch.current(), None);
+    }
+
+    #[test]
+    fn servers_in_doubt_count_so_that_the_first_of_many_that_fail_together_is_held() {
+        let start = Instant::now();
+        let mut watch = Watch::new(0.5);
+        assert_eq!(watch.on_down(server(1), WINDOW, 4, 2, at(start, 0)), Hold::Began(vec![server(1)]));
+        assert_eq!(watch.on_checked(4, 2), Hold::Same);
+        assert_eq!(watch.on_checked(4, 1), Hold::Ended(vec![server(1)]), "the others passed: it is down alone");
     }
 
     #[test]
     fn a_single_server_is_never_a_mass_failure() {
         let mut watch = Watch::new(0.1);
-        assert_eq!(watch.on_down(server(1), WINDOW, 1, at(Instant::now(), 0)), Hold::Same);
+        assert_eq!(watch.on_down(server(1), WINDOW, 1, 0, at(Instant::now(), 0)), Hold::Same);
     }
 
     #[test]
@@ -155,7 +174,7 @@ mod tests {
         let mut watch = Watch::new(0.5);
         for number in 1..=10 {
             let now = at(start, u64::from(number) * 10_001);
-            assert_eq!(watch.on_down(server(number), WINDOW, 10, now), Hold::Same);
+            assert_eq!(watch.on_down(server(number), WINDOW, 10, 0, now), Hold::Same);
         }
     }
 
@@ -164,7 +183,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(1.0);
         for number in 1..=10 {
-            assert_eq!(watch.on_down(server(number), WINDOW, 10, at(start, 0)), Hold::Same);
+            assert_eq!(watch.on_down(server(number), WINDOW, 10, 0, at(start, 0)), Hold::Same);
         }
     }
 
@@ -187,7 +206,7 @@ mod tests {
                 }
                 let above = |count: usize| count >= 2 && count as f64 > share * CHECKED as f64;
                 if goes_down {
-                    watch.on_down(server(number), WINDOW, CHECKED, at(start, millis));
+                    watch.on_down(server(number), WINDOW, CHECKED, 0, at(start, millis));
                     down.insert(number, Some(millis));
                     if let Some(held) = &mut held {
                         held.insert(number);
@@ -198,7 +217,7 @@ mod tests {
                         held = above(lately.len()).then_some(lately);
                     }
                 } else {
-                    watch.on_up_or_gone(server(number), CHECKED);
+                    watch.on_up_or_gone(server(number), CHECKED, 0);
                     down.remove(&number);
                     if let Some(some) = &mut held {
                         some.remove(&number);
@@ -209,7 +228,7 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(watch.current(CHECKED).is_some(), held.is_some());
+                prop_assert_eq!(watch.current().is_some(), held.is_some());
                 for number in 0..12 {
                     let expected = held.as_ref().is_some_and(|held| held.contains(&number));
                     prop_assert_eq!(watch.is_held(server(number)), expected, "server {}", number);

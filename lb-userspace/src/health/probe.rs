@@ -27,6 +27,11 @@ pub trait Prober: Send + Sync + 'static {
     /// # Errors
     /// An error of this machine (no file descriptors, for instance): it says nothing about the server.
     fn probe(&self, job: &Job) -> impl Future<Output = io::Result<ProbeOutcome>> + Send;
+
+    /// The address that probes to a server come from, where that is known.
+    fn source(&self, _server: IpAddr) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// Probes over the network: through the tunnel where traffic goes through one, otherwise straight to the server's
@@ -60,6 +65,10 @@ impl Prober for Network {
         }
         let answers = tokio::time::timeout(SECOND_LOOK.min(check.timeout), connect(server)).await;
         Ok(ProbeOutcome::NotThrough(silence(through, matches!(answers, Ok(Ok(Ok(_)))))))
+    }
+
+    fn source(&self, server: IpAddr) -> Option<IpAddr> {
+        super::source_towards(server).ok()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs the checker: timers, a bounded number of probes at once, and a view that is published at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use crate::plan::ServerRef;
 const VERDICT_GAP: Duration = Duration::from_millis(5);
 /// A detail waits this long for company.
 const DETAIL_GAP: Duration = Duration::from_secs(1);
+/// Servers of a mass failure towards which the probes' source address is looked up.
+const SOURCES_OF: usize = 64;
 /// Grace periods of deleted load balancers end without a new snapshot.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(10);
 
@@ -169,7 +171,13 @@ impl<P: Prober> Runner<P> {
     }
 
     fn publish(&mut self) {
-        self.view.send_replace(Arc::new(self.checker.view()));
+        let mut view = self.checker.view();
+        if let Some(failure) = &mut view.mass_failure {
+            let failing = view.servers.iter().filter(|(_, health)| !health.up).take(SOURCES_OF);
+            let sources: BTreeSet<_> = failing.filter_map(|(server, _)| self.prober.source(server.address)).collect();
+            failure.probe_sources = sources.into_iter().collect();
+        }
+        self.view.send_replace(Arc::new(view));
         self.pending = Urgency::None;
         self.published = Some(Instant::now());
     }

@@ -64,9 +64,12 @@ fn check_role(actor: &Actor, change: &Change) -> Result<(), String> {
         // Nobody gives away more than he has.
         Document::Token(token) => role.may(Act::Administer) && token.role >= role && token.role.fits(&token.reach),
         Document::Subscriber(_) => role.may(Act::Edit),
-        Document::Ip(_) | Document::Lb(_) | Document::Frontend(_) | Document::Backend(_) | Document::Acl(_) => {
-            role.may(Act::Edit) || role.may(Act::Contain)
-        }
+        Document::Ip(_)
+        | Document::Lb(_)
+        | Document::Frontend(_)
+        | Document::Backend(_)
+        | Document::Acl(_)
+        | Document::Dependent(_) => role.may(Act::Edit) || role.may(Act::Contain),
     };
     if may { Ok(()) } else { Err(format!("a token of the role {} may not change {}", role.as_str(), change.key())) }
 }
@@ -110,6 +113,7 @@ fn is_of_lbs(change: &Change, lbs: &BTreeSet<LbId>) -> bool {
         | Document::Subscriber(_)
         | Document::Organization(_)
         | Document::Project(_)
+        | Document::Dependent(_)
         | Document::Token(_) => false,
     }
 }
@@ -156,6 +160,7 @@ impl<'a> Owners<'a> {
             Document::Acl(acl) => self.of_lb(acl.lb),
             Document::NatSource(_) => Some(Owner::EDGE),
             Document::Subscriber(subscriber) => Some(subscriber.owner),
+            Document::Dependent(dependent) => Some(dependent.owner),
         };
         owner.map(|owner| Reach::Project { owner })
     }

@@ -1,6 +1,6 @@
 //! The current state: an immutable fold of the log, cheap to clone and to derive the next one from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{ChainHash, Operation, Removal, Tenants};
 use crate::model::{
-    Acl, AclId, Backend, BackendId, Document, DocumentKey, Frontend, FrontendId, Generation, Ip, IpId, Kind, Lb, LbId,
-    Measure, MeasureId, NatSource, NatSourceId, OrganizationId, Place, Plan, ProjectId, Subscriber, SubscriberId,
-    TokenId, What,
+    Acl, AclId, Backend, BackendId, Dependent, DependentId, Document, DocumentKey, Frontend, FrontendId, Generation,
+    Ip, IpId, Kind, Lb, LbId, Measure, MeasureId, NatSource, NatSourceId, OrganizationId, Place, Plan, ProjectId,
+    Subscriber, SubscriberId, TokenId, What,
 };
 
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
@@ -28,6 +28,9 @@ pub struct Snapshot {
     acls_by_frontend: OrdSet<(FrontendId, AclId)>,
     nat_sources: OrdMap<NatSourceId, Arc<NatSource>>,
     subscribers: OrdMap<SubscriberId, Arc<Subscriber>>,
+    dependents: OrdMap<DependentId, Arc<Dependent>>,
+    /// Those that are registered, by load balancer.
+    dependents_by_lb: OrdSet<(LbId, DependentId)>,
     /// Addresses in use; a tombstone's address stays reserved.
     ips_by_address: OrdMap<IpAddr, IpId>,
     ips_by_lb: OrdSet<(LbId, IpId)>,
@@ -155,6 +158,42 @@ impl Snapshot {
     /// Every source address of translated flows in the order of the ids, also retired ones.
     pub fn nat_sources(&self) -> impl Iterator<Item = &Arc<NatSource>> {
         self.nat_sources.values()
+    }
+
+    /// A dependent, also a deleted one.
+    #[must_use]
+    pub fn dependent(&self, id: DependentId) -> Option<&Arc<Dependent>> {
+        self.dependents.get(&id)
+    }
+
+    /// Every dependent in the order of the ids, also deleted ones.
+    pub fn dependents(&self) -> impl Iterator<Item = &Arc<Dependent>> {
+        self.dependents.values()
+    }
+
+    /// Dependents of a load balancer that are registered.
+    pub fn dependents_of(&self, lb: LbId) -> impl Iterator<Item = &Arc<Dependent>> {
+        self.dependents_by_lb
+            .range((lb, DependentId::from_uuid(uuid::Uuid::nil()))..)
+            .take_while(move |(of, _)| *of == lb)
+            .filter_map(|(_, id)| self.dependents.get(id))
+    }
+
+    /// Dependents that the deletion of a load balancer waits for.
+    pub fn holders_of(&self, lb: LbId) -> impl Iterator<Item = &Arc<Dependent>> {
+        self.dependents_of(lb).filter(|dependent| dependent.holds())
+    }
+
+    /// How many registered dependents these load balancers have, by kind; each counts once.
+    #[must_use]
+    pub fn dependents_by_kind(&self, lbs: &BTreeSet<LbId>) -> BTreeMap<String, u64> {
+        let ids: BTreeSet<DependentId> =
+            lbs.iter().flat_map(|lb| self.dependents_of(*lb)).map(|dependent| dependent.id).collect();
+        let mut counts = BTreeMap::new();
+        for dependent in ids.iter().filter_map(|id| self.dependents.get(id)) {
+            *counts.entry(dependent.kind.as_str().to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// Whether the source addresses of translated flows are the very same as in another snapshot.
@@ -338,6 +377,9 @@ impl Snapshot {
                 let subscriber = self.subscriber(SubscriberId::from_uuid(key.id))?;
                 Some(Document::Subscriber((**subscriber).clone()))
             }
+            Kind::Dependent => self
+                .dependent(DependentId::from_uuid(key.id))
+                .map(|dependent| Document::Dependent(Dependent::clone(dependent))),
             Kind::Organization => {
                 let organization = self.tenants.organization(OrganizationId::from_uuid(key.id))?;
                 Some(Document::Organization((**organization).clone()))
@@ -362,9 +404,11 @@ impl Snapshot {
             Document::Backend(backend) => self.backend(backend.id).is_some_and(|current| **current == *backend),
             Document::Acl(acl) => self.acl(acl.id).is_some_and(|current| **current == *acl),
             Document::NatSource(source) => self.nat_sources.get(&source.id).is_some_and(|current| **current == *source),
-            Document::Organization(_) | Document::Project(_) | Document::Token(_) | Document::Subscriber(_) => {
-                self.document(document.key()).as_ref() == Some(document)
-            }
+            Document::Organization(_)
+            | Document::Project(_)
+            | Document::Token(_)
+            | Document::Subscriber(_)
+            | Document::Dependent(_) => self.document(document.key()).as_ref() == Some(document),
         }
     }
 
@@ -379,6 +423,7 @@ impl Snapshot {
             Kind::Acl => self.acls.contains_key(&AclId::from_uuid(key.id)),
             Kind::NatSource => self.nat_sources.contains_key(&NatSourceId::from_uuid(key.id)),
             Kind::Subscriber => self.subscribers.contains_key(&SubscriberId::from_uuid(key.id)),
+            Kind::Dependent => self.dependents.contains_key(&DependentId::from_uuid(key.id)),
             Kind::Organization | Kind::Project | Kind::Token => self.document(key).is_some(),
         }
     }
@@ -397,6 +442,9 @@ impl Snapshot {
             changed.extend(
                 places.filter_map(|measure| measure.place()).flat_map(|place| self.lbs_at(place)).map(|lb| lb.id),
             );
+        }
+        for (before, after) in pairs(earlier.dependents.diff(&self.dependents)) {
+            changed.extend(before.into_iter().chain(after).flat_map(|dependent| dependent.lbs.iter()));
         }
         for (before, after) in pairs(earlier.frontends.diff(&self.frontends)) {
             changed.extend(before.into_iter().chain(after).map(|frontend| frontend.lb));
@@ -477,6 +525,7 @@ impl Snapshot {
             Document::Subscriber(subscriber) => {
                 self.subscribers.insert(subscriber.id, Arc::new(subscriber.clone()));
             }
+            Document::Dependent(dependent) => self.put_dependent(dependent),
             Document::Organization(_) | Document::Project(_) | Document::Token(_) => self.tenants.put(document),
         }
     }
@@ -499,6 +548,17 @@ impl Snapshot {
             What::Plan(_) | What::LetGo { .. } => {}
         }
         self.measures.insert(measure.id, Arc::new(measure.clone()));
+    }
+
+    fn put_dependent(&mut self, dependent: &Dependent) {
+        if let Some(before) = self.dependents.insert(dependent.id, Arc::new(dependent.clone())) {
+            for lb in before.lbs.iter() {
+                self.dependents_by_lb.remove(&(lb, before.id));
+            }
+        }
+        if dependent.times.is_live() {
+            self.dependents_by_lb.extend(dependent.lbs.iter().map(|lb| (lb, dependent.id)));
+        }
     }
 
     fn put_ip(&mut self, ip: &Ip) {

@@ -119,7 +119,8 @@ impl Tenants {
             | Document::Backend(_)
             | Document::Acl(_)
             | Document::NatSource(_)
-            | Document::Subscriber(_) => {}
+            | Document::Subscriber(_)
+            | Document::Dependent(_) => {}
         }
     }
 }

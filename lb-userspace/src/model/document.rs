@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Acl, Backend, Frontend, Ip, Lb, LbId, Measure, NatSource, Organization, Project, Subscriber, Token};
+use super::{
+    Acl, Backend, Dependent, Frontend, Ip, Lb, LbId, Measure, NatSource, Organization, Project, Subscriber, Token,
+};
 
 /// When a resource was made, last changed, and deleted.
 ///
@@ -71,6 +73,8 @@ pub enum Kind {
     Token,
     /// [`Subscriber`].
     Subscriber,
+    /// [`Dependent`].
+    Dependent,
 }
 
 /// Kind and id of a document.
@@ -98,6 +102,7 @@ impl Kind {
             Self::Project => "project",
             Self::Token => "token",
             Self::Subscriber => "subscriber",
+            Self::Dependent => "dependent",
         }
     }
 }
@@ -134,6 +139,8 @@ pub enum Document {
     Token(Token),
     /// A subscriber of load balancers.
     Subscriber(Subscriber),
+    /// Something that depends on load balancers.
+    Dependent(Dependent),
 }
 
 impl Document {
@@ -152,6 +159,7 @@ impl Document {
             Self::Project(project) => DocumentKey { kind: Kind::Project, id: project.owner.project.as_uuid() },
             Self::Token(token) => DocumentKey { kind: Kind::Token, id: token.id.as_uuid() },
             Self::Subscriber(subscriber) => DocumentKey { kind: Kind::Subscriber, id: subscriber.id.as_uuid() },
+            Self::Dependent(dependent) => DocumentKey { kind: Kind::Dependent, id: dependent.id.as_uuid() },
         }
     }
 
@@ -170,6 +178,7 @@ impl Document {
             Self::Project(project) => &project.times,
             Self::Token(token) => &token.times,
             Self::Subscriber(subscriber) => &subscriber.times,
+            Self::Dependent(dependent) => &dependent.times,
         }
     }
 
@@ -188,6 +197,7 @@ impl Document {
             Self::Project(project) => &mut project.times,
             Self::Token(token) => &mut token.times,
             Self::Subscriber(subscriber) => &mut subscriber.times,
+            Self::Dependent(dependent) => &mut dependent.times,
         }
     }
 
@@ -206,6 +216,7 @@ impl Document {
             Self::Project(project) => project.name.to_string(),
             Self::Token(token) => token.name.to_string(),
             Self::Subscriber(subscriber) => subscriber.name.to_string(),
+            Self::Dependent(dependent) => dependent.name.to_string(),
         }
     }
 
@@ -223,7 +234,8 @@ impl Document {
             | Self::Organization(_)
             | Self::Project(_)
             | Self::Token(_)
-            | Self::Subscriber(_) => None,
+            | Self::Subscriber(_)
+            | Self::Dependent(_) => None,
         }
     }
 }

@@ -72,6 +72,8 @@ id! {
     BackendId;
     /// A source address of translated flows.
     NatSourceId;
+    /// Something registered that depends on load balancers.
+    DependentId;
     /// An operation in the ledger.
     OperationId;
     /// A subscriber of load balancers.

@@ -141,7 +141,11 @@ impl Planner {
     fn contribution(&self, view: &View<'_>, id: LbId, before: Option<&Contribution>) -> Contribution {
         let Some(lb) = view.snapshot.lb(id) else { return Contribution::default() };
         let grace = if lb.at_once { SignedDuration::ZERO } else { self.delete_grace };
-        let ends = lb.times.deleted_at.map(|at| at.checked_add(grace).unwrap_or(Timestamp::MAX));
+        // What somebody has not let go forwards on.
+        let is_held = view.snapshot.holders_of(id).next().is_some();
+        let end =
+            |at: Timestamp| if is_held { Timestamp::MAX } else { at.checked_add(grace).unwrap_or(Timestamp::MAX) };
+        let ends = lb.times.deleted_at.map(end);
         let mut contribution = Contribution { changes: ends.into_iter().collect(), ..Contribution::default() };
         if ends.is_some_and(|end| end <= view.now) {
             return contribution;

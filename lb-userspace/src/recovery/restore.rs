@@ -86,6 +86,8 @@ pub fn documents_in(snapshot: &Snapshot, scope: &Scope) -> BTreeMap<DocumentKey,
                 parts_of(snapshot, lb.id, &mut documents);
             }
             documents.extend(snapshot.ips_in(*project).map(|ip| Document::Ip(ip.as_ref().clone())));
+            let own = snapshot.dependents().filter(|dependent| dependent.owner.project == *project);
+            documents.extend(own.map(|dependent| Document::Dependent(dependent.as_ref().clone())));
         }
         // Tenants and tokens are not restored: what was revoked stays revoked.
         Scope::Organization { .. } | Scope::Token { .. } => {}

@@ -358,3 +358,26 @@ fn a_subscriber_is_made_told_of_a_load_balancer_changed_and_deleted() {
     ok(agent.typed("subscriber delete ops --yes"));
     assert_eq!(agent.typed("subscriber get ops").exit, Exit::NotFound);
 }
+
+#[test]
+fn a_dependent_is_registered_shown_listed_let_go_and_deleted_and_counts_in_the_impact() {
+    let agent = Agent::with_web();
+    let made = ok(agent.typed(
+        "dependent create --kind kubernetes --name prod --lb web --finalizer --webhook https://hooks.example.com/a -o json",
+    ))
+    .json();
+    let id = made["id"].as_str().unwrap();
+    assert_eq!((&made["kind"], &made["finalizer"]), (&"kubernetes".into(), &true.into()));
+    assert!(ok(agent.typed(&format!("dependent get {id}"))).out.contains("https://hooks.example.com/a"));
+    assert!(ok(agent.typed("dependent list --of web")).out.contains("holds deletions"));
+    let lb = made["lb_ids"][0].as_str().unwrap();
+    assert!(ok(agent.typed(&format!("impact lb:{lb}"))).out.contains("1 kubernetes; 1 hold deletions"));
+    let asked = agent.typed(&format!("dependent advice {id}"));
+    assert_eq!(asked.exit, Exit::Refused, "no program is attached here: {asked:?}");
+    ok(agent.typed(&format!("dependent release {id} --reason moved")));
+    assert!(!ok(agent.typed("dependent list")).out.contains("holds deletions"));
+    ok(agent.typed(&format!("dependent delete {id}")));
+    assert!(ok(agent.typed("dependent list")).out.is_empty());
+    let report = ok(agent.typed("incident report --since 1")).out;
+    assert!(report.contains("dependent.release") && report.contains(": moved"), "{report}");
+}

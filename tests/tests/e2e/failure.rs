@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tests::load::Load;
 use tests::network::Layout;
 use tests::server::UDP_PORT;
@@ -125,6 +126,48 @@ fn when_most_servers_fail_at_once_forwarding_goes_on_and_says_so() {
     }
     scene.edge.wait_for_status("the mass failure to be over", |status| status["mass_failure"].is_null()).unwrap();
     assert_eq!(scene.ask(VIP_V4, 100).values().sum::<usize>(), 100);
+}
+
+#[test]
+fn when_every_server_filters_the_probes_none_is_taken_out_and_one_alarm_names_the_cause_and_the_address_to_allow() {
+    let scene = Scene::new(Layout::OneSegment, 4);
+    scene.balance(&[1, 1, 1, 1]);
+    let events = |kind: &str| scene.edge.json(&["events", "--kind", kind]).unwrap();
+    let load = Load::short(http_target(VIP_V4)).start(&scene.network.client).unwrap();
+    let kept = Load::long_lived(http_target(VIP_V4)).start(&scene.network.client).unwrap();
+    load.wait_for(200).unwrap();
+    // No answer to the edge's own address leaves a server any more; clients are answered as before.
+    for server in &scene.network.servers {
+        server.netns.ip("route add blackhole 10.77.0.1/32").unwrap();
+    }
+    let status =
+        scene.edge.wait_for_status("the mass failure of all", |status| status["mass_failure"]["down"] == 8).unwrap();
+    let failure = &status["mass_failure"];
+    assert_eq!(
+        (&failure["cause"], &failure["probe_sources"]),
+        (&"unanswered".into(), &json!(["10.77.0.1"])),
+        "{failure}"
+    );
+    let servers = tests::edge::servers(&status);
+    assert!(servers.iter().all(|server| server["usable"] == true && server["up"] == false), "{status:#}");
+    let shares: Vec<f64> = servers.iter().map(|server| server["share"].as_f64().unwrap()).collect();
+    assert!(shares.iter().all(|share| (share - 0.25).abs() < 0.01), "{shares:?}");
+    kept.wait_for(BETWEEN).unwrap();
+    let alarms = events("mass_failure.began");
+    assert_eq!(alarms.as_array().map(Vec::len), Some(1), "{alarms:#}");
+    assert!(alarms[0]["message"].as_str().unwrap().contains("10.77.0.1"), "{alarms:#}");
+
+    for server in &scene.network.servers {
+        server.netns.ip("route del blackhole 10.77.0.1/32").unwrap();
+    }
+    scene.edge.wait_for_status("the mass failure to be over", |status| status["mass_failure"].is_null()).unwrap();
+    for samples in [load.finish().unwrap(), kept.finish().unwrap()] {
+        assert_eq!(samples.failed().count(), 0, "{:?}", samples.failures());
+    }
+    for kind in ["server.down", "server.up"] {
+        assert_eq!(events(kind).as_array().map(Vec::len), Some(0), "no server was taken out: {:#}", events(kind));
+    }
+    assert_eq!(events("mass_failure.began").as_array().map(Vec::len), Some(1));
 }
 
 #[test]

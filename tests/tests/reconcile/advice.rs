@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lb_userspace::dataplane::Attachment;
-use lb_userspace::health::{HealthView, MassFailure};
+use lb_userspace::health::{Cause, HealthView, MassFailure};
 use lb_userspace::ledger::Snapshot;
 use lb_userspace::model::{Document, LbId, Measure, MeasureId, Place, Reason, Times, What};
 use lb_userspace::plan::{Node, Planner, Tables};
@@ -51,7 +51,8 @@ impl Case {
 fn it_is_safe_to_act_on_a_settled_load_balancer_only() {
     assert_eq!(settled().codes(), []);
     let mut case = settled();
-    case.health.mass_failure = Some(MassFailure { since: at(1), down: 9, checked: 10 });
+    case.health.mass_failure =
+        Some(MassFailure { since: at(1), down: 9, checked: 10, cause: Cause::Unanswered, probe_sources: vec![] });
     assert_eq!(case.codes(), [Code::MassFailure]);
     let mut case = settled();
     case.status.attachments.clear();

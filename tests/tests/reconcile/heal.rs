@@ -9,8 +9,8 @@ use std::time::Duration;
 use lb_common::abi::ServiceKey;
 use lb_userspace::dataplane::chaos::Odds;
 use lb_userspace::dataplane::{Attachment, ChaosDataplane, Dataplane, MemoryDataplane};
-use lb_userspace::health::{HealthView, ProbeOutcome};
-use lb_userspace::model::{Document, LbId};
+use lb_userspace::health::{Cause, HealthView, ProbeOutcome};
+use lb_userspace::model::{Dependent, DependentId, DependentKind, Document, LbId, LbSet};
 use lb_userspace::plan::{Resolution, Unresolved};
 use lb_userspace::reconcile::{Backlog, Reconciler, Status, Steering, key_of};
 use lb_userspace::recovery::heal::board::{self, Board, Facts};
@@ -199,6 +199,35 @@ fn what_finds_no_room_waits_in_the_queue_longer_each_time_until_it_is_asked_for_
 }
 
 #[test]
+fn a_deleted_load_balancer_forwards_on_beyond_its_grace_until_its_last_finalizer_lets_go() {
+    let mut world = stocked(2);
+    let dataplane = Shared::default();
+    let mut agent = world.agent(Arc::clone(&dataplane));
+    let dependent = |finalizer| {
+        Document::Dependent(Dependent {
+            id: DependentId::from_uuid(Uuid::from_u128(1)),
+            owner: owner(),
+            kind: DependentKind::try_from("kubernetes".to_owned()).unwrap(),
+            name: name(),
+            lbs: LbSet::try_from(BTreeSet::from([lb_id(1)])).unwrap(),
+            webhook: None,
+            finalizer,
+            times: times(None),
+        })
+    };
+    world.put(&[dependent(true)]);
+    world.settle(&mut agent);
+    world.put(&[lb(1, Some(0)), lb(2, Some(0))]);
+    world.wait(GRACE * 10);
+    world.settle(&mut agent);
+    let held: Vec<ServiceKey> = contents(&dataplane).services.into_keys().collect();
+    assert_eq!(held, [key_of(&service(1, 80))], "the other one's grace is over");
+    world.put(&[dependent(false)]);
+    world.settle(&mut agent);
+    assert_eq!(contents(&dataplane).services.len(), 0, "it was let go");
+}
+
+#[test]
 fn servers_for_which_backends_has_no_room_are_said_to_find_a_full_map() {
     let world = stocked(2);
     let dataplane = Shared::default();
@@ -246,7 +275,13 @@ fn each_trouble_stands_in_the_queue_with_its_own_reason_and_remedy() {
         let board = look.board(&world);
         assert_eq!((faults(&board), board.load_balancers[0].state), (vec![fault], State::NeedsAttention));
         assert!(board.load_balancers[0].findings[0].remedy.contains("10.0.0.254"), "{board:?}");
-        look.health.mass_failure = Some(lb_userspace::health::MassFailure { since: at(1), down: 2, checked: 2 });
+        look.health.mass_failure = Some(lb_userspace::health::MassFailure {
+            since: at(1),
+            down: 2,
+            checked: 2,
+            cause: Cause::Refused,
+            probe_sources: vec![],
+        });
         assert_eq!(faults(&look.board(&world)), [Fault::MassFailure], "one alarm for all");
     }
     world.down.clear();

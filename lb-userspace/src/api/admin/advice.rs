@@ -9,6 +9,7 @@ use crate::api::handlers::Id;
 use crate::api::listing::Pairs;
 use crate::api::{ApiError, Context};
 use crate::authority::Sight;
+use crate::ledger::Snapshot;
 use crate::model::{Actor, DocumentKey, Kind, LbId};
 use crate::recovery::advice::{self, Advice, Facts};
 
@@ -25,15 +26,14 @@ pub(in crate::api) async fn get(
     if Sight::new(&snapshot, &actor).lb(lb).is_none() {
         return Err(missing());
     }
+    about(&context, &snapshot, lb).map(Json).ok_or_else(missing)
+}
+
+/// Advice about a load balancer; `None` when there is none of that id.
+pub(super) fn about(context: &Context, snapshot: &Snapshot, lb: LbId) -> Option<Advice> {
     let error = context.ledger.check().err().map(|error| error.to_string());
     let (status, health) = (context.status.borrow().clone(), Arc::clone(&context.health.borrow()));
     let tables = Arc::clone(&context.tables.borrow());
-    let facts = Facts {
-        snapshot: &snapshot,
-        status: &status,
-        tables: &tables,
-        health: &health,
-        ledger_error: error.as_deref(),
-    };
-    advice::of(lb, &facts).map(Json).ok_or_else(missing)
+    let facts = Facts { snapshot, status: &status, tables: &tables, health: &health, ledger_error: error.as_deref() };
+    advice::of(lb, &facts)
 }

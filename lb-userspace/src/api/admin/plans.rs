@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 
+use super::impact::Blast;
 use super::measures;
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, Order, commit_as, create as created, run, update};
@@ -14,7 +15,7 @@ use crate::api::handlers::Id;
 use crate::api::handlers::lbs::deleted;
 use crate::api::idempotency::Caller;
 use crate::api::parse::{Arguments, id};
-use crate::api::wire::measure::{CreatePlan, Filter, Plan as Shown, PlanSubject, WaitingPlan};
+use crate::api::wire::measure::{CreatePlan, Filter, Plan as Shown, WaitingPlan};
 use crate::api::{ApiError, Context};
 use crate::authority::Write;
 use crate::ledger::{Change, Snapshot};
@@ -22,10 +23,7 @@ use crate::model::{
     Action, Actor, Document, DocumentKey, Generation, Invalid, Kind, Lb, LbId, Measure, MeasureId, Place, Plan, Reason,
     What,
 };
-use crate::observe::Rate;
 
-/// Load balancers that a plan shows.
-const SAMPLE: usize = 100;
 /// Most load balancers of a plan.
 const MOST: usize = 10_000;
 
@@ -320,21 +318,7 @@ fn shown(context: &Context, snapshot: &Snapshot, measure: &Measure, is_kept: boo
     let measure = snapshot.measure(measure.id).map_or(measure, |kept| kept);
     let plan = measure.plan().ok_or_else(|| ApiError::internal("a plan is none"))?;
     let ids: BTreeSet<LbId> = plan.subjects.keys().copied().collect();
-    let rates =
-        context.live_traffic.of(&ids).map_err(|error| ApiError::unavailable(&format!("no live traffic: {error}")))?;
-    let rate_of = |lb: LbId| rates.get(&lb).copied().unwrap_or_default();
-    let total = rates.values().fold(Rate::default(), |sum, rate| sum.plus(*rate));
-    let lbs: Vec<_> = ids.iter().filter_map(|lb| snapshot.lb(*lb)).collect();
-    let mut organizations = BTreeMap::new();
-    for lb in &lbs {
-        *organizations.entry(lb.owner.organization).or_default() += 1;
-    }
-    let sample = lbs.iter().take(SAMPLE).map(|lb| PlanSubject {
-        lb: lb.id,
-        name: lb.name.to_string(),
-        organization_id: lb.owner.organization,
-        packets_per_second: rate_of(lb.id).packets_per_second,
-    });
+    let Blast { organizations, dependents, total, sample } = Blast::of(context, snapshot, &ids)?;
     Ok(Shown {
         id: is_kept.then_some(measure.id),
         action: plan.action.as_str().to_owned(),
@@ -343,9 +327,9 @@ fn shown(context: &Context, snapshot: &Snapshot, measure: &Measure, is_kept: boo
         by: measure.by.clone(),
         digest: plan.digest(),
         count: plan.subjects.len() as u64,
-        sample: sample.collect(),
+        sample,
         organizations,
-        dependents: BTreeMap::new(),
+        dependents,
         packets_per_second: total.packets_per_second,
         connections_per_second: total.connections_per_second,
         needs_approval: plan.needs_approval(),

@@ -166,6 +166,7 @@ fn plan(current: &Snapshot, reversal: &Reversal, what: &str) -> RecoveryPlan {
     }
     let organizations: BTreeSet<_> =
         lbs.iter().filter_map(|lb| current.lb(*lb)).map(|lb| lb.owner.organization).collect();
+    let dependents = current.dependents_by_kind(&lbs);
     let sample = reversal.changes.iter().take(SAMPLE).map(|change| RecoverySample {
         kind: change.key().kind,
         id: change.key().id,
@@ -173,6 +174,7 @@ fn plan(current: &Snapshot, reversal: &Reversal, what: &str) -> RecoveryPlan {
     });
     RecoveryPlan {
         plan: reversal.digest(),
+        dependents,
         what: what.to_owned(),
         applied: false,
         operation: None,
@@ -255,12 +257,12 @@ fn no_operation(wanted: Which) -> ApiError {
 
 /// A moment of the log.
 #[derive(Clone, Copy, Debug)]
-enum At {
+pub(super) enum At {
     Generation(Generation),
     Time(Timestamp),
 }
 
-fn when(text: String) -> Result<At, Invalid> {
+pub(super) fn when(text: String) -> Result<At, Invalid> {
     if let Ok(number) = text.parse::<u64>() {
         return Ok(At::Generation(Generation(number)));
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Ip, Subscriber};
+use super::{Ip, Subscriber, WaitsFor};
 use crate::model::{LbId, OrganizationId, ProjectId};
 
 /// A load balancer.
@@ -67,6 +67,9 @@ pub struct Lb {
     /// Snowshed's own: when it was deleted; until it is purged it can be brought back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// Snowshed's own: deleted, it forwards on until these dependents let go (`snowshed dependent release ID`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<WaitsFor>,
     /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
     #[serde(default)]
     pub etag: String,

@@ -257,6 +257,31 @@ pub struct WaitingPlan {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What would break if a place were gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Impact {
+    /// The place.
+    pub place: String,
+    /// Load balancers.
+    pub count: u64,
+    /// Their addresses.
+    pub addresses: u64,
+    /// Of the load balancers, those that refuse to be deleted.
+    pub protected: u64,
+    /// Dependents that hold deletions.
+    pub holding: u64,
+    /// Load balancers by organization.
+    pub organizations: BTreeMap<OrganizationId, u64>,
+    /// Registered dependents by kind.
+    pub dependents: BTreeMap<String, u64>,
+    /// Packets a second that they carry now.
+    pub packets_per_second: f64,
+    /// New connections a second that they take now.
+    pub connections_per_second: f64,
+    /// At most 100 of them.
+    pub sample: Vec<PlanSubject>,
+}
+
 /// A load balancer of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSubject {

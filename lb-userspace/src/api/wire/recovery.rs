@@ -1,5 +1,7 @@
 //! Undo and restore: what is asked, and the plan that is answered.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Kind, OperationId};
@@ -56,6 +58,9 @@ pub struct RecoveryPlan {
     pub load_balancers: usize,
     /// Organizations that own them.
     pub organizations: usize,
+    /// Registered dependents of these load balancers, by kind.
+    #[serde(default)]
+    pub dependents: BTreeMap<String, u64>,
     /// Documents that are kept as they are, and why.
     pub conflicts: Vec<Conflict>,
     /// At most 100 of the changes.

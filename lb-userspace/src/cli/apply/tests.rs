@@ -104,6 +104,7 @@ fn applied(spec: &LbSpec) -> Observed {
         applied_generation: 1,
         protected: false,
         deleted_at: None,
+        waits_for: Vec::new(),
         etag: String::new(),
     };
     let acls = acls(spec, &frontends);

@@ -33,6 +33,9 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             (Document::Project(before), Document::Project(after)) => {
                 [("organization_id", before.owner != after.owner), ("project_id", false)]
             }
+            (Document::Dependent(before), Document::Dependent(after)) => {
+                [("project_id", before.owner != after.owner), ("kind", before.kind != after.kind)]
+            }
             (Document::Token(before), Document::Token(after)) => {
                 [("role", before.role != after.role), ("project_id", before.reach != after.reach)]
             }

@@ -26,6 +26,7 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             Document::Subscriber(_)
             | Document::Measure(_)
             | Document::NatSource(_)
+            | Document::Dependent(_)
             | Document::Organization(_)
             | Document::Project(_)
             | Document::Token(_) => {}

@@ -132,8 +132,9 @@ fn of_operation(operation: &Operation, project: ProjectId) -> News {
 fn of_health(before: &HealthView, after: &HealthView, snapshot: &Snapshot) -> Vec<News> {
     let mut news = Vec::new();
     for (server, health) in &after.servers {
-        let was_up = before.servers.get(server).is_none_or(|health| health.up);
-        if was_up != health.up {
+        // What a mass failure holds in use is told of by one alarm, and one by one only when it is taken out after all.
+        let was_usable = before.servers.get(server).is_none_or(|health| health.usable);
+        if was_usable != health.usable {
             news.push(of_server(*server, health, snapshot));
         }
     }
@@ -142,10 +143,7 @@ fn of_health(before: &HealthView, after: &HealthView, snapshot: &Snapshot) -> Ve
             kind: "mass_failure.began",
             project: None,
             lb: None,
-            message: format!(
-                "{} of {} checked servers look down at once: the checker is suspected, servers keep their last good state",
-                failure.down, failure.checked
-            ),
+            message: failure.to_string(),
             data: json!(failure),
         }),
         (Some(failure), None) => news.push(News {
@@ -165,15 +163,14 @@ fn of_server(server: ServerRef, health: &ServerHealth, snapshot: &Snapshot) -> N
     let lb = backend.and_then(|backend| snapshot.lb(backend.lb));
     let why = health.last.as_ref().map(ToString::to_string);
     let names = backend.zip(lb).map_or_else(String::new, |(backend, lb)| format!(" of {}/{}", lb.name, backend.name));
-    let word = if health.up { "up" } else { "down" };
-    let kept = if !health.up && health.usable { "; it is kept in use, a mass failure is suspected" } else { "" };
+    let word = if health.usable { "up" } else { "down" };
     News {
-        kind: if health.up { "server.up" } else { "server.down" },
+        kind: if health.usable { "server.up" } else { "server.down" },
         project: lb.map(|lb| lb.owner.project),
         lb: backend.map(|backend| backend.lb),
         message: match &why {
-            Some(why) if !health.up => format!("server {}{names} is {word}: {why}{kept}", server.address),
-            _ => format!("server {}{names} is {word}{kept}", server.address),
+            Some(why) if !health.usable => format!("server {}{names} is {word}: {why}", server.address),
+            _ => format!("server {}{names} is {word}", server.address),
         },
         data: json!({
             "server": server.address, "backend_id": server.backend, "up": health.up, "usable": health.usable,

@@ -283,8 +283,7 @@ fn edge(facts: &Facts<'_>) -> Vec<Finding> {
         found.push(Finding::new(Fault::LedgerLost, "ledger", error.to_owned()));
     }
     if let Some(failure) = &health.mass_failure {
-        let what = format!("{} of {} checked servers look down at once", failure.down, failure.checked);
-        found.push(Finding::new(Fault::MassFailure, "servers", what));
+        found.push(Finding::new(Fault::MassFailure, "servers", failure.to_string()));
     }
     if let Some(error) = status.last_error.as_ref().filter(|_| backlog.waiting.is_empty()) {
         found.push(Finding::new(Fault::WriteRefused, "maps", error.clone()));

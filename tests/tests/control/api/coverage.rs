@@ -63,6 +63,7 @@ struct World {
     release: String,
     delivery: String,
     subscriber: String,
+    dependent: String,
 }
 
 impl World {
@@ -87,6 +88,9 @@ impl World {
         let (_, release) = api.call_as("secret-operator", Method::POST, releases, Some(&release)).await;
         let release = text(&release, "/id").to_owned();
         let (freeze, plan) = (text(&freeze, "/id").to_owned(), text(&plan, "/id").to_owned());
+        let dependent = json!({"kind": "database", "name": "orders", "lb_ids": [ids.lb]});
+        let dependent = api.ok(Method::POST, "/snowshed/v1/dependents", &dependent).await;
+        let dependent = text(&dependent, "/id").to_owned();
         let subscriber = json!({"name": "ops", "webhook_config": {"uri": "https://example.org/hook"}});
         let subscriber = text(&api.ok(Method::POST, "/subscribers", &subscriber).await, "/id").to_owned();
         let delivery = super::deliveries::post(&api, Some(owner(1).project)).to_string();
@@ -101,6 +105,7 @@ impl World {
             release,
             delivery,
             subscriber,
+            dependent,
         }
     }
 
@@ -123,6 +128,7 @@ impl World {
             "plans" => self.plan.clone(),
             "releases" => self.release.clone(),
             "deliveries" => self.delivery.clone(),
+            "dependents" => self.dependent.clone(),
             _ => panic!("{path}: say here what stands for the {{id}} of {noun}"),
         }
     }

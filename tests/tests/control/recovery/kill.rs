@@ -1,4 +1,4 @@
-//! An undo killed while it is made: it is whole or absent, and doing it again finishes it, once.
+//! Recoveries killed while they are made: each is whole or absent, and doing it again finishes it, once.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use lb_userspace::faults::{Faults, Layer};
 use lb_userspace::ledger::{Ledger, SqliteLedger};
-use lb_userspace::model::Generation;
+use lb_userspace::model::{Generation, Scope};
+use lb_userspace::recovery::{Reversal, restore};
 use rand::RngExt;
 
 use super::{append, at, delete, reversal_of};
@@ -14,23 +15,68 @@ use crate::ledger::{create, lb, owner};
 
 /// Load balancers of the incident.
 const LBS: usize = 1574;
-const KILLS: usize = 8;
+const KILLS: usize = 6;
 const LEDGER: &str = "SNOWSHED_TEST_UNDO_LEDGER";
+const STEP: &str = "SNOWSHED_TEST_UNDO_STEP";
 const UNDOER: &str = "recovery::kill::an_undo_of_1574_deletions_is_one_operation";
 
 /// Also the child of the test below, which sets the variable: then it undoes what the other made.
 #[test]
 fn an_undo_of_1574_deletions_is_one_operation() {
     if let Some(path) = std::env::var_os(LEDGER) {
-        return undo_and_say(Path::new(&path));
+        let step = std::env::var(STEP).unwrap();
+        return do_and_say(Path::new(&path), Step::ALL.into_iter().find(|it| it.word() == step).unwrap());
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     avalanche(&path);
-    undo_and_say(&path);
+    do_and_say(&path, Step::Undo);
     let ledger = SqliteLedger::open(&path).unwrap();
     assert_eq!(ledger.snapshot().generation(), Generation(3));
     assert_eq!(ledger.snapshot().lbs().filter(|lb| lb.times.is_live()).count(), LBS);
+}
+
+/// A recovery of the deletion of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The deletion is taken back.
+    Undo,
+    /// The undo of the deletion is taken back: everything is deleted again.
+    UndoOfUndo,
+    /// Everything becomes what it was before the deletion.
+    Restore,
+}
+
+impl Step {
+    const ALL: [Self; 3] = [Self::Undo, Self::UndoOfUndo, Self::Restore];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Undo => "undo",
+            Self::UndoOfUndo => "undo-of-undo",
+            Self::Restore => "restore",
+        }
+    }
+
+    /// Generation before it, and how many live before and after it.
+    const fn expected(self) -> (u64, usize, usize) {
+        match self {
+            Self::Undo | Self::Restore => (2, 0, LBS),
+            Self::UndoOfUndo => (3, LBS, 0),
+        }
+    }
+
+    fn reversal(self, ledger: &SqliteLedger) -> Reversal {
+        match self {
+            Self::Undo => reversal_of(ledger, Generation(2), at(100)),
+            Self::UndoOfUndo => reversal_of(ledger, Generation(3), at(200)),
+            Self::Restore => {
+                let past = restore::at_generation(ledger, Generation(1)).unwrap();
+                let scope = Scope::Project { project: owner(1).project };
+                restore::restore(&past, &ledger.snapshot(), &scope, at(100))
+            }
+        }
+    }
 }
 
 /// Makes 1574 load balancers in one operation and deletes them in another.
@@ -42,52 +88,60 @@ fn avalanche(path: &Path) {
     append(&ledger, "lb.delete", lbs.iter().map(|lb| delete(&snapshot, lb, at(50))).collect());
 }
 
-fn undo_and_say(path: &Path) {
-    let ledger = SqliteLedger::open(path).unwrap();
+fn do_and_say(path: &Path, step: Step) {
+    // Deleting everything anew is more than the engine lets through.
+    let ledger = SqliteLedger::open_with_faults(path, Faults::without(&[Layer::Engine])).unwrap();
     let mut out = std::io::stdout();
     writeln!(out, "\nopen").unwrap();
     out.flush().unwrap();
-    let reversal = reversal_of(&ledger, Generation(2), at(100));
+    let reversal = step.reversal(&ledger);
     assert!(reversal.conflicts.is_empty());
     if !reversal.changes.is_empty() {
-        append(&ledger, "undo", reversal.changes);
+        append(&ledger, step.word(), reversal.changes);
     }
     writeln!(out, "\ndone").unwrap();
     out.flush().unwrap();
 }
 
 #[test]
-fn an_undo_killed_at_any_moment_is_whole_or_absent_and_is_finished_by_doing_it_again() {
+fn a_recovery_killed_at_any_moment_is_whole_or_absent_and_is_finished_by_doing_it_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut random = rand::rng();
-    let (mut whole, mut absent) = (0, 0);
-    for round in 0..KILLS {
-        let path = directory.path().join(format!("ledger-{round}.db"));
-        avalanche(&path);
-        kill_an_undoer(&path, random.random_range(0..60_000));
-        {
-            let ledger = SqliteLedger::open(&path).unwrap();
-            let live = ledger.snapshot().lbs().filter(|lb| lb.times.is_live()).count();
-            match ledger.snapshot().generation() {
-                Generation(2) => assert_eq!(live, 0, "round {round}: the undo is absent"),
-                Generation(3) => assert_eq!(live, LBS, "round {round}: the undo is whole"),
-                other => panic!("round {round}: generation {other}"),
+    for step in Step::ALL {
+        let (before, live_before, live_after) = step.expected();
+        let (mut whole, mut absent) = (0, 0);
+        for round in 0..KILLS {
+            let path = directory.path().join(format!("ledger-{}-{round}.db", step.word()));
+            avalanche(&path);
+            if step == Step::UndoOfUndo {
+                do_and_say(&path, Step::Undo);
             }
-            if live == 0 { absent += 1 } else { whole += 1 }
+            kill_an_undoer(&path, step, random.random_range(0..60_000));
+            let look = || {
+                let ledger = SqliteLedger::open(&path).unwrap();
+                let live = ledger.snapshot().lbs().filter(|lb| lb.times.is_live()).count();
+                (ledger.snapshot().generation().0, live)
+            };
+            match look() {
+                state if state == (before, live_before) => absent += 1,
+                state if state == (before + 1, live_after) => whole += 1,
+                other => panic!("{step:?}, round {round}: generation and live ones are {other:?}"),
+            }
+            for _ in 0..2 {
+                do_and_say(&path, step);
+                assert_eq!(look(), (before + 1, live_after), "{step:?}, round {round}: it is made once");
+            }
         }
-        undo_and_say(&path);
-        let ledger = SqliteLedger::open(&path).unwrap();
-        assert_eq!(ledger.snapshot().generation(), Generation(3), "round {round}: it is made once");
-        assert_eq!(ledger.snapshot().lbs().filter(|lb| lb.times.is_live()).count(), LBS);
+        eprintln!("{step:?}: {KILLS} kills: {whole} after the operation was made, {absent} before");
     }
-    eprintln!("{KILLS} kills: {whole} after the operation was made, {absent} before");
 }
 
-/// Starts an undo and kills it so many microseconds after its ledger is open.
-fn kill_an_undoer(path: &Path, microseconds: u64) {
+/// Starts a recovery and kills it so many microseconds after its ledger is open.
+fn kill_an_undoer(path: &Path, step: Step, microseconds: u64) {
     let mut child: Child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", UNDOER, "--nocapture", "--test-threads=1"])
         .env(LEDGER, path)
+        .env(STEP, step.word())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
