@@ -49,7 +49,8 @@ impl HealthView {
 pub struct ServerHealth {
     /// What the probes say.
     pub up: bool,
-    /// What the data plane is told: `up`, or the last good state while a mass failure holds it.
+    /// What the data plane is told: `up`, or the last good state while a mass failure holds it and until it has failed
+    /// anew after that.
     pub usable: bool,
     /// When `up` last changed.
     pub since: Timestamp,

@@ -66,6 +66,9 @@ pub struct Checker {
     never_up: BTreeSet<ServerRef>,
     /// Servers that are up and whose last probe failed.
     doubted: BTreeSet<ServerRef>,
+    /// Servers that a hold has let go of and that still look down, with their failed probes in a row since; see
+    /// [`Checker::count_let_go`].
+    let_go: BTreeMap<ServerRef, u8>,
     next_check: u64,
 }
 
@@ -93,6 +96,7 @@ impl Checker {
             view: BTreeMap::new(),
             never_up: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            let_go: BTreeMap::new(),
             next_check: 0,
         }
     }
@@ -106,6 +110,7 @@ impl Checker {
         self.never_up.retain(|server| wanted.contains_key(server));
         self.doubted.retain(|server| wanted.contains_key(server));
         for server in gone {
+            self.let_go.remove(&server);
             if let Some(check) = self.checks.remove(&server) {
                 self.servers.remove(&check.id);
             }
@@ -167,20 +172,28 @@ impl Checker {
         let thresholds = Thresholds { rise: check.health_check.rise, fall: check.health_check.fall };
         let passed = outcome == ProbeOutcome::Passed;
         let turn = check.machine.on_probe(passed, thresholds, now);
-        let is_doubted = check.machine.is_doubted() && check.machine.verdict().is_some_and(|(up, ..)| up);
-        if check.machine.is_doubted()
-            && let Some(transient) = check.health_check.transient_interval
-        {
+        let mut is_doubted = check.machine.is_doubted();
+        let is_up = check.machine.verdict().is_some_and(|(up, ..)| up);
+        let transient = check.health_check.transient_interval;
+        let (turn, is_failing_anew) = self.count_let_go(server, passed, thresholds, turn);
+        is_doubted |= is_failing_anew;
+        if is_doubted && let Some(transient) = transient {
             self.sooner(server, now.instant + transient);
         }
-        let changed = match is_doubted {
+        let changed = match is_doubted && (is_up || is_failing_anew) {
             true => self.doubted.insert(server),
             false => self.doubted.remove(&server),
         };
         let Some(turn) = turn else { return self.on_detail(server, outcome, changed) };
-        let rose_at = (turn == Turn::Rose).then_some(now.time);
+        let before = self.view.get(&server);
+        let since = before.filter(|health| health.up == passed).map_or(now.time, |health| health.since);
+        // A server that a hold kept in use has no slow start when it is found up again.
+        let rose_at = match before.filter(|health| health.usable) {
+            Some(in_use) if passed => in_use.rose_at,
+            _ => (turn == Turn::Rose).then_some(now.time),
+        };
         let decided_at = now.instant;
-        let health = ServerHealth { up: passed, usable: passed, since: now.time, rose_at, decided_at, last: None };
+        let health = ServerHealth { up: passed, usable: passed, since, rose_at, decided_at, last: None };
         // An agent that starts finds tens of thousands up; that is no news.
         let level = if turn == (Turn::First { up: true }) { log::Level::Debug } else { log::Level::Info };
         log::log!(level, "server {} of backend {}: {} ({outcome})", server.address, server.backend, word(passed));
@@ -202,6 +215,28 @@ impl Checker {
             health.usable = true;
         }
         Urgency::Verdict
+    }
+
+    /// Counts a probe of a server that a hold has let go of, and says whether it now fails anew.
+    ///
+    /// What was found while most servers looked down takes none of them out once that is over: most of the servers that
+    /// still look down then only wait for the rest of the passed probes that bring them in. They stay in use, and leave it
+    /// as any server does, after as many failed probes in a row as the check says.
+    fn count_let_go(
+        &mut self,
+        server: ServerRef,
+        passed: bool,
+        thresholds: Thresholds,
+        turn: Option<Turn>,
+    ) -> (Option<Turn>, bool) {
+        let Some(failed) = self.let_go.get_mut(&server) else { return (turn, false) };
+        *failed = if passed { 0 } else { failed.saturating_add(1) };
+        let is_out = *failed >= thresholds.fall.get();
+        let is_failing_anew = *failed > 0 && !is_out;
+        if is_out || turn.is_some() {
+            self.let_go.remove(&server);
+        }
+        (if is_out { Some(Turn::Fell) } else { turn }, is_failing_anew)
     }
 
     /// A probe that decided nothing.
@@ -293,22 +328,24 @@ impl Checker {
     }
 
     fn apply(&mut self, hold: Hold) -> Urgency {
-        let (servers, usable) = match hold {
+        match hold {
             Hold::Same => return Urgency::None,
             Hold::Began(servers) => {
                 if let Some(failure) = self.mass_failure() {
                     log::error!("mass failure: {failure}");
                 }
-                (servers, true)
+                for server in servers {
+                    if let Some(health) = self.view.get_mut(&server) {
+                        health.usable = true;
+                    }
+                }
             }
             Hold::Ended(servers) => {
-                log::warn!("the mass failure is over; {} servers are still down and taken out", servers.len());
-                (servers, false)
-            }
-        };
-        for server in servers {
-            if let Some(health) = self.view.get_mut(&server) {
-                health.usable = usable;
+                log::warn!(
+                    "the mass failure is over; {} servers still look down, and are taken out if they go on failing",
+                    servers.len()
+                );
+                self.let_go.extend(servers.into_iter().map(|server| (server, 0)));
             }
         }
         Urgency::Verdict

@@ -15,8 +15,8 @@ const LEAST: usize = 2;
 ///
 /// `checked` is the number of servers that could go down: the caller leaves out those that never were up.
 ///
-/// Servers in doubt, whose last probes failed but not often enough yet, count as well: when all fail together, the first that
-/// is found down finds the others in doubt, and none of them is taken out.
+/// Servers in doubt, whose last probes failed but not often enough yet, count as well: when all fail together, the first
+/// that is found down finds the others in doubt, and none of them is taken out.
 ///
 /// A server counts from the moment it went down until its window is over, it comes back, or it is removed. While a
 /// hold lasts, every server that goes down is held too; the hold ends when the share of held servers has fallen to
@@ -41,7 +41,7 @@ pub(super) enum Hold {
     Same,
     /// A hold began: these keep their last good state.
     Began(Vec<ServerRef>),
-    /// The hold ended: these are told as their probes say.
+    /// The hold ended: these stay in use until they have failed anew.
     Ended(Vec<ServerRef>),
 }
 

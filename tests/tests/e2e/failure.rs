@@ -140,9 +140,13 @@ fn when_every_server_filters_the_probes_none_is_taken_out_and_one_alarm_names_th
     for server in &scene.network.servers {
         server.netns.ip("route add blackhole 10.77.0.1/32").unwrap();
     }
-    let status =
-        scene.edge.wait_for_status("the mass failure of all", |status| status["mass_failure"]["down"] == 8).unwrap();
+    let is_down = |server: &&&serde_json::Value| server["up"] == false;
+    let status = scene
+        .edge
+        .wait_for_status("all to look down", |status| tests::edge::servers(status).iter().filter(is_down).count() == 16)
+        .unwrap();
     let failure = &status["mass_failure"];
+    assert_eq!(failure["down"], 8, "{failure}");
     assert_eq!(
         (&failure["cause"], &failure["probe_sources"]),
         (&"unanswered".into(), &json!(["10.77.0.1"])),

@@ -137,7 +137,7 @@ fn removed_servers_are_forgotten_and_outcomes_still_under_way_are_ignored() {
 }
 
 #[test]
-fn a_mass_failure_holds_the_servers_and_a_return_lets_go() {
+fn a_mass_failure_holds_the_servers_and_after_it_each_is_taken_out_only_when_it_has_failed_anew() {
     let start = Instant::now();
     let mut checker = checker(4, start);
     for number in 1..=4 {
@@ -153,9 +153,50 @@ fn a_mass_failure_holds_the_servers_and_a_return_lets_go() {
     assert!((1..=3).all(|number| !checker.view().servers[&server(number)].up), "up still says what the probes say");
     probe(&mut checker, 1, true, at(start, 30_000));
     assert_eq!(probe(&mut checker, 1, true, at(start, 31_000)), Urgency::Verdict);
+    assert_eq!(checker.view().mass_failure, None);
+    assert!((1..=4).all(|number| checker.view().is_usable(server(number))), "its end takes nobody out");
+    // Two lacks its second passed probe, three is really gone.
+    probe(&mut checker, 2, true, at(start, 31_000));
+    probe(&mut checker, 3, false, at(start, 31_000));
+    assert!(checker.view().is_usable(server(3)), "one failed probe is a doubt");
+    let later = Now { time: Timestamp::MAX, ..at(start, 32_000) };
+    assert_eq!(probe(&mut checker, 3, false, later), Urgency::Verdict);
+    probe(&mut checker, 2, true, at(start, 32_000));
     let view = checker.view();
-    assert_eq!(view.mass_failure, None);
-    assert!(view.is_usable(server(1)) && !view.is_usable(server(2)) && !view.is_usable(server(3)));
+    assert!(view.servers[&server(2)].up && view.is_usable(server(2)));
+    assert!(
+        !view.is_usable(server(3)) && view.servers[&server(3)].since == Timestamp::UNIX_EPOCH,
+        "it has looked down since it fell"
+    );
+    assert!(checker.let_go.is_empty(), "{:?}", checker.let_go);
+}
+
+#[test]
+fn what_a_hold_has_let_go_of_counts_when_most_fail_again_and_is_forgotten_with_its_server() {
+    let start = Instant::now();
+    let mut checker = checker(4, start);
+    let round = |checker: &mut Checker, numbers: &[u16], passed: bool, seconds: u64| {
+        for number in numbers {
+            probe(checker, *number, passed, at(start, seconds * 1_000));
+        }
+        checker.view().mass_failure.is_some()
+    };
+    round(&mut checker, &[1, 2, 3, 4], true, 1);
+    round(&mut checker, &[1, 2, 3], false, 2);
+    assert!(round(&mut checker, &[1, 2, 3], false, 3));
+    round(&mut checker, &[1], true, 30);
+    assert!(!round(&mut checker, &[1], true, 31));
+    // Two and three never came back, and one fails again: more than half, none is taken out.
+    round(&mut checker, &[1, 2, 3], false, 32);
+    assert!(round(&mut checker, &[1, 2, 3], false, 33));
+    assert!((1..=4).all(|number| checker.view().is_usable(server(number))));
+    for number in 1..=2 {
+        probe(&mut checker, number, true, at(start, 40_000));
+        probe(&mut checker, number, true, at(start, 41_000));
+    }
+    assert!(checker.let_go.contains_key(&server(3)), "{:?}", checker.let_go);
+    checker.follow(&snapshot(2, 2, health_check(INTERVAL)), at(start, 42_000));
+    assert!(checker.let_go.is_empty() && checker.doubted.is_empty());
 }
 
 #[test]
@@ -234,23 +275,33 @@ fn following_thirty_thousand_servers_keeps_what_is_shared() {
 }
 
 proptest! {
-    /// Whatever happens: without a hold, what the data plane is told is what the probes say; with one, only servers
-    /// that look down are told otherwise.
+    /// Whatever happens: before the first hold, what the data plane is told is what the probes say. From then on only
+    /// servers that look down are told otherwise, and without a hold none that failed as often as takes a server out.
     #[test]
-    fn what_is_usable_differs_from_what_is_up_only_for_held_servers(
+    fn what_is_usable_differs_from_what_is_up_only_for_servers_that_are_held_or_have_not_failed_since(
         probes in prop::collection::vec((1u16..8, any::<bool>(), 0u64..3_000), 0..300)
     ) {
         let start = Instant::now();
         let mut checker = checker(7, start);
-        let mut millis = 0;
+        let (mut millis, mut ever_held, mut was_held) = (0, false, false);
+        let mut failed: BTreeMap<u16, u32> = BTreeMap::new();
         for (number, passed, wait) in probes {
             millis += wait;
             probe(&mut checker, number, passed, at(start, millis));
             let view = checker.view();
-            let held = view.servers.values().filter(|health| health.usable && !health.up).count();
+            let in_a_row = failed.entry(number).or_default();
+            *in_a_row = if passed { 0 } else { *in_a_row + 1 };
+            let is_held = view.mass_failure.is_some();
+            if was_held && !is_held {
+                failed.clear();
+            }
+            (ever_held, was_held) = (ever_held || is_held, is_held);
             prop_assert!(view.servers.values().all(|health| health.usable || !health.up));
-            prop_assert_eq!(held, view.mass_failure.as_ref().map_or(0, |mass| mass.down));
-            prop_assert!(view.mass_failure.as_ref().is_none_or(|mass| 2 * held > mass.checked));
+            prop_assert!(ever_held || view.servers.values().all(|health| health.usable == health.up));
+            prop_assert!(view.mass_failure.as_ref().is_none_or(|mass| 2 * mass.down > mass.checked));
+            for (number, in_a_row) in &failed {
+                prop_assert!(is_held || *in_a_row < 2 || !view.is_usable(server(*number)), "server {}", number);
+            }
         }
     }
 }

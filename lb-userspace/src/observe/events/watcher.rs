@@ -150,7 +150,7 @@ fn of_health(before: &HealthView, after: &HealthView, snapshot: &Snapshot) -> Ve
             kind: "mass_failure.ended",
             project: None,
             lb: None,
-            message: "the mass failure is over: servers that are still down are taken out".to_owned(),
+            message: "the mass failure is over: servers that go on failing their probes are taken out".to_owned(),
             data: json!({ "since": failure.since }),
         }),
         (None, None) | (Some(_), Some(_)) => {}
