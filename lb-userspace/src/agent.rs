@@ -433,6 +433,10 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         zone: config.api.zone.clone(),
         token_key,
         last_used,
+        throttle: Arc::new(api::Throttle::new(api::Rates {
+            per_token: config.api.requests_per_token,
+            per_source: config.api.requests_per_source,
+        })),
         clock: Arc::new(Timestamp::now),
         traffic,
         metrics: Arc::new(move || metrics.render()),

@@ -31,12 +31,14 @@ mod expect;
 mod handlers;
 mod idempotency;
 mod listing;
+pub mod openapi;
 mod parse;
 pub mod peer;
 mod problem;
 mod requests;
 mod router;
 pub mod serve;
+pub mod throttle;
 pub mod tls;
 mod view;
 pub mod wire;
@@ -45,6 +47,7 @@ pub use problem::ApiError;
 pub use requests::Requests;
 pub use router::router;
 pub use serve::{Listeners, ServeError, serve};
+pub use throttle::{Rates, Throttle};
 pub use tls::Tls;
 
 /// What the API works with.
@@ -68,6 +71,8 @@ pub struct Context {
     pub token_key: TokenKey,
     /// When tokens were used.
     pub last_used: Arc<LastUsed>,
+    /// How often who may ask.
+    pub throttle: Arc<Throttle>,
     /// The clock.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// What happens on this edge.

@@ -90,6 +90,10 @@ section! {
         tls_certificate: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/tls/cert.pem\"");
         /// Its private key, PEM; not readable by everybody.
         tls_key: Option<PathBuf> = None, rule::optional(rule::path()).example("\"/etc/snowshed/tls/key.pem\"");
+        /// Requests a second that one token may make over TCP, and twice as many at once. The socket has no such limit.
+        requests_per_token: u32 = 200, rule::integer(1..=1_000_000);
+        /// The same of one source on another machine: an IPv4 address, or a /64 of IPv6.
+        requests_per_source: u32 = 400, rule::integer(1..=1_000_000);
         /// Tokens the ledger gets when it does not know them yet; more are made with `snowshed token create`.
         tokens: Vec<Token> = Vec::new(), rule::list(rule::table(), 4096);
     }

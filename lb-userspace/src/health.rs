@@ -87,7 +87,7 @@ pub enum ProbeOutcome {
 }
 
 /// A suspected failure of the checker itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MassFailure {
     /// When it began.
     pub since: Timestamp,
@@ -100,12 +100,14 @@ pub struct MassFailure {
     pub cause: Cause,
     /// Addresses that the probes come from: what the servers' filters must allow.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub probe_sources: Vec<IpAddr>,
 }
 
 /// What a mass failure most likely comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MassFailureCause)]
 pub enum Cause {
     /// The probes are not answered: a filter drops them, or the answers to them.
     #[default]

@@ -30,6 +30,15 @@ enum Bench {
         #[arg(long, default_value_t = 400)]
         changes: usize,
     },
+    /// The API of a full edge: creations and reads a second, their percentiles, memory, and what the probes cost.
+    Api {
+        /// Load balancers, three probed servers each.
+        #[arg(long, default_value_t = 10_000)]
+        load_balancers: usize,
+        /// Reads between the two looks at the memory.
+        #[arg(long, default_value_t = 100_000)]
+        requests: usize,
+    },
 }
 
 /// Runs `cargo xtask bench`.
@@ -40,6 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
     match args.bench {
         Bench::Dataplane { quick } => dataplane(quick),
         Bench::Control { load_balancers, changes } => control(load_balancers, changes),
+        Bench::Api { load_balancers, requests } => api(load_balancers, requests),
     }
 }
 
@@ -64,5 +74,17 @@ fn control(load_balancers: usize, changes: usize) -> Result<()> {
     let mut bench = run::cargo();
     bench.args(["bench", "--quiet", "--package", "tests", "--bench", "control", "--"]);
     bench.args([load_balancers.to_string(), changes.to_string()]).arg(out);
+    run::checked(&mut bench)
+}
+
+/// The agent is a release build; what asks it is a bench's own.
+fn api(load_balancers: usize, requests: usize) -> Result<()> {
+    run::require_root("The API's bench", "bench api")?;
+    setup::ensure(&[Need::Playground])?;
+    run::checked(run::cargo().args(["build", "--release", "--package", "lb-userspace", "--bin", "snowshed"]))?;
+    let mut bench = run::cargo();
+    bench.args(["bench", "--quiet", "--package", "tests", "--bench", "api", "--profile", "dev", "--"]);
+    bench.args([load_balancers.to_string(), requests.to_string()]);
+    bench.arg(run::root().join("target/release/snowshed")).arg(run::root().join("target/bench/api.json"));
     run::checked(&mut bench)
 }

@@ -5,6 +5,7 @@ mod bench;
 mod build_ebpf;
 mod demo;
 mod dist;
+mod openapi;
 mod run;
 mod setup;
 mod table;
@@ -21,6 +22,8 @@ enum Command {
     Bench(bench::Args),
     /// Build the kernel programs, and the digest of their sources.
     BuildEbpf(build_ebpf::Args),
+    /// Write `docs/openapi.json` anew, from what stands beside the API's handlers.
+    Openapi,
     /// Install what the other subcommands need (Debian and Ubuntu); a no-op when all is there.
     Setup(setup::Args),
     /// Show the product at work: three web servers, much load, and what is killed on the way.
@@ -37,6 +40,7 @@ fn main() -> std::process::ExitCode {
     let result = match Command::parse() {
         Command::Bench(args) => bench::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Openapi => openapi::run(),
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Dist(args) => dist::run(&args),

@@ -3,6 +3,7 @@
 pub(super) mod advice;
 pub(super) mod deliveries;
 pub(super) mod dependents;
+pub(super) mod document;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod freezes;

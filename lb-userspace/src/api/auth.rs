@@ -6,12 +6,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context};
+use super::{ApiError, Context, throttle};
 use crate::model::Actor;
 
 /// Lets a request through with its [`Actor`] as extension.
 pub(super) async fn authenticate(State(context): State<Context>, mut request: Request, next: Next) -> Response {
-    match actor(&context, request.headers()) {
+    let passed = actor(&context, request.headers()).and_then(|actor| {
+        if let Some(token) = actor.token {
+            context.throttle.token(throttle::peer(&request), token, &actor.name)?;
+        }
+        Ok(actor)
+    });
+    match passed {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
@@ -21,7 +27,7 @@ pub(super) async fn authenticate(State(context): State<Context>, mut request: Re
 }
 
 /// Whoever holds the secret's token. The ledger is asked each time: a revocation holds from the next request on.
-fn actor(context: &Context, headers: &HeaderMap) -> Result<Actor, ApiError> {
+pub(super) fn actor(context: &Context, headers: &HeaderMap) -> Result<Actor, ApiError> {
     // Looked up by a digest that nobody without the key can aim at: how long that takes says nothing of a secret.
     let digest = context.token_key.digest(secret(headers)?);
     let snapshot = context.ledger.snapshot();

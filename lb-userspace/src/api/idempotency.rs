@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::change::run;
 use super::etag::{HasEtag, Versioned};
+use super::peer::Peer;
 use super::{ApiError, Context, body};
 use crate::ledger::{Attempt, Kept, Snapshot};
 use crate::model::{Actor, Generation, Invalid};
@@ -124,7 +125,9 @@ enum Found {
 async fn look_up(context: &Context, request: Request) -> Result<Found, ApiError> {
     let key = read(request.headers()).map_err(|invalid| ApiError::argument(KEY, &invalid))?;
     let (parts, body) = request.into_parts();
-    let bytes = body::bytes(Request::new(body), &()).await?;
+    let mut unread = Request::new(body);
+    unread.extensions_mut().insert(parts.extensions.get::<Peer>().copied().unwrap_or_default());
+    let bytes = body::bytes(unread, &()).await?;
     let asked = Asked { key, request: digest(&parts, &bytes) };
     let Some(actor) = parts.extensions.get::<Actor>().cloned() else {
         return Err(ApiError::internal("the request was not authenticated"));

@@ -49,9 +49,11 @@ impl Pairs {
         if details.is_empty() { Ok(self) } else { Err(ApiError::arguments(details)) }
     }
 
-    /// The value of a key; an empty one is absent, a repeated one is wrong.
+    /// The value of a key; a repeated one is wrong. Only a text may be empty, and is absent then: a filter that somebody
+    /// meant to fill in must not let everything through.
     pub(super) fn one(&self, arguments: &mut Arguments, name: &str) -> Option<&str> {
-        let mut values = self.0.iter().filter(|(key, value)| key == name && !value.is_empty());
+        let counts = |value: &str| !TEXTS.contains(&name) || !value.is_empty();
+        let mut values = self.0.iter().filter(|(key, value)| key == name && counts(value));
         let first = values.next().map(|(_, value)| value.as_str());
         if values.next().is_some() {
             arguments.wrong(name, &Invalid::constraint(format!("`{name}` is given twice; once is allowed")));
@@ -59,9 +61,9 @@ impl Pairs {
         first
     }
 
-    /// Every value of a key.
+    /// Every value of a key, also empty ones: they narrow, to what nothing is.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-        self.0.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// `true` or `false`; absent is false.
@@ -77,6 +79,9 @@ impl Pairs {
         }
     }
 }
+
+/// Keys that take any text.
+const TEXTS: [&str; 8] = ["name", "verb", "actor", "kind", "after", "client", "service", "ip_address"];
 
 /// Keys that every list has.
 const COMMON: [&str; 5] = ["name", "order_by", "page", "page_size", "cursor"];

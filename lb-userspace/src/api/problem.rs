@@ -1,5 +1,7 @@
 //! Errors of the API: every failure as Scaleway's typed body and its status.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -80,6 +82,34 @@ impl ApiError {
             kind: ProblemKind::Unavailable,
             message: message.to_owned(),
             help_message: "nothing was changed: try again".to_owned(),
+            ..Problem::default()
+        })
+    }
+
+    /// Somebody asks more often than it may.
+    pub(super) fn too_often(who: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::new(Problem {
+            kind: ProblemKind::TooManyRequests,
+            message: format!("{who} asks too often"),
+            help_message: format!(
+                "nothing was read or changed: try again in {seconds} s. The operator sets the limits (`requests_per_token`, \
+                 `requests_per_source` of [api])"
+            ),
+            retry_after: Some(seconds),
+            ..Problem::default()
+        })
+    }
+
+    /// Everybody's counters are asked for from afar by somebody who is no operator.
+    pub(super) fn metrics_denied() -> Self {
+        let detail =
+            Detail { resource: Some("metrics".to_owned()), action: Some("read".to_owned()), ..Detail::default() };
+        Self::new(Problem {
+            kind: ProblemKind::PermissionsDenied,
+            message: "the token may not read the edge's metrics".to_owned(),
+            help_message: "from another machine they take an operator's token; on the edge itself none".to_owned(),
+            details: vec![detail],
             ..Problem::default()
         })
     }
@@ -364,6 +394,7 @@ impl IntoResponse for ApiError {
             ProblemKind::Locked => StatusCode::LOCKED,
             ProblemKind::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             ProblemKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ProblemKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             ProblemKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ProblemKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -8,14 +8,15 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::handlers::{
     absent, acls, backends, frontends, health_checks, ips, lb_types, lbs, migrate, servers, stats, subscribers,
     undelete,
 };
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context, Delivery, admin, auth, body, expect, idempotency, requests};
+use super::{ApiError, Context, Delivery, admin, auth, body, expect, idempotency, requests, throttle};
 use crate::ledger::DenyingLedger;
 use crate::model::Invalid;
 
@@ -33,107 +34,126 @@ pub fn router(context: Context) -> Router {
     Router::new().fallback_service(routes(context)).layer(from_fn_with_state(denying, expect::dispatch))
 }
 
+/// Every documented route, as OpenAPI's; [`super::openapi`] completes it.
+pub(super) fn documented() -> utoipa::openapi::OpenApi {
+    let mut all = guarded().into_openapi();
+    all.merge(open().into_openapi());
+    all
+}
+
 fn routes(context: Context) -> Router {
-    let guarded = Router::new()
-        .nest("/lb/v1/zones/{zone}", zoned())
-        .route("/snowshed/v1/status", get(admin::status::get))
-        .route("/snowshed/v1/explain", get(admin::explain::get))
-        .route("/snowshed/v1/freezes", get(admin::freezes::list).post(admin::freezes::create))
-        .route("/snowshed/v1/freezes/{id}", delete(admin::freezes::delete))
-        .route("/snowshed/v1/quarantines", get(admin::quarantines::list).post(admin::quarantines::create))
-        .route("/snowshed/v1/releases", post(admin::quarantines::release))
-        .route("/snowshed/v1/hold", get(admin::holds::list))
-        .route("/snowshed/v1/hold/releases", post(admin::holds::release))
-        .route("/snowshed/v1/hold/releases/{id}/approve", post(admin::holds::approve))
-        .route("/snowshed/v1/plans", post(admin::plans::create))
-        .route("/snowshed/v1/plans/{id}", get(admin::plans::get))
-        .route("/snowshed/v1/plans/{id}/approve", post(admin::plans::approve))
-        .route("/snowshed/v1/plans/{id}/apply", post(admin::plans::apply))
-        .route("/snowshed/v1/operations", get(admin::operations::list))
-        .route("/snowshed/v1/operations/{id}", get(admin::operations::get))
-        .route("/snowshed/v1/events", get(admin::events::get))
-        .route("/snowshed/v1/deliveries", get(admin::deliveries::list))
-        .route("/snowshed/v1/deliveries/{id}", get(admin::deliveries::get))
-        .route("/snowshed/v1/deliveries/{id}/redeliver", post(admin::deliveries::redeliver))
-        .route("/snowshed/v1/subscribers/{id}/secret", get(subscribers::secret))
-        .route("/snowshed/v1/alarm-targets", get(admin::deliveries::alarm_targets))
-        .route("/snowshed/v1/lbs/{id}/advice", get(admin::advice::get))
-        .route("/snowshed/v1/heal", get(admin::heal::list))
-        .route("/snowshed/v1/heal/retry", post(admin::heal::retry))
-        .route("/snowshed/v1/heal/resolve", post(admin::heal::resolve))
-        .route("/snowshed/v1/lbs/{id}/heal", get(admin::heal::get))
-        .route("/snowshed/v1/impact", get(admin::impact::get))
-        .route("/snowshed/v1/incident", get(admin::incident::get))
-        .route("/snowshed/v1/dependents", get(admin::dependents::list).post(admin::dependents::create))
-        .route("/snowshed/v1/dependents/{id}", get(admin::dependents::get).delete(admin::dependents::delete))
-        .route("/snowshed/v1/dependents/{id}/advice", get(admin::dependents::get_advice))
-        .route("/snowshed/v1/dependents/{id}/release", post(admin::dependents::release))
-        .route("/snowshed/v1/undo", post(admin::recovery::undo))
-        .route("/snowshed/v1/restore", post(admin::recovery::restore))
-        .merge(tenancy())
+    let guarded = Router::from(guarded())
         .layer(from_fn_with_state(context.clone(), idempotency::replay))
         .layer(from_fn_with_state(context.clone(), zone))
         .layer(from_fn_with_state(context.clone(), auth::authenticate));
     Router::new()
         .merge(guarded)
-        .route("/healthz", get(admin::health::get))
-        .route("/metrics", get(admin::metrics::get))
+        .merge(Router::from(open()))
         .fallback(no_path)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn(deadline))
+        .layer(from_fn_with_state(context.clone(), throttle::by_source))
         .layer(from_fn_with_state(context.clone(), requests::count))
         .layer(DefaultBodyLimit::max(body::MAX_BYTES))
         .with_state(context)
 }
 
-/// Scaleway's paths below a zone.
-fn zoned() -> Router<Context> {
-    Router::new()
-        .route("/lbs", get(lbs::list).post(lbs::create))
-        .route("/lbs/{id}", get(lbs::get).put(lbs::update).patch(lbs::update).delete(lbs::delete))
-        .route("/lbs/{id}/frontends", get(frontends::list).post(frontends::create))
-        .route("/lbs/{id}/backends", get(backends::list).post(backends::create))
-        .route("/lbs/{id}/migrate", post(migrate::migrate))
-        .route("/lbs/{id}/undelete", post(undelete::undelete))
-        .route("/lbs/{id}/backend-stats", get(stats::list))
-        .route("/lbs/{id}/stats", get(stats::all))
-        .route("/lb-types", get(lb_types::list))
-        .route("/ips", get(ips::list).post(ips::create))
-        .route("/ips/{id}", get(ips::get).patch(ips::update).delete(ips::delete))
-        .route(
-            "/frontends/{id}",
-            get(frontends::get).put(frontends::update).patch(frontends::update).delete(frontends::delete),
-        )
-        .route("/frontends/{id}/acls", get(acls::list).post(acls::create).put(acls::set))
-        .route("/acls/{id}", get(acls::get).put(acls::update).patch(acls::update).delete(acls::delete))
-        .route(
-            "/backends/{id}",
-            get(backends::get).put(backends::update).patch(backends::update).delete(backends::delete),
-        )
-        .route("/backends/{id}/servers", put(servers::set).post(servers::add).delete(servers::remove))
-        .route("/backends/{id}/healthcheck", put(health_checks::update))
-        .route("/subscribers", get(subscribers::list).post(subscribers::create))
-        .route("/subscribers/{id}", get(subscribers::get).put(subscribers::update).patch(subscribers::update))
+/// What anybody may ask.
+fn open() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(admin::health::get))
+        .routes(routes!(admin::metrics::get))
+        .routes(routes!(admin::document::get))
+}
+
+/// What takes a token.
+///
+/// To add a route: write `#[utoipa::path(post, path = "/snowshed/v1/things", request_body = wire::CreateThing,
+/// responses((status = 200, body = wire::Thing)))]` and a doc comment (the summary) above the handler, derive
+/// `utoipa::ToSchema` for the wire types, and name the handler here in `routes!` (handlers of one path together). Paths
+/// below the zone are relative to it. Query parameters are structs of `openapi.rs`: `params(openapi::Paged)`. The token,
+/// `{id}`, `{zone}`, `Idempotency-Key` and the errors are added by themselves. Then write `docs/openapi.json` anew with
+/// `cargo xtask openapi`, and the tests go over the new operation.
+fn guarded() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .nest("/lb/v1/zones/{zone}", zoned())
+        .routes(routes!(admin::status::get))
+        .routes(routes!(admin::explain::get))
+        .routes(routes!(admin::freezes::list, admin::freezes::create))
+        .routes(routes!(admin::freezes::delete))
+        .routes(routes!(admin::quarantines::list, admin::quarantines::create))
+        .routes(routes!(admin::quarantines::release))
+        .routes(routes!(admin::holds::list))
+        .routes(routes!(admin::holds::release))
+        .routes(routes!(admin::holds::approve))
+        .routes(routes!(admin::plans::create))
+        .routes(routes!(admin::plans::get))
+        .routes(routes!(admin::plans::approve))
+        .routes(routes!(admin::plans::apply))
+        .routes(routes!(admin::operations::list))
+        .routes(routes!(admin::operations::get))
+        .routes(routes!(admin::events::get))
+        .routes(routes!(admin::deliveries::list))
+        .routes(routes!(admin::deliveries::get))
+        .routes(routes!(admin::deliveries::redeliver))
+        .routes(routes!(subscribers::secret))
+        .routes(routes!(admin::deliveries::alarm_targets))
+        .routes(routes!(admin::advice::get))
+        .routes(routes!(admin::heal::list))
+        .routes(routes!(admin::heal::retry))
+        .routes(routes!(admin::heal::resolve))
+        .routes(routes!(admin::heal::get))
+        .routes(routes!(admin::impact::get))
+        .routes(routes!(admin::incident::get))
+        .routes(routes!(admin::dependents::list, admin::dependents::create))
+        .routes(routes!(admin::dependents::get, admin::dependents::delete))
+        .routes(routes!(admin::dependents::get_advice))
+        .routes(routes!(admin::dependents::release))
+        .routes(routes!(admin::recovery::undo))
+        .routes(routes!(admin::recovery::restore))
+        .merge(tenancy())
+}
+
+/// Scaleway's paths, relative to a zone.
+fn zoned() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(lbs::list, lbs::create))
+        .routes(routes!(lbs::get, lbs::update, lbs::delete))
+        .routes(routes!(frontends::list, frontends::create))
+        .routes(routes!(backends::list, backends::create))
+        .routes(routes!(migrate::migrate))
+        .routes(routes!(undelete::undelete))
+        .routes(routes!(stats::list))
+        .routes(routes!(stats::all))
+        .routes(routes!(lb_types::list))
+        .routes(routes!(ips::list, ips::create))
+        .routes(routes!(ips::get, ips::update, ips::delete))
+        .routes(routes!(frontends::get, frontends::update, frontends::delete))
+        .routes(routes!(acls::list, acls::create, acls::set))
+        .routes(routes!(acls::get, acls::update, acls::delete))
+        .routes(routes!(backends::get, backends::update, backends::delete))
+        .routes(routes!(servers::set, servers::add, servers::remove))
+        .routes(routes!(health_checks::update))
+        .routes(routes!(subscribers::list, subscribers::create))
+        .routes(routes!(subscribers::get, subscribers::update))
         // Scaleway's path, which is not where the others are.
-        .route("/lb/subscription/{id}", delete(subscribers::delete))
-        .route("/lb/{id}/subscribe", post(subscribers::subscribe))
-        .route("/lb/{id}/unsubscribe", delete(subscribers::unsubscribe))
-        .merge(absent::routes())
+        .routes(routes!(subscribers::delete))
+        .routes(routes!(subscribers::subscribe))
+        .routes(routes!(subscribers::unsubscribe))
+        // What is not built refuses everything: there is nothing to describe.
+        .merge(absent::routes().into())
 }
 
 /// Organizations, projects and tokens.
-fn tenancy() -> Router<Context> {
+fn tenancy() -> OpenApiRouter<Context> {
     use admin::{organizations, projects, tokens};
-    Router::new()
-        .route("/snowshed/v1/organizations", get(organizations::list).post(organizations::create))
-        .route(
-            "/snowshed/v1/organizations/{id}",
-            get(organizations::get).patch(organizations::rename).delete(organizations::delete),
-        )
-        .route("/snowshed/v1/projects", get(projects::list).post(projects::create))
-        .route("/snowshed/v1/projects/{id}", get(projects::get).patch(projects::rename).delete(projects::delete))
-        .route("/snowshed/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/snowshed/v1/tokens/{id}", get(tokens::get).delete(tokens::revoke))
+    OpenApiRouter::new()
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::get, organizations::rename, organizations::delete))
+        .routes(routes!(projects::list, projects::create))
+        .routes(routes!(projects::get, projects::rename, projects::delete))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::get, tokens::revoke))
 }
 
 /// Refuses other zones than the configured one.
@@ -167,7 +187,7 @@ async fn no_path(uri: Uri) -> ApiError {
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, subscribers and lb-types below \
          /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, dependents, impact, incident, operations, events, deliveries, undo, restore, organizations, \
-         projects and tokens, /healthz and /metrics"
+         projects and tokens, /healthz and /metrics; /openapi.json describes all of it"
             .to_owned(),
     )
 }

@@ -128,9 +128,15 @@ fn exit_of(status: StatusCode, kind: Option<ProblemKind>) -> Exit {
         ) => Exit::Refused,
         (Some(ProblemKind::NotFound), _) => Exit::NotFound,
         (Some(ProblemKind::Locked), _) | (None, 423) => Exit::ReadOnly,
-        (Some(ProblemKind::MethodNotAllowed | ProblemKind::Unavailable | ProblemKind::ExpectationFailed), _) => {
-            Exit::Error
-        }
+        (
+            Some(
+                ProblemKind::MethodNotAllowed
+                | ProblemKind::Unavailable
+                | ProblemKind::ExpectationFailed
+                | ProblemKind::TooManyRequests,
+            ),
+            _,
+        ) => Exit::Error,
         // An unknown `type` of a newer agent reads as `internal`: the status decides.
         (Some(ProblemKind::Internal) | None, 400) => Exit::Usage,
         (Some(ProblemKind::Internal) | None, 401 | 403) => Exit::NotAuthorized,

@@ -189,6 +189,8 @@ fn each_wrong_value_of_the_api_section_is_refused() {
         ("listen = [\"localhost\"]", "api.listen: `localhost` is no address and port"),
         ("listen = [\"127.0.0.1:0\"]", "api.listen: `127.0.0.1:0`: a port from 1 to 65535 is needed"),
         ("tls_key = \"key.pem\"", "api.tls_key: `key.pem`: an absolute path is needed"),
+        ("requests_per_token = 0", "api.requests_per_token: 0: a whole number from 1"),
+        ("requests_per_source = \"many\"", "api.requests_per_source: a string: a whole number from 1"),
         ("token = 1", "api.token: unknown key; did you mean `tokens`?"),
     ];
     for (line, expected) in table {

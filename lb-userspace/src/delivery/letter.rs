@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::model::{LbId, ProjectId};
 
 /// Who gets a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Recipient {
     /// What it is.
     pub kind: RecipientKind,
@@ -17,7 +17,7 @@ pub struct Recipient {
 }
 
 /// What a recipient is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecipientKind {
     /// A subscriber of a load balancer.
@@ -58,7 +58,7 @@ impl std::fmt::Display for Recipient {
 }
 
 /// Where a letter goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "channel")]
 pub enum Address {
     /// `POST` to a URI, signed.
@@ -114,7 +114,7 @@ impl Address {
 }
 
 /// Something that is to be told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Letter {
     /// Who gets it.
     pub to: Recipient,
@@ -153,8 +153,9 @@ impl Letter {
 }
 
 /// How far a delivery has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeliveryState)]
 pub enum State {
     /// It will be tried, for the first time or again.
     Waiting,
@@ -180,7 +181,7 @@ impl State {
 }
 
 /// A letter on its way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Delivery {
     /// Id: the recipient sees the same one at every attempt.
     pub id: Uuid,

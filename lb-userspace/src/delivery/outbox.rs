@@ -40,7 +40,8 @@ pub struct Filter {
 }
 
 /// How much there is in the outbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[schema(as = DeliveryCounts)]
 pub struct Counts {
     /// Letters that wait.
     pub waiting: u64,

@@ -15,8 +15,9 @@ const SECRETS: [&str; 4] = ["secret", "digest", "hash", "password"];
 const HIDDEN: &str = "(hidden)";
 
 /// What happened to a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ChangeAction)]
 pub enum Action {
     /// It was made.
     Created,
@@ -42,7 +43,7 @@ impl Action {
 }
 
 /// One field before and after a change; absent where the document had none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Difference {
     /// The field, for example `servers[10.0.0.5].weight`.
     pub field: String,

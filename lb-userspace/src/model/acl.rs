@@ -34,8 +34,9 @@ pub struct Acl {
 }
 
 /// What becomes of clients that match a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AclVerdict)]
 pub enum AclAction {
     /// They go on to the servers.
     Allow,

@@ -44,7 +44,7 @@ pub struct Backend {
 }
 
 /// Transport protocol of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// TCP, IP protocol 6.
@@ -74,7 +74,7 @@ impl Protocol {
 }
 
 /// How a server is picked for a new flow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// By weight, through consistent hashing.
@@ -88,7 +88,7 @@ pub enum Algorithm {
 }
 
 /// What ties a client to a server beyond the flow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StickySessions {
     /// Nothing: each flow is hashed over its full tuple.
@@ -139,7 +139,7 @@ impl From<PrefixV6> for i64 {
 }
 
 /// How packets travel to a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Forwarding {
     /// Addresses and ports are translated, both ways: servers need no set-up, and answer to the edge.
@@ -154,7 +154,7 @@ pub enum Forwarding {
 }
 
 /// What a client sees when no server of the pool is usable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EmptyPool {
     /// TCP RST or ICMP port unreachable: clients fail at once.

@@ -26,7 +26,7 @@ const KEPT: usize = 8192;
 const MAX_STREAMS: usize = 64;
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Event {
     /// What a reader resumes after: epoch and number.
     pub id: String,

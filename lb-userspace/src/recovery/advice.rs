@@ -28,7 +28,7 @@ pub struct Facts<'a> {
 }
 
 /// Whether to act.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Advice {
     /// The load balancer.
     pub lb_id: LbId,
@@ -39,7 +39,8 @@ pub struct Advice {
 }
 
 /// Why not to act.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = AdviceReason)]
 pub struct Reason {
     /// A word for programs; they never change.
     pub code: Code,
@@ -48,8 +49,9 @@ pub struct Reason {
 }
 
 /// Words for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AdviceCode)]
 pub enum Code {
     /// The load balancer is deleted.
     Deleted,

@@ -21,9 +21,10 @@ pub struct Reversal {
 }
 
 /// A document that is not brought back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Conflict {
     /// The document.
+    #[schema(value_type = Object)]
     pub key: DocumentKey,
     /// Why it is kept, and who changed it.
     pub why: String,

@@ -41,7 +41,8 @@ pub struct Facts<'a> {
 }
 
 /// The report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = IncidentReport)]
 pub struct Report {
     /// From when on.
     pub since: Timestamp,
@@ -62,7 +63,8 @@ pub struct Report {
 }
 
 /// A line of the timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = IncidentEntry)]
 pub struct Entry {
     /// When.
     pub at: Timestamp,
@@ -79,7 +81,8 @@ pub struct Entry {
 }
 
 /// Whom an incident hit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = IncidentImpact)]
 pub struct Impact {
     /// Load balancers that were deleted or quarantined within the time.
     pub load_balancers: usize,
@@ -100,7 +103,8 @@ pub struct Impact {
 }
 
 /// How long things took.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = IncidentDurations)]
 pub struct Durations {
     /// The first load balancer was deleted or quarantined.
     pub began_at: Option<Timestamp>,

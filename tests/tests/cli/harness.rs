@@ -124,6 +124,7 @@ impl Agent {
             zone: "fr-par-1".to_owned(),
             token_key,
             last_used: Arc::default(),
+            throttle: Arc::default(),
             clock: Arc::new(Timestamp::now),
             traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(String::new),

@@ -44,6 +44,8 @@ mod hold;
 mod idempotency;
 mod incident;
 mod lifecycle;
+mod limits;
+mod openapi;
 mod operations;
 mod recovery;
 mod sockets;
@@ -179,6 +181,7 @@ impl Api {
             zone: ZONE.to_owned(),
             token_key: TOKEN_KEY,
             last_used: Arc::default(),
+            throttle: Arc::default(),
             clock: Arc::new(move || jiff::Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap()),
             traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(|| "snowshed_up 1\n# EOF\n".to_owned()),

@@ -8,6 +8,7 @@ mod doctor;
 mod drill;
 mod edges;
 mod failure;
+mod floods;
 mod heal;
 mod lifecycle;
 mod nat;

@@ -27,6 +27,11 @@ fn the_javascript_sdk_drives_the_life_of_a_load_balancer() {
 }
 
 #[test]
+fn schemathesis_finds_no_operation_that_breaks_its_own_description() {
+    Scene::new().schemathesis();
+}
+
+#[test]
 fn the_python_sdk_sets_access_rules_and_limits() {
     Scene::new().pytest("test_acls.py");
 }

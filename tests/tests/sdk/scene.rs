@@ -44,7 +44,7 @@ const TENANTS: [Tenant; 2] = [
 
 /// Fields are in the order in which they are taken down.
 pub struct Scene {
-    _edge: Edge,
+    edge: Edge,
     network: Network,
     _turn: MutexGuard<'static, ()>,
 }
@@ -61,8 +61,12 @@ impl Scene {
         let mut edge =
             Edge::configure(&network, &snowshed(), &format!("{NAT_SOURCES}{DELIVERY}{}", tokens(network.directory())))
                 .unwrap();
+        // One token asks as often as it can here.
+        let config = std::fs::read_to_string(edge.config()).unwrap();
+        let config = config.replacen("[api]\n", "[api]\nrequests_per_token = 1000000\n", 1);
+        std::fs::write(edge.config(), config).unwrap();
         edge.start(&network).unwrap();
-        Self { _edge: edge, network, _turn: turn }
+        Self { edge, network, _turn: turn }
     }
 
     /// Runs a file of tests/clients with pytest beside the agent; it must pass.
@@ -77,6 +81,51 @@ impl Scene {
         let copy = clients::installed().join(file);
         std::fs::copy(clients::sources().join(file), copy).unwrap();
         self.run("node", &["--test", file], &clients::installed());
+    }
+
+    /// Holds every operation of the served OpenAPI document against what it answers, as a tenant with one of everything.
+    ///
+    /// One check is left out: that whatever fits the schemas is accepted. Schemas do not say that an address is free, a
+    /// quota is not reached, or a backend is the load balancer's own.
+    pub fn schemathesis(&self) {
+        let config = self.network.directory().join("schemathesis.toml");
+        std::fs::write(&config, self.objects()).unwrap();
+        let (config, token) = (config.to_string_lossy(), format!("X-Auth-Token: {}", TENANTS[0].secret));
+        self.run(
+            "st",
+            &[
+                &["--config-file", &config, "run", "http://127.0.0.1:7480/openapi.json", "--header", &token][..],
+                &["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--no-color", "--workers", "2"],
+                &["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--generation-deterministic"],
+                &["--continue-on-failure", "--max-failures", "20"],
+            ]
+            .concat(),
+            self.network.directory(),
+        );
+    }
+
+    /// One of everything of the first tenant, as schemathesis' configuration names what stands for `{id}`.
+    fn objects(&self) -> String {
+        let server = self.network.servers[0].v4().to_string();
+        let pool = ["--lb", "web", "--name", "pool", "--protocol", "tcp", "--forward-port", "80", "--server", &server];
+        let http = ["--lb", "web", "--name", "http", "--inbound-port", "80", "--backend", "pool"];
+        let rule = ["--lb", "web", "--frontend", "http", "--name", "ours", "--index", "0", "--action", "allow"];
+        let made: [(&str, Vec<&str>); 5] = [
+            ("lb", vec!["--name", "web", "--protected"]),
+            ("ip", vec![]),
+            ("backend", pool.to_vec()),
+            ("frontend", http.to_vec()),
+            ("acl", [&rule[..], &["--subnet", "10.0.0.0/8"]].concat()),
+        ];
+        let mut text = "[parameters]\n\"path.zone\" = \"fr-par-1\"\n".to_owned();
+        for (noun, arguments) in made {
+            let id =
+                self.edge.ok(&[&[noun, "create", "-o", "name", "--token", TENANTS[0].secret], &arguments[..]].concat());
+            let id = id.unwrap();
+            writeln!(text, "\n[[operations]]\ninclude-path-regex = \"/{noun}s/.id\"").unwrap();
+            writeln!(text, "parameters = {{ \"path.zone\" = \"fr-par-1\", \"path.id\" = {:?} }}", id.trim()).unwrap();
+        }
+        text
     }
 
     fn run(&self, program: &str, arguments: &[&str], directory: &Path) {

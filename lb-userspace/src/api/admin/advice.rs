@@ -13,6 +13,8 @@ use crate::ledger::Snapshot;
 use crate::model::{Actor, DocumentKey, Kind, LbId};
 use crate::recovery::advice::{self, Advice, Facts};
 
+/// Says whether it is safe to act on what is seen through a load balancer.
+#[utoipa::path(get, path = "/snowshed/v1/lbs/{id}/advice", responses((status = 200, body = Advice)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -13,6 +13,7 @@ use crate::api::change::run;
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context, wire};
 use crate::authority::{Sight, Write};
@@ -21,6 +22,12 @@ use crate::ledger::{LedgerError, Snapshot};
 use crate::model::{Act, Actor, DocumentKey, Invalid, Kind, Reach, Scope};
 use crate::observe::chain;
 
+/// Lists deliveries: what waits, what was given up and what arrived lately.
+#[utoipa::path(
+    get, path = "/snowshed/v1/deliveries",
+    params(openapi::Paged, openapi::DeliveryFilter),
+    responses((status = 200, body = wire::DeliveryList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -47,6 +54,8 @@ pub(in crate::api) async fn list(
     .await
 }
 
+/// Shows a delivery.
+#[utoipa::path(get, path = "/snowshed/v1/deliveries/{id}", responses((status = 200, body = Delivery)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -58,7 +67,10 @@ pub(in crate::api) async fn get(
     run(&context, move |context| find(context, &context.ledger.snapshot(), &actor, id).map(Json)).await
 }
 
-/// Sends a dead letter again. One that waits anyway is left alone; one that was delivered is refused.
+/// Sends a dead letter again.
+///
+/// One that waits anyway is left alone; one that was delivered is refused.
+#[utoipa::path(post, path = "/snowshed/v1/deliveries/{id}/redeliver", responses((status = 200, body = Delivery)))]
 pub(in crate::api) async fn redeliver(
     State(context): State<Context>,
     actor: Caller,
@@ -83,7 +95,10 @@ pub(in crate::api) async fn redeliver(
     .await
 }
 
-/// Who is told of alarms, with the secrets that verify their webhooks: for operators; others are told of none.
+/// Lists who is told of the edge's own alarms.
+///
+/// With the secrets that verify their webhooks: for operators; others are told of none.
+#[utoipa::path(get, path = "/snowshed/v1/alarm-targets", responses((status = 200, body = wire::AlarmTargetList)))]
 pub(in crate::api) async fn alarm_targets(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

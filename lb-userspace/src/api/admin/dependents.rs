@@ -14,6 +14,7 @@ use crate::api::change::{Draft, Order, commit, commit_as, create as created, run
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::wire::{CreateDependent, Dependent as Shown, DependentAdvice, DependentList, ReleaseDependent};
 use crate::api::{ApiError, Context};
@@ -24,6 +25,12 @@ use crate::model::{
     Scope, Times, Webhook,
 };
 
+/// Registers a dependent of load balancers.
+#[utoipa::path(
+    post, path = "/snowshed/v1/dependents",
+    request_body = CreateDependent,
+    responses((status = 200, body = Shown))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -56,6 +63,8 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Shows a dependent.
+#[utoipa::path(get, path = "/snowshed/v1/dependents/{id}", responses((status = 200, body = Shown)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -66,6 +75,12 @@ pub(in crate::api) async fn get(
     Ok(Json(shown(&snapshot, &found)))
 }
 
+/// Lists dependents.
+#[utoipa::path(
+    get, path = "/snowshed/v1/dependents",
+    params(openapi::Paged, openapi::Owned, openapi::DependentFilter),
+    responses((status = 200, body = DependentList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -91,7 +106,8 @@ pub(in crate::api) async fn list(
     Ok(Json(DependentList { dependents, total_count, next_cursor }))
 }
 
-/// It is gone, and holds nothing any more. Deleting what is deleted is not found.
+/// Deletes a dependent, which then holds nothing any more. Deleting what is deleted is not found.
+#[utoipa::path(delete, path = "/snowshed/v1/dependents/{id}", responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,
@@ -116,8 +132,13 @@ pub(in crate::api) async fn delete(
     .await
 }
 
-/// Deletions wait for it no longer. Its owner says so; an operator or Trust & Safety may say it instead, with a reason that
-/// stands in the ledger.
+/// Makes deletions wait for a dependent no longer. Its owner says so; an operator or Trust & Safety may say it instead, with
+/// a reason that stands in the ledger.
+#[utoipa::path(
+    post, path = "/snowshed/v1/dependents/{id}/release",
+    request_body = ReleaseDependent,
+    responses((status = 200, body = Shown))
+)]
 pub(in crate::api) async fn release(
     State(context): State<Context>,
     actor: Caller,
@@ -148,6 +169,8 @@ pub(in crate::api) async fn release(
     .await
 }
 
+/// Says whether a dependent may act on what it sees through its load balancers.
+#[utoipa::path(get, path = "/snowshed/v1/dependents/{id}/advice", responses((status = 200, body = DependentAdvice)))]
 pub(in crate::api) async fn get_advice(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch::Receiver;
 
 use crate::api::listing::Pairs;
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::Sight;
@@ -29,6 +30,12 @@ const BATCH: usize = 64;
 /// A comment is sent when nothing else was for this long: a connection that is gone is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Lists what happened, or streams it as it does.
+#[utoipa::path(
+    get, path = "/snowshed/v1/events",
+    params(openapi::EventFilter),
+    responses((status = 200, body = wire::EventList))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -6,12 +6,19 @@ use axum::extract::State;
 use axum::{Extension, Json};
 
 use crate::api::listing::Pairs;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context, ExplainError};
 use crate::authority::Sight;
 use crate::model::{Actor, Invalid, Protocol};
 use crate::plan::ServiceAddress;
 
+/// Says which server a client's packets go to, and why.
+#[utoipa::path(
+    get, path = "/snowshed/v1/explain",
+    params(openapi::ExplainQuery),
+    responses((status = 200, body = serde_json::Value))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

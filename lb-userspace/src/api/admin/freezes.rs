@@ -26,6 +26,8 @@ const fn is_freeze(what: &What) -> bool {
     matches!(what, What::Freeze { .. })
 }
 
+/// Lists the freezes in force.
+#[utoipa::path(get, path = "/snowshed/v1/freezes", responses((status = 200, body = FreezeList)))]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     axum::Extension(actor): axum::Extension<Actor>,
@@ -38,6 +40,12 @@ pub(in crate::api) async fn list(
     Ok(Json(FreezeList { total_count: freezes.len() as u64, freezes }))
 }
 
+/// Freezes a place: changes there are refused.
+#[utoipa::path(
+    post, path = "/snowshed/v1/freezes",
+    request_body = CreateFreeze,
+    responses((status = 200, body = Freeze))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -71,7 +79,10 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Ends a freeze.
+///
 /// Ending what has ended changes nothing.
+#[utoipa::path(delete, path = "/snowshed/v1/freezes/{id}", responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

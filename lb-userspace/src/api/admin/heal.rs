@@ -12,6 +12,7 @@ use crate::api::change::run;
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
 use crate::api::listing::Pairs;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire::{HealAnswer, HealList, ResolveFindings, RetryHealing};
 use crate::api::{ApiError, Context};
@@ -23,6 +24,12 @@ use crate::recovery::heal::{Fault, Instance, State as Healed};
 /// Most load balancers of an answer.
 const MOST: usize = 1000;
 
+/// Shows the scoreboard of every load balancer and what is amiss.
+#[utoipa::path(
+    get, path = "/snowshed/v1/heal",
+    params(openapi::HealFilter),
+    responses((status = 200, body = HealList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -58,6 +65,8 @@ pub(in crate::api) async fn list(
     .await
 }
 
+/// Shows how a load balancer stands, and what is amiss with it.
+#[utoipa::path(get, path = "/snowshed/v1/lbs/{id}/heal", responses((status = 200, body = Instance)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -78,6 +87,12 @@ pub(in crate::api) async fn get(
     .await
 }
 
+/// Tries again what needs attention, at once.
+#[utoipa::path(
+    post, path = "/snowshed/v1/heal/retry",
+    request_body = RetryHealing,
+    responses((status = 200, body = HealAnswer))
+)]
 pub(in crate::api) async fn retry(
     State(context): State<Context>,
     actor: Caller,
@@ -99,6 +114,12 @@ pub(in crate::api) async fn retry(
     .await
 }
 
+/// Takes findings of a load balancer for settled.
+#[utoipa::path(
+    post, path = "/snowshed/v1/heal/resolve",
+    request_body = ResolveFindings,
+    responses((status = 200, body = HealAnswer))
+)]
 pub(in crate::api) async fn resolve(
     State(context): State<Context>,
     actor: Caller,

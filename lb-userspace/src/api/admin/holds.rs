@@ -27,6 +27,8 @@ const fn is_release(what: &What) -> bool {
     matches!(what, What::LetGo { .. })
 }
 
+/// Shows what the edge holds in its maps against the ledger.
+#[utoipa::path(get, path = "/snowshed/v1/hold", responses((status = 200, body = Hold)))]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     axum::Extension(actor): axum::Extension<Actor>,
@@ -40,7 +42,14 @@ pub(in crate::api) async fn list(
     Ok(Json(Hold { total_count: services.len() as u64, services, releases }))
 }
 
+/// Lets go of what is held.
+///
 /// Lets go exactly what is named and held. What more than one person should look at waits for a second one.
+#[utoipa::path(
+    post, path = "/snowshed/v1/hold/releases",
+    request_body = ReleaseHold,
+    responses((status = 200, body = HoldRelease))
+)]
 pub(in crate::api) async fn release(
     State(context): State<Context>,
     actor: Caller,
@@ -66,7 +75,13 @@ pub(in crate::api) async fn release(
     .await
 }
 
+/// Approves a release that somebody else made.
+///
 /// The approver is never the requester.
+#[utoipa::path(
+    post, path = "/snowshed/v1/hold/releases/{id}/approve",
+    responses((status = 200, body = HoldRelease))
+)]
 pub(in crate::api) async fn approve(
     State(context): State<Context>,
     actor: Caller,

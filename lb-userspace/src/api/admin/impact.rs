@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 use super::measures;
 use crate::api::change::run;
 use crate::api::listing::Pairs;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire::{Impact, PlanSubject};
 use crate::api::{ApiError, Context};
@@ -53,6 +54,12 @@ impl Blast {
     }
 }
 
+/// Shows what would break if a place were gone.
+#[utoipa::path(
+    get, path = "/snowshed/v1/impact",
+    params(openapi::ImpactQuery),
+    responses((status = 200, body = Impact))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::recovery::{At, when};
 use crate::api::change::run;
 use crate::api::listing::Pairs;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context};
 use crate::authority::Sight;
@@ -24,6 +25,12 @@ const MOST: usize = 100_000;
 /// Reasons of drops that an incident makes.
 const DROPS: [&str; 5] = ["empty_pool", "rejected", "next_hop_unresolved", "quarantined", "nat_ports_exhausted"];
 
+/// Reports what happened between two moments.
+#[utoipa::path(
+    get, path = "/snowshed/v1/incident",
+    params(openapi::IncidentQuery),
+    responses((status = 200, body = Report))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

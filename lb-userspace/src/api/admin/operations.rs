@@ -6,6 +6,7 @@ use axum::{Extension, Json};
 use crate::api::change::run;
 use crate::api::handlers::Id;
 use crate::api::listing::Pairs;
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::Sight;
@@ -22,6 +23,12 @@ const MAX_LOOKED_AT: u64 = 4096;
 /// Operations looked through for one id.
 const MAX_SEARCHED: u64 = 100_000;
 
+/// Lists operations of the ledger, the newest first.
+#[utoipa::path(
+    get, path = "/snowshed/v1/operations",
+    params(openapi::OperationFilter),
+    responses((status = 200, body = wire::OperationList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -71,6 +78,8 @@ pub(in crate::api) async fn list(
     .await
 }
 
+/// Shows an operation, by its id or its number.
+#[utoipa::path(get, path = "/snowshed/v1/operations/{id}", responses((status = 200, body = wire::Operation)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -13,12 +13,19 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::{ApiError, Context, wire};
 use crate::authority::{self, Sight, Write};
 use crate::ledger::Snapshot;
 use crate::model::{Act, Actor, Document, Kind, Name, Organization, OrganizationId, Scope, Times};
 
+/// Makes an organization.
+#[utoipa::path(
+    post, path = "/snowshed/v1/organizations",
+    request_body = wire::tenancy::Named,
+    responses((status = 200, body = wire::Organization))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -44,6 +51,8 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Shows an organization.
+#[utoipa::path(get, path = "/snowshed/v1/organizations/{id}", responses((status = 200, body = wire::Organization)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -52,6 +61,12 @@ pub(in crate::api) async fn get(
     show(&context.ledger.snapshot(), &actor, path.parse("organization_id")?)
 }
 
+/// Lists organizations.
+#[utoipa::path(
+    get, path = "/snowshed/v1/organizations",
+    params(openapi::Paged, openapi::WithDeleted),
+    responses((status = 200, body = wire::OrganizationList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -69,6 +84,13 @@ pub(in crate::api) async fn list(
     Ok(Json(wire::OrganizationList { organizations, total_count, next_cursor }))
 }
 
+/// Renames an organization.
+#[utoipa::path(
+    patch, path = "/snowshed/v1/organizations/{id}",
+    request_body = wire::tenancy::Named,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Organization))
+)]
 pub(in crate::api) async fn rename(
     State(context): State<Context>,
     actor: Caller,
@@ -101,7 +123,14 @@ pub(in crate::api) async fn rename(
     .await
 }
 
+/// Deletes an organization that holds nothing.
+///
 /// Deletes an organization that has no projects any more. Its tokens end with it.
+#[utoipa::path(
+    delete, path = "/snowshed/v1/organizations/{id}",
+    params(openapi::IfMatch),
+    responses((status = 204))
+)]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

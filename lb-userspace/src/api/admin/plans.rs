@@ -31,6 +31,8 @@ const fn is_plan(what: &What) -> bool {
     matches!(what, What::Plan(_))
 }
 
+/// Shows a plan.
+#[utoipa::path(get, path = "/snowshed/v1/plans/{id}", responses((status = 200, body = Shown)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     axum::Extension(actor): axum::Extension<Actor>,
@@ -45,6 +47,12 @@ pub(in crate::api) async fn get(
     .await
 }
 
+/// Plans what would be done to several load balancers.
+#[utoipa::path(
+    post, path = "/snowshed/v1/plans",
+    request_body = CreatePlan,
+    responses((status = 200, body = Shown))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -74,7 +82,10 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Approves a plan that somebody else made.
+///
 /// The approver is never the requester.
+#[utoipa::path(post, path = "/snowshed/v1/plans/{id}/approve", responses((status = 200, body = Shown)))]
 pub(in crate::api) async fn approve(
     State(context): State<Context>,
     actor: Caller,
@@ -111,7 +122,10 @@ pub(in crate::api) async fn approve(
     .await
 }
 
+/// Carries a plan out.
+///
 /// Carries a plan out, once: asked again, the answer is the same and nothing is done.
+#[utoipa::path(post, path = "/snowshed/v1/plans/{id}/apply", responses((status = 200, body = Shown)))]
 pub(in crate::api) async fn apply(
     State(context): State<Context>,
     actor: Caller,

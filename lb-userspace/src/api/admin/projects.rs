@@ -13,6 +13,7 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::{self, Sight, Write};
@@ -20,6 +21,12 @@ use crate::ledger::Snapshot;
 use crate::model::{Act, Actor, Document, Invalid, Kind, Name, OrganizationId, Owner, Project, ProjectId};
 use crate::model::{Reach, Scope, Times};
 
+/// Makes a project.
+#[utoipa::path(
+    post, path = "/snowshed/v1/projects",
+    request_body = wire::CreateProject,
+    responses((status = 200, body = wire::Project))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -66,6 +73,8 @@ fn organization(arguments: &mut Arguments, actor: &Actor, named: Option<String>)
     }
 }
 
+/// Shows a project.
+#[utoipa::path(get, path = "/snowshed/v1/projects/{id}", responses((status = 200, body = wire::Project)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -74,6 +83,12 @@ pub(in crate::api) async fn get(
     show(&context.ledger.snapshot(), &actor, path.parse("project_id")?)
 }
 
+/// Lists projects.
+#[utoipa::path(
+    get, path = "/snowshed/v1/projects",
+    params(openapi::Paged, openapi::OfOrganization, openapi::WithDeleted),
+    responses((status = 200, body = wire::ProjectList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -94,6 +109,13 @@ pub(in crate::api) async fn list(
     }))
 }
 
+/// Renames a project.
+#[utoipa::path(
+    patch, path = "/snowshed/v1/projects/{id}",
+    request_body = wire::tenancy::Named,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Project))
+)]
 pub(in crate::api) async fn rename(
     State(context): State<Context>,
     actor: Caller,
@@ -126,7 +148,10 @@ pub(in crate::api) async fn rename(
     .await
 }
 
+/// Deletes a project that holds nothing.
+///
 /// Deletes a project that owns nothing any more. Its tokens end with it.
+#[utoipa::path(delete, path = "/snowshed/v1/projects/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

@@ -19,6 +19,8 @@ const fn is_quarantine(what: &What) -> bool {
     matches!(what, What::Quarantine { .. })
 }
 
+/// Lists the quarantines in force.
+#[utoipa::path(get, path = "/snowshed/v1/quarantines", responses((status = 200, body = QuarantineList)))]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     axum::Extension(actor): axum::Extension<Actor>,
@@ -31,7 +33,14 @@ pub(in crate::api) async fn list(
     Ok(Json(QuarantineList { total_count: quarantines.len() as u64, quarantines }))
 }
 
+/// Quarantines a place: its traffic is dropped.
+///
 /// Quarantining what is quarantined changes nothing.
+#[utoipa::path(
+    post, path = "/snowshed/v1/quarantines",
+    request_body = Contain,
+    responses((status = 200, body = Quarantine))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -61,7 +70,14 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Ends the quarantine of a place.
+///
 /// Releases exactly the quarantine of that place; one that is wider or narrower stays.
+#[utoipa::path(
+    post, path = "/snowshed/v1/releases",
+    request_body = Contain,
+    responses((status = 200, body = Quarantine))
+)]
 pub(in crate::api) async fn release(
     State(context): State<Context>,
     actor: Caller,

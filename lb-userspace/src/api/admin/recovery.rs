@@ -25,6 +25,12 @@ const SAMPLE: usize = 100;
 /// How often a recovery is tried anew because the ledger moved.
 const MAX_TRIES: usize = 16;
 
+/// Takes an operation back: plans it, and with the plan does it.
+#[utoipa::path(
+    post, path = "/snowshed/v1/undo",
+    request_body = UndoRequest,
+    responses((status = 200, body = RecoveryPlan))
+)]
 pub(in crate::api) async fn undo(
     State(context): State<Context>,
     actor: Caller,
@@ -47,6 +53,12 @@ pub(in crate::api) async fn undo(
     .await
 }
 
+/// Brings a scope back to an earlier state: plans it, and with the plan does it.
+#[utoipa::path(
+    post, path = "/snowshed/v1/restore",
+    request_body = RestoreRequest,
+    responses((status = 200, body = RecoveryPlan))
+)]
 pub(in crate::api) async fn restore(
     State(context): State<Context>,
     actor: Caller,

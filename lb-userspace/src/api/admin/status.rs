@@ -24,6 +24,8 @@ use crate::observe::{Traffic, chain};
 use crate::plan::{PlannedService, ServerRef, ServiceAddress, Tables};
 use crate::reconcile::Status;
 
+/// Shows how the edge stands.
+#[utoipa::path(get, path = "/snowshed/v1/status", responses((status = 200, body = StatusReport)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -14,6 +14,7 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::handlers::Id;
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::{self, Denied, Secret, Sight, Write};
@@ -23,7 +24,14 @@ use crate::model::{
     TokenId,
 };
 
+/// Makes a token; its secret is shown this once.
+///
 /// Makes a token. There is no `Idempotency-Key` for it: the answer would have to be kept, and it holds the secret.
+#[utoipa::path(
+    post, path = "/snowshed/v1/tokens",
+    request_body = wire::CreateToken,
+    responses((status = 200, body = wire::Token))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     headers: HeaderMap,
@@ -133,6 +141,8 @@ fn future(text: &str, now: Timestamp) -> Result<Timestamp, Invalid> {
     Ok(time)
 }
 
+/// Shows a token.
+#[utoipa::path(get, path = "/snowshed/v1/tokens/{id}", responses((status = 200, body = wire::Token)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -141,6 +151,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("token_id")?)
 }
 
+/// Lists tokens, without their secrets.
+#[utoipa::path(
+    get, path = "/snowshed/v1/tokens",
+    params(openapi::Paged, openapi::Owned, openapi::WithRevoked),
+    responses((status = 200, body = wire::TokenList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -162,7 +178,10 @@ pub(in crate::api) async fn list(
     }))
 }
 
+/// Revokes a token.
+///
 /// Revokes a token; that holds from the next request on.
+#[utoipa::path(delete, path = "/snowshed/v1/tokens/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn revoke(
     State(context): State<Context>,
     actor: Caller,

@@ -13,6 +13,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, Description};
 use crate::api::view::View;
 use crate::api::wire;
@@ -24,6 +25,12 @@ mod parse;
 
 use parse::{Rule, parse};
 
+/// Makes an access rule.
+#[utoipa::path(
+    post, path = "/frontends/{id}/acls",
+    request_body = wire::AclSpec,
+    responses((status = 200, body = wire::Acl))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -56,6 +63,8 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Shows an access rule.
+#[utoipa::path(get, path = "/acls/{id}", responses((status = 200, body = wire::Acl)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -64,6 +73,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("acl_id")?)
 }
 
+/// Lists the access rules of a frontend.
+#[utoipa::path(
+    get, path = "/frontends/{id}/acls",
+    params(openapi::Paged),
+    responses((status = 200, body = wire::AclList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -81,7 +96,14 @@ pub(in crate::api) async fn list(
     Ok(Json(wire::AclList { acls: page.into_iter().map(|acl| view.acl(acl)).collect(), total_count, next_cursor }))
 }
 
+/// Sets all access rules of a frontend.
+///
 /// A rule that has the name of one that is there takes its place; rules that are not named go.
+#[utoipa::path(
+    put, path = "/frontends/{id}/acls",
+    request_body = wire::SetAcls,
+    responses((status = 200, body = wire::AclList))
+)]
 pub(in crate::api) async fn set(
     State(context): State<Context>,
     actor: Caller,
@@ -115,6 +137,13 @@ pub(in crate::api) async fn set(
     .await
 }
 
+/// Changes an access rule: PUT as a whole, PATCH what is named.
+#[utoipa::path(
+    method(put, patch), path = "/acls/{id}",
+    request_body = wire::AclSpec,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Acl))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,
@@ -146,6 +175,8 @@ pub(in crate::api) async fn update(
     .await
 }
 
+/// Deletes an access rule.
+#[utoipa::path(delete, path = "/acls/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

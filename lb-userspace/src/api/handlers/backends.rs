@@ -17,6 +17,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::{Answer, Caller};
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, Description, LAYER_7, idle};
 use crate::api::view::View;
 use crate::api::wire;
@@ -27,6 +28,12 @@ use crate::model::{
     Protocol, StickySessions, Times, address,
 };
 
+/// Makes a backend.
+#[utoipa::path(
+    post, path = "/lbs/{id}/backends",
+    request_body = wire::CreateBackend,
+    responses((status = 200, body = wire::Backend))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -52,6 +59,8 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Shows a backend.
+#[utoipa::path(get, path = "/backends/{id}", responses((status = 200, body = wire::Backend)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -60,6 +69,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("backend_id")?)
 }
 
+/// Lists the backends of a load balancer.
+#[utoipa::path(
+    get, path = "/lbs/{id}/backends",
+    params(openapi::Paged),
+    responses((status = 200, body = wire::BackendList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -82,6 +97,13 @@ pub(in crate::api) async fn list(
     }))
 }
 
+/// Changes a backend: PUT as a whole, PATCH what is named.
+#[utoipa::path(
+    method(put, patch), path = "/backends/{id}",
+    request_body = wire::UpdateBackend,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Backend))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,
@@ -125,6 +147,8 @@ pub(in crate::api) async fn update(
     .await
 }
 
+/// Deletes a backend.
+#[utoipa::path(delete, path = "/backends/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

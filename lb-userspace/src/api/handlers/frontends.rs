@@ -15,6 +15,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, Description, LAYER_7, id, idle};
 use crate::api::view::View;
 use crate::api::wire;
@@ -61,6 +62,12 @@ impl Settings {
     }
 }
 
+/// Makes a frontend.
+#[utoipa::path(
+    post, path = "/lbs/{id}/frontends",
+    request_body = wire::CreateFrontend,
+    responses((status = 200, body = wire::Frontend))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -95,6 +102,8 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Shows a frontend.
+#[utoipa::path(get, path = "/frontends/{id}", responses((status = 200, body = wire::Frontend)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -103,6 +112,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("frontend_id")?)
 }
 
+/// Lists the frontends of a load balancer.
+#[utoipa::path(
+    get, path = "/lbs/{id}/frontends",
+    params(openapi::Paged),
+    responses((status = 200, body = wire::FrontendList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -122,6 +137,13 @@ pub(in crate::api) async fn list(
     Ok(Json(wire::FrontendList { frontends, total_count, next_cursor }))
 }
 
+/// Changes a frontend: PUT as a whole, PATCH what is named.
+#[utoipa::path(
+    method(put, patch), path = "/frontends/{id}",
+    request_body = wire::UpdateFrontend,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Frontend))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,
@@ -164,6 +186,8 @@ pub(in crate::api) async fn update(
     .await
 }
 
+/// Deletes a frontend.
+#[utoipa::path(delete, path = "/frontends/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

@@ -11,11 +11,19 @@ use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::IfMatch;
 use crate::api::idempotency::Caller;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::model::{Backend, BackendId, HealthCheck, Invalid, Probe, address};
 
+/// Changes the health check of a backend.
+#[utoipa::path(
+    put, path = "/backends/{id}/healthcheck",
+    request_body = wire::HealthCheckSpec,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::HealthCheck))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,

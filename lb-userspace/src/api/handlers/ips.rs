@@ -15,6 +15,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs, is_tagged};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -23,6 +24,8 @@ use crate::authority::Sight;
 use crate::ledger::Snapshot;
 use crate::model::{Actor, Document, Family, Invalid, Ip, IpId, Kind, LbId, Tags, Times, address};
 
+/// Reserves a flexible IP.
+#[utoipa::path(post, path = "/ips", request_body = wire::CreateIp, responses((status = 200, body = wire::Ip)))]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -83,6 +86,8 @@ fn family(arguments: &mut Arguments, is_ipv6: Option<bool>, address: Option<IpAd
     asked.unwrap_or(Family::V4)
 }
 
+/// Shows a flexible IP.
+#[utoipa::path(get, path = "/ips/{id}", responses((status = 200, body = wire::Ip)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -91,6 +96,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("ip_id")?)
 }
 
+/// Lists flexible IPs.
+#[utoipa::path(
+    get, path = "/ips",
+    params(openapi::Paged, openapi::Owned, openapi::IpFilter),
+    responses((status = 200, body = wire::IpList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -126,6 +137,13 @@ fn ip_type(text: &str) -> Result<Option<Family>, Invalid> {
     }
 }
 
+/// Changes a flexible IP.
+#[utoipa::path(
+    patch, path = "/ips/{id}",
+    request_body = wire::UpdateIp,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Ip))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,
@@ -176,6 +194,8 @@ fn attachment(text: Option<&str>) -> Result<Option<LbId>, Invalid> {
     text.filter(|text| !text.is_empty()).map(id).transpose()
 }
 
+/// Releases a flexible IP.
+#[utoipa::path(delete, path = "/ips/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

@@ -4,11 +4,18 @@ use axum::extract::State;
 use axum::{Extension, Json};
 
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire::{LbTypeInfo, LbTypeList};
 use crate::api::{ApiError, Context};
 use crate::model::{Actor, LbType};
 
+/// Lists the types of load balancers.
+#[utoipa::path(
+    get, path = "/lb-types",
+    params(openapi::Paged, openapi::Owned),
+    responses((status = 200, body = LbTypeList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

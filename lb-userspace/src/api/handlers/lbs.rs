@@ -15,6 +15,7 @@ use crate::api::change::{Draft, Order, commit, commit_as, create as created, run
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs, is_tagged};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, Description, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -26,6 +27,8 @@ use crate::model::{
 };
 use crate::observe::Rate;
 
+/// Makes a load balancer.
+#[utoipa::path(post, path = "/lbs", request_body = wire::CreateLb, responses((status = 200, body = wire::Lb)))]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -48,6 +51,8 @@ pub(in crate::api) async fn create(
     .await
 }
 
+/// Shows a load balancer, also a deleted one.
+#[utoipa::path(get, path = "/lbs/{id}", responses((status = 200, body = wire::Lb)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -56,6 +61,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("lb_id")?)
 }
 
+/// Lists load balancers.
+#[utoipa::path(
+    get, path = "/lbs",
+    params(openapi::Paged, openapi::Owned, openapi::LbFilter),
+    responses((status = 200, body = wire::LbList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -86,6 +97,13 @@ fn run_list(
     Ok(Json(wire::LbList { lbs: page.into_iter().map(|lb| view.lb(lb)).collect(), total_count, next_cursor }))
 }
 
+/// Changes a load balancer: PUT as a whole, PATCH what is named.
+#[utoipa::path(
+    method(put, patch), path = "/lbs/{id}",
+    request_body = wire::UpdateLb,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Lb))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,
@@ -144,7 +162,14 @@ struct Deletion {
     now: bool,
 }
 
+/// Deletes a load balancer; it can be brought back.
+///
 /// Deleting what is deleted changes nothing.
+#[utoipa::path(
+    delete, path = "/lbs/{id}",
+    params(openapi::LbDeletion, openapi::IfMatch),
+    responses((status = 204))
+)]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,

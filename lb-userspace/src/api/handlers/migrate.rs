@@ -8,11 +8,19 @@ use crate::api::body::Body;
 use crate::api::change::{Draft, commit, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::model::{Document, Kind, Lb, LbId, LbType};
 
+/// Changes the type of a load balancer.
+#[utoipa::path(
+    post, path = "/lbs/{id}/migrate",
+    request_body = wire::MigrateLb,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Lb))
+)]
 pub(in crate::api) async fn migrate(
     State(context): State<Context>,
     actor: Caller,

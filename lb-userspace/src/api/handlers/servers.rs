@@ -12,6 +12,7 @@ use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -71,6 +72,13 @@ impl Wanted {
     }
 }
 
+/// Adds servers to a backend, or changes those that are there.
+#[utoipa::path(
+    post, path = "/backends/{id}/servers",
+    request_body = wire::Servers,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Backend))
+)]
 pub(in crate::api) async fn add(
     State(context): State<Context>,
     actor: Caller,
@@ -84,6 +92,13 @@ pub(in crate::api) async fn add(
     .await
 }
 
+/// Sets all servers of a backend.
+#[utoipa::path(
+    put, path = "/backends/{id}/servers",
+    request_body = wire::Servers,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Backend))
+)]
 pub(in crate::api) async fn set(
     State(context): State<Context>,
     actor: Caller,
@@ -97,6 +112,13 @@ pub(in crate::api) async fn set(
     .await
 }
 
+/// Removes servers from a backend.
+#[utoipa::path(
+    delete, path = "/backends/{id}/servers",
+    request_body = wire::Servers,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Backend))
+)]
 pub(in crate::api) async fn remove(
     State(context): State<Context>,
     actor: Caller,

@@ -5,6 +5,7 @@ use axum::{Extension, Json};
 
 use super::{Id, find_lb};
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::view::instance_id;
 use crate::api::wire::stats::{BackendServerStats, BackendStatsList, HealthCheckStatus, LbStats, ServerState};
@@ -13,6 +14,12 @@ use crate::health::{HealthView, ProbeOutcome};
 use crate::model::{Actor, Backend, BackendId, LbId, Server};
 use crate::plan::ServerRef;
 
+/// Lists what the probes know of the servers.
+#[utoipa::path(
+    get, path = "/lbs/{id}/backend-stats",
+    params(openapi::Paged, openapi::OfBackend),
+    responses((status = 200, body = BackendStatsList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -29,7 +36,14 @@ pub(in crate::api) async fn list(
     Ok(Json(BackendStatsList { backend_servers_stats: page, total_count, next_cursor }))
 }
 
+/// Shows what the probes know of every server.
+///
 /// The same without pages: deprecated by Scaleway.
+#[utoipa::path(
+    get, path = "/lbs/{id}/stats",
+    params(openapi::OfBackend),
+    responses((status = 200, body = LbStats))
+)]
 pub(in crate::api) async fn all(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -13,6 +13,7 @@ use crate::api::change::{Draft, commit, create as created, run, update as update
 use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
+use crate::api::openapi;
 use crate::api::parse::{Arguments, Description, id};
 use crate::api::view::View;
 use crate::api::wire;
@@ -22,6 +23,12 @@ use crate::delivery::{Address, parse_mailbox};
 use crate::ledger::Snapshot;
 use crate::model::{Actor, Document, Invalid, Kind, Lb, LbId, Name, Subscriber, SubscriberId, Times};
 
+/// Makes a subscriber.
+#[utoipa::path(
+    post, path = "/subscribers",
+    request_body = wire::CreateSubscriber,
+    responses((status = 200, body = wire::Subscriber))
+)]
 pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
@@ -88,6 +95,8 @@ fn address(
     }
 }
 
+/// Shows a subscriber.
+#[utoipa::path(get, path = "/subscribers/{id}", responses((status = 200, body = wire::Subscriber)))]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -96,6 +105,12 @@ pub(in crate::api) async fn get(
     show(&context, &context.ledger.snapshot(), &actor, path.parse("subscriber_id")?)
 }
 
+/// Lists subscribers.
+#[utoipa::path(
+    get, path = "/subscribers",
+    params(openapi::Paged, openapi::Owned),
+    responses((status = 200, body = wire::SubscriberList))
+)]
 pub(in crate::api) async fn list(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
@@ -113,6 +128,13 @@ pub(in crate::api) async fn list(
     Ok(Json(wire::SubscriberList { subscribers, total_count, next_cursor }))
 }
 
+/// Changes a subscriber: PUT as a whole, PATCH what is named.
+#[utoipa::path(
+    method(put, patch), path = "/subscribers/{id}",
+    request_body = wire::UpdateSubscriber,
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Subscriber))
+)]
 pub(in crate::api) async fn update(
     State(context): State<Context>,
     actor: Caller,
@@ -154,6 +176,7 @@ pub(in crate::api) async fn update(
 }
 
 /// Deletes a subscriber that no load balancer names.
+#[utoipa::path(delete, path = "/lb/subscription/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,
@@ -180,7 +203,14 @@ pub(in crate::api) async fn delete(
     .await
 }
 
-/// Tells a subscriber of a load balancer from now on, instead of the one that was told before.
+/// Tells a subscriber of a load balancer.
+///
+/// From now on, instead of the one that was told before.
+#[utoipa::path(
+    post, path = "/lb/{id}/subscribe",
+    request_body = wire::Subscribe,
+    responses((status = 200, body = wire::Lb))
+)]
 pub(in crate::api) async fn subscribe(
     State(context): State<Context>,
     actor: Caller,
@@ -200,6 +230,7 @@ pub(in crate::api) async fn subscribe(
 }
 
 /// Tells nobody of a load balancer any more.
+#[utoipa::path(delete, path = "/lb/{id}/unsubscribe", responses((status = 200, body = wire::Lb)))]
 pub(in crate::api) async fn unsubscribe(
     State(context): State<Context>,
     actor: Caller,
@@ -235,7 +266,11 @@ fn assign(
     )
 }
 
-/// The secret that verifies the signatures of a subscriber's webhooks: for whoever may change it.
+/// Shows the secret that verifies the signatures of a subscriber's webhooks: to whoever may change it.
+#[utoipa::path(
+    get, path = "/snowshed/v1/subscribers/{id}/secret",
+    responses((status = 200, body = wire::SubscriberSecret))
+)]
 pub(in crate::api) async fn secret(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,

@@ -13,7 +13,10 @@ use crate::api::{ApiError, Context};
 use crate::ledger::{Change, Snapshot};
 use crate::model::{Document, Ip, Lb, LbId, Times};
 
+/// Brings a deleted load balancer back.
+///
 /// Bringing back what is not deleted changes nothing.
+#[utoipa::path(post, path = "/lbs/{id}/undelete", responses((status = 200, body = wire::Lb)))]
 pub(in crate::api) async fn undelete(
     State(context): State<Context>,
     actor: Caller,

@@ -8,7 +8,7 @@ use super::Frontend;
 use crate::model::{AclAction as Action, AclId};
 
 /// A rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Acl {
     /// Id.
     pub id: AclId,
@@ -35,9 +35,10 @@ pub struct Acl {
 }
 
 /// Which clients a rule is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AclMatch {
     /// Networks a client is in.
+    #[schema(value_type = Vec<String>)]
     pub ip_subnet: Vec<IpNet>,
     /// Always false.
     #[serde(default)]
@@ -57,18 +58,19 @@ pub struct AclMatch {
 }
 
 /// What becomes of clients that match.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AclAction {
     /// `allow` or `deny`.
     #[serde(rename = "type")]
     pub kind: Action,
     /// Always null.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub redirect: Option<()>,
 }
 
 /// Answer of `GET` and `PUT /frontends/{id}/acls`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AclList {
     /// One page; of `PUT` all of them.
     pub acls: Vec<Acl>,
@@ -81,7 +83,7 @@ pub struct AclList {
 
 /// Body of `POST /frontends/{id}/acls`, of `PUT /acls/{id}` (which keeps match and description when they are absent) and
 /// of `PATCH` (which keeps everything that is absent).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AclSpec {
     /// Name; needed.
@@ -102,7 +104,7 @@ pub struct AclSpec {
 }
 
 /// What becomes of clients that match.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AclActionSpec {
     /// `allow` or `deny`.
@@ -114,7 +116,7 @@ pub struct AclActionSpec {
 }
 
 /// Which clients a rule is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AclMatchSpec {
     /// Networks or addresses, IPv4 or IPv6; at least one.
@@ -138,7 +140,7 @@ pub struct AclMatchSpec {
 }
 
 /// Body of `PUT /frontends/{id}/acls`: every rule of the frontend; others go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SetAcls {
     /// The rules; needed, and empty for none.

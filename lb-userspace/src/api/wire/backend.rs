@@ -9,7 +9,7 @@ use super::{HealthCheck, HealthCheckSpec, Lb, Millis};
 use crate::model::{Algorithm, BackendId, EmptyPool, Forwarding, PrefixV6, Protocol, StickySessions};
 
 /// A backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Backend {
     /// Id.
     pub id: BackendId,
@@ -29,6 +29,7 @@ pub struct Backend {
     /// How health is checked.
     pub health_check: HealthCheck,
     /// Addresses of the servers.
+    #[schema(value_type = Vec<String>)]
     pub pool: Vec<IpAddr>,
     /// Snowshed's own: the servers with weight, standby and drain, in the order of `pool`.
     #[serde(default)]
@@ -84,6 +85,7 @@ pub struct Backend {
     pub on_empty: EmptyPool,
     /// Snowshed's own: how many bits of an IPv6 client's address `sticky_sessions: table` goes by.
     #[serde(default)]
+    #[schema(value_type = u8, minimum = 1, maximum = 128)]
     pub sticky_prefix_v6: PrefixV6,
     /// Snowshed's own: time in which a new or returned server's share rises, milliseconds; null is at once.
     #[serde(default)]
@@ -98,9 +100,10 @@ pub struct Backend {
 }
 
 /// A server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Server {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Its share relative to the other servers.
     pub weight: u32,
@@ -131,7 +134,7 @@ impl From<&crate::model::Server> for Server {
 }
 
 /// A server in a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSpec {
     /// Its address; needed.
@@ -152,7 +155,7 @@ pub struct ServerSpec {
 }
 
 /// Answer of `GET /lbs/{lb}/backends`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BackendList {
     /// One page.
     pub backends: Vec<Backend>,
@@ -167,7 +170,7 @@ pub struct BackendList {
 macro_rules! settings {
     ($(#[$doc:meta])+ $name:ident { $($(#[$field_doc:meta])+ $field:ident: $type:ty,)* }) => {
         $(#[$doc])+
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name {
             $($(#[$field_doc])+ #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)*
@@ -301,7 +304,7 @@ settings! {
 ///
 /// `POST` adds, and of servers that are there changes what `servers` names; `PUT` leaves exactly these, each keeping
 /// what it has and is not told; `DELETE` takes these away.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Servers {
     /// Addresses.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::delivery::{Address, Delivery};
 
 /// Answer of `GET /snowshed/v1/deliveries`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeliveryList {
     /// One page.
     pub deliveries: Vec<Delivery>,
@@ -18,7 +18,7 @@ pub struct DeliveryList {
 }
 
 /// Somebody who is told of the edge's own alarms: the configuration names them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AlarmTarget {
     /// Id of the recipient.
     pub id: Uuid,
@@ -31,7 +31,7 @@ pub struct AlarmTarget {
 }
 
 /// Answer of `GET /snowshed/v1/alarm-targets`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AlarmTargetList {
     /// All of them.
     pub alarm_targets: Vec<AlarmTarget>,

@@ -7,7 +7,7 @@ use crate::model::{DependentId, LbId, OrganizationId, ProjectId};
 use crate::recovery::advice::Advice;
 
 /// Body of `POST /snowshed/v1/dependents`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateDependent {
     /// What it is, in a word: `kubernetes`, `database`, `iot_hub`, …
@@ -25,7 +25,7 @@ pub struct CreateDependent {
 }
 
 /// Body of `POST /snowshed/v1/dependents/{id}/release`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseDependent {
     /// Why, for people; whoever releases somebody else's says it to them.
@@ -33,7 +33,7 @@ pub struct ReleaseDependent {
 }
 
 /// A registered dependent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Dependent {
     /// Id.
     pub id: DependentId,
@@ -60,7 +60,7 @@ pub struct Dependent {
 }
 
 /// Answer of `GET /snowshed/v1/dependents`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DependentList {
     /// A page of them.
     pub dependents: Vec<Dependent>,
@@ -72,7 +72,7 @@ pub struct DependentList {
 }
 
 /// Whether it is safe to act on what is seen through the load balancers of a dependent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DependentAdvice {
     /// The dependent.
     pub dependent_id: DependentId,
@@ -83,7 +83,7 @@ pub struct DependentAdvice {
 }
 
 /// Who a deletion waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WaitsFor {
     /// The dependent.
     pub dependent_id: DependentId,

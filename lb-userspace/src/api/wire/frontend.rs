@@ -7,7 +7,7 @@ use super::{Backend, Lb, Millis};
 use crate::model::FrontendId;
 
 /// A frontend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Frontend {
     /// Id.
     pub id: FrontendId,
@@ -26,6 +26,7 @@ pub struct Frontend {
     pub timeout_client: Option<Millis>,
     /// Always null: TLS is not terminated.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub certificate: Option<()>,
     /// Always empty.
     #[serde(default)]
@@ -55,7 +56,7 @@ pub struct Frontend {
 }
 
 /// Answer of `GET /lbs/{lb}/frontends`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrontendList {
     /// One page.
     pub frontends: Vec<Frontend>,
@@ -67,7 +68,7 @@ pub struct FrontendList {
 }
 
 /// Body of `POST /lbs/{lb}/frontends`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateFrontend {
     /// Name; needed.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::recovery::heal::{Finding, Instance, Summary};
 
 /// Answer of `GET /snowshed/v1/heal`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HealList {
     /// Counts of every load balancer that the token may see.
     pub summary: Summary,
@@ -18,7 +18,7 @@ pub struct HealList {
 }
 
 /// Body of `POST /snowshed/v1/heal/retry`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryHealing {
     /// Where: `lb:ID`, `project:ID`, `organization:ID` or `zone`.
@@ -26,7 +26,7 @@ pub struct RetryHealing {
 }
 
 /// Body of `POST /snowshed/v1/heal/resolve`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveFindings {
     /// The load balancer: `lb:ID`.
@@ -38,7 +38,7 @@ pub struct ResolveFindings {
 }
 
 /// How many load balancers or findings that were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HealAnswer {
     /// The number.
     pub count: usize,

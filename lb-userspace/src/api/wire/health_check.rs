@@ -6,7 +6,7 @@ use super::Millis;
 use crate::model::{self, Probe};
 
 /// How health is checked. Of the `…_config` fields one is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HealthCheck {
     /// Port probed on each server.
     pub port: u16,
@@ -49,7 +49,7 @@ pub struct HealthCheck {
 }
 
 /// An HTTPS probe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HttpsConfig {
     /// Path and query.
     pub uri: String,
@@ -64,7 +64,7 @@ pub struct HttpsConfig {
 }
 
 /// A database's probe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UserConfig {
     /// The user.
     pub user: String,
@@ -134,12 +134,12 @@ const fn one() -> u8 {
 }
 
 /// No settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
 
 /// An HTTP probe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HttpConfig {
     /// Path and query.
     pub uri: String,
@@ -152,7 +152,7 @@ pub struct HttpConfig {
 }
 
 /// A health check in a request; also the body of `PUT /backends/{id}/healthcheck`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthCheckSpec {
     /// Port; the backend's `forward_port` when absent.
@@ -201,7 +201,7 @@ pub struct HealthCheckSpec {
 }
 
 /// An HTTPS probe in a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpsConfigSpec {
     /// Path and query, beginning with `/`; `/` when absent.
@@ -222,7 +222,7 @@ pub struct HttpsConfigSpec {
 }
 
 /// A database's probe in a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserConfigSpec {
     /// The user; needed.
@@ -231,7 +231,7 @@ pub struct UserConfigSpec {
 }
 
 /// An HTTP probe in a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfigSpec {
     /// Path and query, beginning with `/`; `/` when absent.

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::model::{IpId, LbId, OrganizationId, ProjectId};
 
 /// An IP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Ip {
     /// Id.
     pub id: IpId,
     /// The address.
+    #[schema(value_type = String)]
     pub ip_address: IpAddr,
     /// Owner's organization.
     pub organization_id: OrganizationId,
@@ -31,7 +32,7 @@ pub struct Ip {
 }
 
 /// Answer of `GET /ips`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IpList {
     /// One page.
     pub ips: Vec<Ip>,
@@ -43,7 +44,7 @@ pub struct IpList {
 }
 
 /// Body of `POST /ips`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateIp {
     /// Project; the token's when absent.
@@ -67,7 +68,7 @@ pub struct CreateIp {
 }
 
 /// Body of `PATCH /ips/{id}`; what is absent is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateIp {
     /// Reverse DNS name.

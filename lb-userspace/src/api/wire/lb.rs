@@ -7,7 +7,7 @@ use super::{Ip, Subscriber, WaitsFor};
 use crate::model::{LbId, OrganizationId, ProjectId};
 
 /// A load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Lb {
     /// Id.
     pub id: LbId,
@@ -76,7 +76,7 @@ pub struct Lb {
 }
 
 /// Status of a load balancer: Scaleway's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LbStatus {
     /// The data plane holds its last change.
@@ -126,7 +126,7 @@ impl LbStatus {
 }
 
 /// A load balancer on one edge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Instance {
     /// Id: the same for the same load balancer and zone.
     pub id: uuid::Uuid,
@@ -143,7 +143,7 @@ pub struct Instance {
 }
 
 /// Status of an instance: Scaleway's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceStatus {
     /// Its tables are in the kernel.
@@ -165,7 +165,7 @@ pub enum InstanceStatus {
 }
 
 /// Answer of `GET /lbs`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LbList {
     /// One page.
     pub lbs: Vec<Lb>,
@@ -177,7 +177,7 @@ pub struct LbList {
 }
 
 /// Body of `POST /lbs`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateLb {
     /// Project; the token's when absent.
@@ -226,7 +226,7 @@ pub struct CreateLb {
 }
 
 /// Body of `PUT` and `PATCH /lbs/{id}`. `PATCH` keeps what is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateLb {
     /// Name; needed.
@@ -253,7 +253,7 @@ pub struct UpdateLb {
 }
 
 /// Body of `POST /lbs/{id}/migrate`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MigrateLb {
     /// The type it changes to; needed.
@@ -262,7 +262,7 @@ pub struct MigrateLb {
 }
 
 /// A type of load balancer on offer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LbTypeInfo {
     /// Name to give as `type`.
     pub name: String,
@@ -281,7 +281,7 @@ pub struct LbTypeInfo {
 }
 
 /// Answer of `GET /lb-types`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LbTypeList {
     /// One page.
     pub lb_types: Vec<LbTypeInfo>,

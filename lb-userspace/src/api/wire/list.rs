@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Filters, order and page of a list. A list refuses the filters it does not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListQuery {
     /// Part of the name, not minding case.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Generation, LbId, MeasureId, OrganizationId};
 
 /// A freeze (read-only mode).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Freeze {
     /// Id.
     pub id: MeasureId,
@@ -25,11 +25,12 @@ pub struct Freeze {
     /// When it ends by itself.
     pub expires_at: Option<Timestamp>,
     /// The operations that led to it, if a budget did.
+    #[schema(value_type = Vec<u64>)]
     pub operations: Vec<Generation>,
 }
 
 /// Freezes in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FreezeList {
     /// The freezes, the oldest first.
     pub freezes: Vec<Freeze>,
@@ -38,7 +39,7 @@ pub struct FreezeList {
 }
 
 /// Body of `POST /snowshed/v1/freezes`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateFreeze {
     /// Where: `lb:ID`, `project:ID`, `organization:ID`, `token:NAME` or `zone`.
@@ -53,7 +54,7 @@ pub struct CreateFreeze {
 }
 
 /// A quarantine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Quarantine {
     /// Id.
     pub id: MeasureId,
@@ -70,7 +71,7 @@ pub struct Quarantine {
 }
 
 /// Quarantines in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct QuarantineList {
     /// The quarantines, the oldest first.
     pub quarantines: Vec<Quarantine>,
@@ -79,7 +80,7 @@ pub struct QuarantineList {
 }
 
 /// Body of `POST /snowshed/v1/quarantines` and of `POST /snowshed/v1/releases`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contain {
     /// Where: `lb:ID`, `project:ID` or `organization:ID`.
@@ -89,7 +90,7 @@ pub struct Contain {
 }
 
 /// Body of `POST /snowshed/v1/plans`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatePlan {
     /// `delete`, `quarantine` or `release`.
@@ -106,7 +107,7 @@ pub struct CreatePlan {
 }
 
 /// Selects load balancers below a parent: exactly one of these.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     /// These; each must be there.
@@ -124,7 +125,7 @@ pub struct Filter {
 }
 
 /// A plan: what would be done to which load balancers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Plan {
     /// Id; null when it was only validated.
     pub id: Option<MeasureId>,
@@ -163,7 +164,7 @@ pub struct Plan {
 }
 
 /// What an edge holds in its maps against the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Hold {
     /// The services, as far as the token sees their load balancers.
     pub services: Vec<HeldService>,
@@ -174,7 +175,7 @@ pub struct Hold {
 }
 
 /// A service that is held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HeldService {
     /// `address port/protocol`; what a release names.
     pub service: String,
@@ -189,7 +190,7 @@ pub struct HeldService {
 }
 
 /// Body of `POST /snowshed/v1/hold/releases`: exactly one of `services` and `count`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseHold {
     /// These, as `GET /snowshed/v1/hold` names them; each must be held.
@@ -203,7 +204,7 @@ pub struct ReleaseHold {
 }
 
 /// A release of held services.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HoldRelease {
     /// Id.
     pub id: MeasureId,
@@ -224,7 +225,7 @@ pub struct HoldRelease {
 }
 
 /// What contains harm right now, as far as the token may see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Containment {
     /// Read-only mode.
     pub freezes: Vec<Freeze>,
@@ -239,7 +240,7 @@ pub struct Containment {
 }
 
 /// A plan that waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WaitingPlan {
     /// Id.
     pub id: MeasureId,
@@ -258,7 +259,7 @@ pub struct WaitingPlan {
 }
 
 /// What would break if a place were gone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Impact {
     /// The place.
     pub place: String,
@@ -283,7 +284,7 @@ pub struct Impact {
 }
 
 /// A load balancer of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlanSubject {
     /// Id.
     pub lb: LbId,

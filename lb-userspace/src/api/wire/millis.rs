@@ -79,6 +79,19 @@ impl serde::de::Visitor<'_> for Visitor {
     }
 }
 
+impl utoipa::PartialSchema for Millis {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+        let number =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(MAX.as_millis() as f64));
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let text = text.pattern(Some(r"^[0-9]{1,7}(\.[0-9]{1,3})?(ms|s)?$"));
+        OneOfBuilder::new().item(number).item(text).into()
+    }
+}
+
+impl utoipa::ToSchema for Millis {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

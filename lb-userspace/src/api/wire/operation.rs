@@ -9,7 +9,7 @@ use crate::model::{OperationId, Role, Scope, TokenId};
 use crate::observe::events::Event;
 
 /// An operation: who changed what, when and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Operation {
     /// Its number.
     pub generation: u64,
@@ -28,6 +28,7 @@ pub struct Operation {
     /// Why, in the actor's words.
     pub reason: String,
     /// What it was allowed to touch.
+    #[schema(value_type = Object)]
     pub scope: Scope,
     /// SHA-256 that chains it to the operation before, hexadecimal.
     pub hash: String,
@@ -36,7 +37,7 @@ pub struct Operation {
 }
 
 /// A document that an operation changed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ChangedDocument {
     /// Kind: `lb`, `ip`, …
     pub kind: String,
@@ -53,7 +54,7 @@ pub struct ChangedDocument {
 }
 
 /// A page of operations, newest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OperationList {
     /// The operations.
     pub operations: Vec<Operation>,
@@ -63,7 +64,7 @@ pub struct OperationList {
 }
 
 /// Events that are kept, oldest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EventList {
     /// The events.
     pub events: Vec<Event>,

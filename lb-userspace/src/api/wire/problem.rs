@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// An error: Scaleway's typed body, with a text in `message` and what to do in `help_message`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// What kind of error.
     #[serde(rename = "type")]
@@ -34,7 +34,7 @@ pub struct Problem {
     /// `denied_authentication`: `not_found` or `invalid_argument`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// `locked`: seconds until it is worth trying again; also in `Retry-After`.
+    /// `locked`, `too_many_requests`: seconds until it is worth trying again; also in `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
@@ -45,7 +45,7 @@ impl Problem {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Detail {
     /// `invalid_arguments`: path of the field, for example `health_check.port` or `servers[1].weight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct Detail {
 }
 
 /// `type` of an error. The first group is Scaleway's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
     /// 400: an argument is wrong.
@@ -96,6 +96,8 @@ pub enum ProblemKind {
     ExpectationFailed,
     /// 405: the path has other methods.
     MethodNotAllowed,
+    /// 429: asked more often than the token or its machine may; `retry_after` says when to come again.
+    TooManyRequests,
     /// 413: the body is too large.
     TooLarge,
     /// 408 or 503: the agent was too slow or too busy; try again.

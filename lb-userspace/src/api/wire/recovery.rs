@@ -8,7 +8,7 @@ use crate::model::{Kind, OperationId};
 use crate::recovery::Conflict;
 
 /// `POST /snowshed/v1/undo`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UndoRequest {
     /// Id or number of the operation.
@@ -20,7 +20,7 @@ pub struct UndoRequest {
 }
 
 /// `POST /snowshed/v1/restore`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreRequest {
     /// A time or the number of an operation.
@@ -34,7 +34,7 @@ pub struct RestoreRequest {
 }
 
 /// What a recovery would do, or did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RecoveryPlan {
     /// Names these changes: give it back to have them made. Other changes, or subjects that changed, have another.
     pub plan: String,
@@ -68,7 +68,7 @@ pub struct RecoveryPlan {
 }
 
 /// A change of a plan.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RecoverySample {
     /// Kind of the document.
     pub kind: Kind,

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::model::BackendId;
 
 /// A server of a backend on one edge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BackendServerStats {
     /// The load balancer's instance on the edge.
     pub instance_id: uuid::Uuid,
     /// The backend.
     pub backend_id: BackendId,
     /// Address of the server.
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// Whether it is sent new connections.
     pub server_state: ServerState,
@@ -25,7 +26,7 @@ pub struct BackendServerStats {
 }
 
 /// State of a server: Scaleway's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerState {
     /// Out: the probes found it down.
@@ -39,7 +40,7 @@ pub enum ServerState {
 }
 
 /// How the last probe ended: Scaleway's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthCheckStatus {
     /// None has ended yet.
@@ -51,7 +52,7 @@ pub enum HealthCheckStatus {
 }
 
 /// Answer of `GET /lbs/{lb}/backend-stats`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BackendStatsList {
     /// One page.
     pub backend_servers_stats: Vec<BackendServerStats>,
@@ -63,7 +64,7 @@ pub struct BackendStatsList {
 }
 
 /// Answer of `GET /lbs/{lb}/stats`, which Scaleway deprecates in favour of `backend-stats`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LbStats {
     /// Every server.
     pub backend_servers_stats: Vec<BackendServerStats>,

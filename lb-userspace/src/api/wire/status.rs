@@ -15,7 +15,7 @@ use crate::reconcile::Status;
 use crate::recovery::heal::Summary;
 
 /// How the edge stands, as far as the token may see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StatusReport {
     /// Version of the agent.
     pub version: String,
@@ -27,6 +27,7 @@ pub struct StatusReport {
     #[serde(default)]
     pub ledger_error: Option<String>,
     /// What the reconciler last did; `applied_generation` below `ledger_generation` is a change on its way.
+    #[schema(value_type = Object)]
     pub reconcile: Status,
     /// A suspected failure of the checker: the last good state of the servers is kept.
     pub mass_failure: Option<MassFailure>,
@@ -50,7 +51,7 @@ pub struct StatusReport {
 }
 
 /// An address and port that is listened on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ServiceStatus {
     /// The load balancer.
     pub lb: LbId,
@@ -61,6 +62,7 @@ pub struct ServiceStatus {
     /// The backend.
     pub backend: BackendId,
     /// The address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// The port, or the first of a range.
     pub port: u16,
@@ -92,9 +94,10 @@ pub struct ServiceStatus {
 }
 
 /// A server behind a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ServerStatus {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Its port.
     pub port: u16,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{OrganizationId, ProjectId, SubscriberId};
 
 /// Somebody who is told when the state of a load balancer changes: by e-mail or by webhook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Subscriber {
     /// Id.
     pub id: SubscriberId,
@@ -27,7 +27,7 @@ pub struct Subscriber {
 }
 
 /// A mailbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmailConfig {
     /// Its address.
@@ -35,7 +35,7 @@ pub struct EmailConfig {
 }
 
 /// A webhook.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebhookConfig {
     /// Where events are sent: http or https.
@@ -43,7 +43,7 @@ pub struct WebhookConfig {
 }
 
 /// Answer of `GET /subscribers`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SubscriberList {
     /// One page.
     pub subscribers: Vec<Subscriber>,
@@ -55,7 +55,7 @@ pub struct SubscriberList {
 }
 
 /// Body of `POST /subscribers`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateSubscriber {
     /// Project; the token's when absent.
@@ -76,7 +76,7 @@ pub struct CreateSubscriber {
 }
 
 /// Body of `PUT` and `PATCH /subscribers/{id}`. `PATCH` keeps what is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateSubscriber {
     /// Name; needed.
@@ -91,7 +91,7 @@ pub struct UpdateSubscriber {
 }
 
 /// Body of `POST /lb/{id}/subscribe`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Subscribe {
     /// The subscriber; needed.
@@ -100,7 +100,7 @@ pub struct Subscribe {
 }
 
 /// Answer of `GET /snowshed/v1/subscribers/{id}/secret`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SubscriberSecret {
     /// What verifies the signatures of its webhooks: `whsec_` and base64 (standardwebhooks.com).
     pub secret: String,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{OrganizationId, ProjectId, Role, TokenId};
 
 /// An organization.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Organization {
     /// Id.
     pub id: OrganizationId,
@@ -24,7 +24,7 @@ pub struct Organization {
 }
 
 /// A project.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Project {
     /// Id.
     pub id: ProjectId,
@@ -44,7 +44,7 @@ pub struct Project {
 }
 
 /// A token. Its secret is shown by the answer to its creation, and never again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Token {
     /// Id.
     pub id: TokenId,
@@ -72,7 +72,7 @@ pub struct Token {
 }
 
 /// Answer of `GET /snowshed/v1/organizations`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OrganizationList {
     /// One page.
     pub organizations: Vec<Organization>,
@@ -84,7 +84,7 @@ pub struct OrganizationList {
 }
 
 /// Answer of `GET /snowshed/v1/projects`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProjectList {
     /// One page.
     pub projects: Vec<Project>,
@@ -96,7 +96,7 @@ pub struct ProjectList {
 }
 
 /// Answer of `GET /snowshed/v1/tokens`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenList {
     /// One page.
     pub tokens: Vec<Token>,
@@ -108,7 +108,7 @@ pub struct TokenList {
 }
 
 /// Body of `POST` and `PATCH` of organizations, and of `PATCH` of projects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Named {
     /// Name: 1 to 255 characters.
@@ -117,7 +117,7 @@ pub struct Named {
 }
 
 /// Body of `POST /snowshed/v1/projects`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateProject {
     /// Name: 1 to 255 characters.
@@ -129,7 +129,7 @@ pub struct CreateProject {
 }
 
 /// Body of `POST /snowshed/v1/tokens`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateToken {
     /// Name: 1 to 255 characters.

@@ -53,7 +53,8 @@ pub struct Board {
 }
 
 /// Counts of load balancers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = HealSummary)]
 pub struct Summary {
     /// All of them.
     pub total: usize,
@@ -76,7 +77,8 @@ pub struct Summary {
 }
 
 /// Much that is being written.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = HealProgress)]
 pub struct Progress {
     /// When it began.
     pub since: Timestamp,
@@ -89,8 +91,9 @@ pub struct Progress {
 }
 
 /// How a load balancer stands on this edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = HealState)]
 pub enum State {
     /// A person is needed.
     NeedsAttention,
@@ -119,7 +122,8 @@ impl State {
 }
 
 /// A load balancer on this edge.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = HealInstance)]
 pub struct Instance {
     /// The load balancer.
     pub lb_id: LbId,
@@ -144,7 +148,8 @@ pub struct Instance {
 }
 
 /// Something that is amiss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = HealFinding)]
 pub struct Finding {
     /// Why, as a word.
     pub fault: Fault,
@@ -165,7 +170,8 @@ pub struct Finding {
 }
 
 /// A person's word on a finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = HealResolved)]
 pub struct Resolved {
     /// Who.
     pub by: String,

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::plan::Unresolved;
 
 /// A reason that stands in the queue. The words never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = HealFault)]
 pub enum Fault {
     /// A map has no room for it.
     MapFull,
