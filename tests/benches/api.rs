@@ -57,7 +57,7 @@ fn main() {
     edge.start(&network).unwrap();
     let (socket, pid) = (edge.socket(), edge.pid().unwrap());
 
-    let (_, fill) = timed(|| run(&socket, load_balancers, |client, number| fill_one(client, number)));
+    let (_, fill) = timed(|| run(&socket, load_balancers, fill_one));
     let fill_creates_per_second = (3 * load_balancers) as f64 / fill.as_secs_f64();
     println!("{load_balancers} load balancers made in {:.1} s", fill.as_secs_f64());
     edge.wait_for_status("everything to be applied", |status| {
@@ -76,7 +76,7 @@ fn main() {
     let read = |client: &mut Client, number: usize| {
         let id = &ids[number * 7919 % ids.len()];
         // What clients ask most: one object. Every twentieth is a page of a list.
-        let path = if number % 20 == 0 { format!("{LBS}?page_size=20") } else { format!("{LBS}/{id}") };
+        let path = if number.is_multiple_of(20) { format!("{LBS}?page_size=20") } else { format!("{LBS}/{id}") };
         client.ask("GET", &path, None);
     };
     run(&socket, requests / 10, read);
