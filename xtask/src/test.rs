@@ -51,7 +51,7 @@ const TIERS: [Tier; 6] = [Tier::Lint, Tier::Host, Tier::Control, Tier::Dataplane
 
 /// Test targets of the `tests` package by tier. A target in no tier fails the run.
 const CONTROL_TARGETS: &[&str] = &["cli", "control", "corpus", "digest", "reconcile", "tidy"];
-const DATAPLANE_TARGETS: &[&str] = &["verifier", "maps", "dataplane"];
+const DATAPLANE_TARGETS: &[&str] = &["verifier", "dataplane", "maps"];
 const E2E_TARGETS: &[&str] = &["e2e"];
 /// Of the e2e tier too: targets that need what registries hold, and therefore do not run in a virtual machine.
 const CLIENT_TARGETS: &[&str] = &["deploy", "sdk"];
