@@ -162,6 +162,7 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--ip", "web", Exit::Usage, "give its id (a UUID) or its address"),
     ("--project", "mine", Exit::Usage, "a UUID such as"),
     ("--webhook", "ftp://example.org/", Exit::Usage, "http and https"),
+    ("dependent create --webhook", "ftp://example.org/", Exit::Usage, "an http:// or https:// URL"),
     ("--email", "nobody", Exit::Usage, "no e-mail address"),
     ("--subscriber", "no-such", Exit::NotFound, "there is no subscriber named `no-such`"),
     ("<subscriber>", "no-such", Exit::NotFound, "there is no subscriber named `no-such`"),

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::guard::rules;
 use crate::model::{
-    Acl, AclAction, AclId, Algorithm, Backend, BackendId, DocumentKey, EmptyPool, Forwarding, Frontend, FrontendId,
-    HealthCheck, Kind, PrefixV6, Probe, Protocol, RateLimits, Server, StickySessions, Weight,
+    Acl, AclAction, AclId, Algorithm, Backend, BackendId, Dependent, DependentId, DependentKind, DocumentKey,
+    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, PrefixV6, Probe, Protocol, RateLimits,
+    Server, StickySessions, Weight,
 };
 
 /// A backend of load balancer `lb` on a port, with one server `10.0.0.last` for each `last`.
@@ -86,6 +87,21 @@ fn acl(number: u128, frontend: u128, subnets: u8) -> Acl {
     }
 }
 
+/// A dependent of a project, on these load balancers.
+fn dependent(of: u128, lbs: &[u128]) -> Document {
+    let lbs: BTreeSet<_> = lbs.iter().map(|number| LbId::from_uuid(uuid(*number))).collect();
+    Document::Dependent(Dependent {
+        id: DependentId::from_uuid(uuid(60)),
+        owner: owner(of),
+        kind: DependentKind::try_from("database".to_owned()).unwrap(),
+        name: Name::try_from("orders".to_owned()).unwrap(),
+        lbs: LbSet::try_from(lbs).unwrap(),
+        webhook: None,
+        finalizer: true,
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    })
+}
+
 fn deleted(document: &Document) -> Document {
     let mut after = document.clone();
     let times = after.times_mut();
@@ -107,7 +123,7 @@ fn delete(number: u128) -> Change {
 const LIMITS: Limits = Limits {
     lbs_per_project: 3,
     ips_per_project: 3,
-    frontends_per_lb: 2,
+    frontends_per_lb: 4,
     backends_per_lb: 2,
     servers_per_backend: 3,
     acls_per_frontend: 2,
@@ -261,6 +277,10 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
             &["ports 41: inbound_port", "ports 41: inbound_port"],
         ),
         (vec![update(range(40, 80, 90, 30)), create(front(41, 10, 80, 30))], &[]),
+        // dependents
+        (vec![create(dependent(1, &[10, 12]))], &[]),
+        (vec![create(dependent(1, &[10, 99]))], &["dependents 60: lb_ids"]),
+        (vec![create(dependent(2, &[10]))], &["dependents 60: lb_ids", "scope 60: out of scope"]),
         // servers
         (vec![update(pool(&[3]))], &[]),
         (vec![update(pool(&[3, 3]))], &["servers 30: server_ip"]),
