@@ -11,8 +11,18 @@ pub fn root() -> PathBuf {
 }
 
 /// The cargo that runs this task.
+///
+/// It sees the environment of a cargo that a person starts: build scripts (ring's is one) ask to be run again when
+/// `CARGO_MANIFEST_DIR` is another, and what the outer cargo says of this package would have half of the libraries
+/// compiled anew whenever a task follows a plain `cargo test`, and the other way round.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let is_of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of| name.to_string_lossy().starts_with(of));
+        if is_of_package {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root());
     command
 }

@@ -4,6 +4,7 @@
 
 use lb_common::abi::backend::state;
 use lb_common::abi::protection::Rate;
+use lb_common::abi::service::flags;
 use lb_common::abi::{BackendEntry, ProtectionEntry, ServiceEntry, Slot, mapped_v4};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -97,7 +98,7 @@ pub fn populate(pair: &mut Pair, random: &mut StdRng) {
         for protocol in if id < 6 { [6, 17].as_slice() } else { &[] } {
             let entry = ServiceEntry {
                 id: u32::from(id) + 10,
-                flags: random.random_range(0..8) | protection(random) | 16,
+                flags: random.random_range(0..4) | mode(random) | affinity(random) | protection(random) | flags::RANGE,
                 slots_offset: 1000 + random.random_range(0..900),
                 slots_len: if id == 5 { 0 } else { random.random_range(1..700) },
                 previous_offset: 1000 + random.random_range(0..900),

@@ -216,7 +216,7 @@ impl Flow {
 
 /// The server's port: behind a range the one that the client asked for.
 fn port_of(packet: &Packet<'_>, service: &ServiceEntry, backend: &BackendEntry) -> [u8; 2] {
-    if service.flags & 16 != 0 { [packet.transport[2], packet.transport[3]] } else { backend.port }
+    if service.flags & 32 != 0 { [packet.transport[2], packet.transport[3]] } else { backend.port }
 }
 
 /// The flow that the program opened: its source address and port stand in the packet it made.

@@ -4,6 +4,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::{ports, vip};
+use crate::edge::NAT_SOURCES;
 use crate::forwarding::Pair;
 use crate::packets::{Frame, Ip, Transport, V4, V6, checksum, transport_checksum};
 
@@ -13,10 +14,28 @@ const FIRSTS: usize = 6;
 /// An address and a port.
 type End = ([u8; 16], u16);
 
+/// A first piece, and the ends of its packet.
+struct First {
+    whole: Frame,
+    from: End,
+    to: End,
+}
+
+impl First {
+    /// Whether the model knows what becomes of its followers. A tuple that opens another flow leaves the one it had to chance:
+    /// that goes on translating its server's answers until somebody else is given its place.
+    fn is_certain(&self, pair: &Pair) -> bool {
+        let end = |(address, port): ([u8; 16], [u8; 2])| (address, u16::from_be_bytes(port));
+        let mut flows = pair.model.translated.values();
+        !NAT_SOURCES.contains(&self.to.0)
+            || flows.any(|flow| (end(flow.server), end(flow.source)) == (self.from, self.to))
+    }
+}
+
 /// Makes frames; remembers which first pieces it made.
 #[derive(Default)]
 pub(super) struct Edges {
-    firsts: Vec<Frame>,
+    firsts: Vec<First>,
 }
 
 impl Edges {
@@ -35,16 +54,17 @@ impl Edges {
 
     /// A first piece, or one that follows it.
     fn piece(&mut self, random: &mut StdRng, pair: &Pair) -> Frame {
+        self.firsts.retain(|first| first.is_certain(pair));
         if self.firsts.is_empty() || random.random_ratio(1, 3) {
             let (from, to, protocol) = tuple(random, pair);
             let whole = packet(random, from, to, protocol);
             if self.firsts.len() == FIRSTS {
                 self.firsts.remove(0);
             }
-            self.firsts.push(whole.clone());
+            self.firsts.push(First { whole: whole.clone(), from, to });
             return first_piece(random, whole);
         }
-        let whole = self.firsts[random.random_range(0..self.firsts.len())].clone();
+        let whole = self.firsts[random.random_range(0..self.firsts.len())].whole.clone();
         let (offset, more) = (random.random_range(1..185_u16), random.random_range(0..2_u16));
         let data = bytes(random, 64);
         piece_of(whole, offset, more, data)
