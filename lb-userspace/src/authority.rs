@@ -148,7 +148,7 @@ pub(crate) fn check_measure(current: &Snapshot, actor: &Actor, measure: &Measure
     }
     let acts: &[Act] = match &measure.what {
         What::Freeze { .. } => &[Act::Contain, Act::Administer],
-        What::Plan(Plan { action: Action::Delete, .. }) => &[Act::Contain, Act::Edit],
+        What::Plan(Plan { action: Action::Delete | Action::Undelete, .. }) => &[Act::Contain, Act::Edit],
         What::Plan(_) | What::Quarantine { .. } => &[Act::Contain],
         What::LetGo { .. } => &[Act::Administer],
     };

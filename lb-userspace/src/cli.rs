@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod acl;
 pub mod agent;
@@ -40,6 +40,8 @@ pub mod lb;
 pub mod man;
 pub mod ops;
 pub mod output;
+pub mod progress;
+mod reading;
 pub mod recovery;
 pub mod server;
 pub mod session;
@@ -51,10 +53,12 @@ mod tls;
 pub mod token;
 pub mod top;
 pub mod value;
+pub mod wait;
 
 use client::Client;
 use failure::{Exit, Failure};
 use global::Global;
+use progress::Progress;
 use session::Session;
 use terminal::Terminal;
 
@@ -350,12 +354,14 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line on the given streams. The first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches_from(args);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return not_parsed(&error, terminal),
     };
     let expects_denial = cli.global.expect_deny;
-    match dispatch(cli, terminal) {
+    match start(cli, &matches, terminal) {
         Ok(()) => Exit::Ok,
         Err(failure) if expects_denial && failure.is_denial() => {
             terminal.note(format!("refused, as expected: {}", failure.what)).map_or_else(|it| it.exit, |()| Exit::Ok)
@@ -365,6 +371,28 @@ pub fn run(args: impl IntoIterator<Item = OsString>, terminal: &mut Terminal) ->
             failure.exit
         }
     }
+}
+
+/// The command line with all that its commands have in common.
+fn command() -> clap::Command {
+    reading::offer(Cli::command())
+}
+
+fn start(mut cli: Cli, matches: &ArgMatches, terminal: &mut Terminal) -> Result<(), Failure> {
+    let (words, leaf) = reading::leaf(matches);
+    if let Some(awaited) = cli.global.wait {
+        awaited.check(&words)?;
+    }
+    cli.global.show_deleted = reading::shows_deleted(leaf);
+    let Some(pause) = reading::watched(leaf) else {
+        cli.global.progress = Arc::clone(&terminal.progress);
+        return dispatch(cli, terminal);
+    };
+    reading::repeat(pause, terminal, |terminal| {
+        let mut again = Cli::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
+        again.global.show_deleted = cli.global.show_deleted;
+        dispatch(again, terminal)
+    })
 }
 
 /// Help and version are results; anything else is a wrong command line.
@@ -380,6 +408,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     // Local commands talk to no agent; a context that is wrong is no matter of theirs.
     let global = if command.is_local() { global } else { context::resolve(global)? };
+    let progress = Arc::clone(&terminal.progress);
     match command {
         Command::Agent(args) => match agent::run(&args) == ExitCode::SUCCESS {
             true => Ok(()),
@@ -396,54 +425,72 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         }
         Command::Status(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         Command::Top(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
-        Command::Doctor(args) => block_on(args.run(&global, terminal)),
-        Command::Explain(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Doctor(args) => patiently(&progress, args.run(&global, terminal)),
+        Command::Explain(args) => {
+            patiently(&progress, async { args.run(&Client::new(&global)?, terminal, global.output).await })
+        }
         // Before anything starts a thread: all of the process moves into the jail.
         Command::Drill(command) => command.run(terminal, global.output),
         Command::Gate(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
         Command::Heal(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
-        Command::Impact(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
-        Command::Incident(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
-        Command::Backup(command) => command.run(terminal, global.output),
-        Command::Undo(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
-        Command::Freeze(args) => block_on(async {
+        Command::Impact(args) => {
+            patiently(&progress, async { args.run(&Client::new(&global)?, terminal, global.output).await })
+        }
+        Command::Incident(args) => {
+            patiently(&progress, async { args.run(&Client::new(&global)?, terminal, global.output).await })
+        }
+        Command::Backup(command) => {
+            progress.beside("working on the ledger's files", || command.run(terminal, global.output))
+        }
+        Command::Undo(args) => {
+            patiently(&progress, async { args.run(&Client::new(&global)?, terminal, global.output).await })
+        }
+        Command::Freeze(args) => patiently(&progress, async {
             args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
-        Command::Thaw(args) => block_on(async {
+        Command::Thaw(args) => patiently(&progress, async {
             args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
-        Command::Quarantine(args) => block_on(async {
+        Command::Quarantine(args) => patiently(&progress, async {
             args.run("quarantines", contain::Desk { client: &Client::new(&global)?, terminal, format: global.output })
                 .await
         }),
-        Command::Release(args) => block_on(async {
+        Command::Release(args) => patiently(&progress, async {
             args.run("releases", contain::Desk { client: &Client::new(&global)?, terminal, format: global.output })
                 .await
         }),
-        Command::Measures(args) => block_on(async {
+        Command::Measures(args) => patiently(&progress, async {
             args.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
-        Command::Hold(command) => block_on(async {
+        Command::Hold(command) => patiently(&progress, async {
             command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
-        Command::Ts(command) => block_on(async {
+        Command::Ts(command) => patiently(&progress, async {
             command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
-        Command::Restore(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Restore(args) => {
+            patiently(&progress, async { args.run(&Client::new(&global)?, terminal, global.output).await })
+        }
         Command::Diff(args) => {
             let args = apply::Apply::from(args);
             let specs = args.read(terminal)?;
-            block_on(async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
+            patiently(&progress, async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
         }
-        Command::Edit(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
-        Command::Export(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
+        Command::Edit(args) => {
+            patiently(&progress, async { args.run(&mut Session::open(&global, terminal).await?).await })
+        }
+        Command::Export(args) => {
+            patiently(&progress, async { args.run(&mut Session::open(&global, terminal).await?).await })
+        }
         Command::Apply(args) => {
             // The files are read and checked before the first request.
             let specs = args.read(terminal)?;
-            block_on(async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
+            patiently(&progress, async { args.run(specs, &mut Session::open(&global, terminal).await?).await })
         }
         Command::Events(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),
-        Command::Object(object) => block_on(async { object.run(&mut Session::open(&global, terminal).await?).await }),
+        Command::Object(object) => {
+            patiently(&progress, async { object.run(&mut Session::open(&global, terminal).await?).await })
+        }
     }
 }
 
@@ -470,7 +517,7 @@ pub struct Argument {
 /// Every command that can be run, with every argument.
 #[must_use]
 pub fn leaves() -> Vec<Leaf> {
-    let mut command = Cli::command();
+    let mut command = command();
     command.build();
     let mut leaves = Vec::new();
     collect_leaves(&command, "", &mut leaves);
@@ -541,6 +588,11 @@ impl Command {
     }
 }
 
+/// Runs a client command that ends by itself: when it takes long, it says so.
+fn patiently<T>(progress: &Progress, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    block_on(progress.during(future))
+}
+
 /// Runs a client command; one thread is enough for one conversation.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
@@ -576,7 +628,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent_in_itself() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -591,6 +643,6 @@ mod tests {
                 check(subcommand, &path);
             }
         }
-        check(&Cli::command(), "snowshed");
+        check(&command(), "snowshed");
     }
 }

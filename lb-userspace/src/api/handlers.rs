@@ -7,13 +7,14 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::body::wrong;
-use super::parse;
+use super::listing::Pairs;
+use super::parse::{self, Arguments};
 use super::{ApiError, Context};
 use crate::authority::{Sight, Write};
 use crate::ledger::Snapshot;
 use crate::model::{
     Acl, AclId, Act, Actor, Backend, BackendId, DocumentKey, Frontend, FrontendId, Invalid, Ip, IpId, Kind, Lb, LbId,
-    ProjectId, Scope,
+    ProjectId, Scope, Times,
 };
 
 pub(super) mod absent;
@@ -30,6 +31,39 @@ pub(super) mod servers;
 pub(super) mod stats;
 pub(super) mod subscribers;
 pub(super) mod undelete;
+
+/// Whether something that is deleted is there for a request: for a reader who asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is not.
+    Live,
+    /// It is: `deleted=true`.
+    Deleted,
+}
+
+impl Life {
+    /// Reads `deleted` out of a query.
+    pub(super) fn of(pairs: &Pairs, arguments: &mut Arguments) -> Self {
+        if pairs.flag(arguments, "deleted") { Self::Deleted } else { Self::Live }
+    }
+
+    pub(super) const fn counts(self, times: Times) -> bool {
+        matches!(self, Self::Deleted) || times.is_live()
+    }
+}
+
+/// A query that says nothing but `deleted`.
+impl<S: Send + Sync> FromRequestParts<S> for Life {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let pairs = Pairs::from_request_parts(parts, state).await?.known(&["deleted"])?;
+        let mut arguments = Arguments::default();
+        let life = Self::of(&pairs, &mut arguments);
+        arguments.finish()?;
+        Ok(life)
+    }
+}
 
 /// The `{id}` of a path; the zone was looked at before.
 #[derive(Debug, Deserialize)]
@@ -63,23 +97,23 @@ fn find_lb(snapshot: &Snapshot, actor: &Actor, id: LbId) -> Result<Arc<Lb>, ApiE
     Sight::new(snapshot, actor).lb(id).cloned().ok_or_else(|| missing(Kind::Lb, id.as_uuid()))
 }
 
-fn find_ip(snapshot: &Snapshot, actor: &Actor, id: IpId) -> Result<Arc<Ip>, ApiError> {
-    let found = Sight::new(snapshot, actor).ip(id).filter(|ip| ip.times.is_live());
+fn find_ip(snapshot: &Snapshot, actor: &Actor, id: IpId, life: Life) -> Result<Arc<Ip>, ApiError> {
+    let found = Sight::new(snapshot, actor).ip(id).filter(|ip| life.counts(ip.times));
     found.cloned().ok_or_else(|| missing(Kind::Ip, id.as_uuid()))
 }
 
-fn find_frontend(snapshot: &Snapshot, actor: &Actor, id: FrontendId) -> Result<Arc<Frontend>, ApiError> {
-    let found = Sight::new(snapshot, actor).frontend(id).filter(|frontend| frontend.times.is_live());
+fn find_frontend(snapshot: &Snapshot, actor: &Actor, id: FrontendId, life: Life) -> Result<Arc<Frontend>, ApiError> {
+    let found = Sight::new(snapshot, actor).frontend(id).filter(|frontend| life.counts(frontend.times));
     found.cloned().ok_or_else(|| missing(Kind::Frontend, id.as_uuid()))
 }
 
-fn find_backend(snapshot: &Snapshot, actor: &Actor, id: BackendId) -> Result<Arc<Backend>, ApiError> {
-    let found = Sight::new(snapshot, actor).backend(id).filter(|backend| backend.times.is_live());
+fn find_backend(snapshot: &Snapshot, actor: &Actor, id: BackendId, life: Life) -> Result<Arc<Backend>, ApiError> {
+    let found = Sight::new(snapshot, actor).backend(id).filter(|backend| life.counts(backend.times));
     found.cloned().ok_or_else(|| missing(Kind::Backend, id.as_uuid()))
 }
 
-fn find_acl(snapshot: &Snapshot, actor: &Actor, id: AclId) -> Result<Arc<Acl>, ApiError> {
-    let found = Sight::new(snapshot, actor).acl(id).filter(|acl| acl.times.is_live());
+fn find_acl(snapshot: &Snapshot, actor: &Actor, id: AclId, life: Life) -> Result<Arc<Acl>, ApiError> {
+    let found = Sight::new(snapshot, actor).acl(id).filter(|acl| life.counts(acl.times));
     found.cloned().ok_or_else(|| missing(Kind::Acl, id.as_uuid()))
 }
 

@@ -34,6 +34,7 @@ impl<'a> View<'a> {
             reverse: ip.reverse.clone(),
             tags: ip.tags.as_slice().to_vec(),
             zone: self.zone.to_owned(),
+            deleted_at: ip.times.deleted_at,
             etag: etag::of(ip),
         }
     }
@@ -50,6 +51,7 @@ impl<'a> View<'a> {
             webhook_config,
             organization_id: subscriber.owner.organization,
             project_id: subscriber.owner.project,
+            deleted_at: subscriber.times.deleted_at,
             etag: etag::of(subscriber),
         }
     }
@@ -143,6 +145,7 @@ impl<'a> View<'a> {
             packet_rate_limit: frontend.limits.packets,
             created_at: Some(frontend.times.created_at),
             updated_at: Some(frontend.times.updated_at),
+            deleted_at: frontend.times.deleted_at,
             etag: etag::of(frontend),
         }
     }
@@ -165,6 +168,7 @@ impl<'a> View<'a> {
             description: acl.description.clone(),
             created_at: Some(acl.times.created_at),
             updated_at: Some(acl.times.updated_at),
+            deleted_at: acl.times.deleted_at,
             etag: etag::of(acl),
         }
     }
@@ -203,6 +207,7 @@ impl<'a> View<'a> {
             slow_start: backend.slow_start.map(wire::Millis),
             created_at: Some(backend.times.created_at),
             updated_at: Some(backend.times.updated_at),
+            deleted_at: backend.times.deleted_at,
             etag: etag::of(backend),
         }
     }

@@ -114,6 +114,7 @@ impl Apply {
     pub async fn run(self, specs: Vec<LbSpec>, session: &mut Session<'_>) -> Result<(), Failure> {
         let mut work = Vec::with_capacity(specs.len());
         for spec in specs {
+            session.terminal.progress.say(|| format!("comparing {}", spec.name));
             let observed = observe(&spec, session).await?;
             let steps = plan::plan(&spec, &observed, self.prune).map_err(|what| Failure::new(Exit::Refused, what))?;
             work.push(Work { spec, observed, steps });
@@ -122,7 +123,7 @@ impl Apply {
             return report_dry_run(&work, session);
         }
         let total = work.iter().flat_map(|work| &work.steps).filter(|step| step.action.is_change()).count();
-        let mut done = 0;
+        let (mut done, mut lbs) = (0, Vec::with_capacity(work.len()));
         for work in &work {
             let mut executor = Executor::new(&work.observed);
             for step in &work.steps {
@@ -132,11 +133,12 @@ impl Apply {
                     session.terminal.line(line(session.terminal, &work.spec.name, step, true))?;
                 }
             }
+            lbs.extend(executor.lb);
         }
         if !session.format.is_table() {
             output::value(session.terminal, session.format, &report(&work)?)?;
         }
-        if done > 0 { session.client.wait_applied().await } else { Ok(()) }
+        if done > 0 { session.client.wait_for(&lbs).await } else { Ok(()) }
     }
 }
 

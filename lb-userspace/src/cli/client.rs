@@ -2,14 +2,18 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
 use super::global::Global;
+use super::progress::Progress;
+use super::wait::{self, Awaited, Way};
 use super::{tls, token};
 use crate::api::wire::StatusReport;
 
@@ -34,8 +38,10 @@ pub struct Client {
     place: Place,
     token: Option<String>,
     zone: Option<String>,
-    wait: Option<Duration>,
+    wait: Option<(Awaited, Duration)>,
     expect_deny: bool,
+    show_deleted: bool,
+    progress: Arc<Progress>,
 }
 
 /// Where the agent was looked for; errors say it.
@@ -68,8 +74,10 @@ impl Client {
             place,
             token: token::find(global)?,
             zone: global.zone.clone(),
-            wait: global.wait.then_some(global.timeout),
+            wait: global.wait.map(|awaited| (awaited, global.timeout)),
             expect_deny: global.expect_deny,
+            show_deleted: global.show_deleted,
+            progress: Arc::clone(&global.progress),
         })
     }
 
@@ -106,7 +114,21 @@ impl Client {
     /// # Errors
     /// When the agent cannot be asked or refuses.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.call(Method::GET, &self.zoned(path), &[], None, None).await
+        self.own_get(&self.zoned(path)).await
+    }
+
+    /// The same of a path that lies in no zone.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn own_get(&self, path: &str) -> Result<Value, Failure> {
+        let deleted = self.deleted();
+        self.call(Method::GET, path, deleted.as_slice(), None, None).await
+    }
+
+    /// What asks for deleted things too.
+    fn deleted(&self) -> Option<(&'static str, String)> {
+        self.show_deleted.then(|| ("deleted", "true".to_owned()))
     }
 
     /// Makes a change; `path` is relative to the zone.
@@ -133,8 +155,8 @@ impl Client {
 
     /// How long `--wait` waits; `None` when it was not given.
     #[must_use]
-    pub const fn patience(&self) -> Option<Duration> {
-        self.wait
+    pub fn patience(&self) -> Option<Duration> {
+        self.wait.map(|(_, limit)| limit)
     }
 
     /// Deletes one object.
@@ -162,6 +184,7 @@ impl Client {
         let mut cursor = None;
         for _ in 0..MAX_PAGES {
             let mut query = filters.to_vec();
+            query.extend(self.deleted());
             query.push(("page_size", PAGE_SIZE.to_string()));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut answer = self.call(Method::GET, path, &query, None, None).await?;
@@ -169,6 +192,7 @@ impl Client {
                 return Err(Failure::error(format!("the agent's answer has no list `{key}`")));
             };
             all.extend(items);
+            self.progress.say(|| format!("reading {key}: {} so far", all.len()));
             cursor = answer.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
             if cursor.is_none() {
                 return Ok(all);
@@ -248,8 +272,34 @@ impl Client {
     /// # Errors
     /// [`Exit::TimedOut`] when they do not within `--timeout`.
     pub async fn wait_applied(&self) -> Result<(), Failure> {
-        let Some(limit) = self.wait else { return Ok(()) };
+        self.wait_for(&[]).await
+    }
+
+    /// With `--wait`: returns when the maps hold every change made so far, and these load balancers are what is waited for.
+    ///
+    /// # Errors
+    /// [`Exit::TimedOut`] when that is not so within `--timeout`.
+    pub async fn wait_for(&self, lbs: &[Uuid]) -> Result<(), Failure> {
+        let Some((awaited, limit)) = self.wait else { return Ok(()) };
         let started = Instant::now();
+        self.applied(limit, started).await?;
+        for lb in lbs.iter().filter(|_| awaited != Awaited::Applied) {
+            let mut pause = WAIT_PAUSES.0;
+            while let Way::Stands(what) = wait::look(self, *lb, awaited).await? {
+                if started.elapsed() >= limit {
+                    let (limit, state) = (humantime(limit), awaited.as_str());
+                    return Err(Failure::new(Exit::TimedOut, format!("{what}, and not {state} after {limit}"))
+                        .help(format!("`snowshed lb get {lb} --wait={state} --timeout 20m` waits on")));
+                }
+                self.progress.say(|| format!("{what}; waiting until it is {}", awaited.as_str()));
+                tokio::time::sleep(pause.min(limit.saturating_sub(started.elapsed()))).await;
+                pause = (pause * 2).min(WAIT_PAUSES.1);
+            }
+        }
+        Ok(())
+    }
+
+    async fn applied(&self, limit: Duration, started: Instant) -> Result<(), Failure> {
         let mut target = None;
         let mut pause = WAIT_PAUSES.0;
         loop {
@@ -260,13 +310,14 @@ impl Client {
                 return Ok(());
             }
             if started.elapsed() >= limit {
-                let limit = humantime_serde::re::humantime::format_duration(limit);
+                let limit = humantime(limit);
                 return Err(Failure::new(
                     Exit::TimedOut,
                     format!("the change is recorded, but not in the maps after {limit}: generation {applied} of {target} is applied"),
                 )
                 .help("it will be applied without another command; `snowshed status` shows what holds it up"));
             }
+            self.progress.say(|| format!("waiting for the maps: generation {applied} of {target}"));
             tokio::time::sleep(pause.min(limit.saturating_sub(started.elapsed()))).await;
             pause = (pause * 2).min(WAIT_PAUSES.1);
         }
@@ -298,6 +349,10 @@ impl Client {
                 .help("is the agent running? snowshed agent --config /etc/snowshed/agent.toml"),
         }
     }
+}
+
+fn humantime(time: Duration) -> impl std::fmt::Display {
+    humantime_serde::re::humantime::format_duration(time)
 }
 
 impl std::fmt::Display for Place {

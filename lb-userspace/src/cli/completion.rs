@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser};
+use clap::{Args, Parser};
 use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
@@ -60,7 +60,7 @@ pub(super) fn answer() -> bool {
 
 /// The command line, its references completed with what the agent has.
 fn command() -> clap::Command {
-    complete_references(super::Cli::command())
+    complete_references(super::command())
 }
 
 fn complete_references(command: clap::Command) -> clap::Command {

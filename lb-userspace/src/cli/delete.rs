@@ -1,10 +1,17 @@
 //! Deleting: what would go is shown first, and more than one object goes only when its count is said.
 
-use clap::Args;
-use serde_json::Value;
+use std::collections::BTreeSet;
 
-use super::failure::Failure;
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::failure::{Exit, Failure};
+use super::output::text;
 use super::session::{Noun, Session, id_of};
+
+const PLANS: &str = "/snowshed/v1/plans";
 
 /// How a deletion is confirmed.
 #[derive(Args, Clone, Debug)]
@@ -48,7 +55,74 @@ pub async fn delete(
         })?;
         session.terminal.note(format!("deleted {label}"))?;
     }
-    session.client.wait_applied().await
+    wait_for(session, noun, &unique).await
+}
+
+/// Deletes or brings back several load balancers as one operation: what would be done is planned and shown, and the plan is
+/// carried out when the number of load balancers was said. `action` is `delete` or `undelete`; what has live traffic is
+/// deleted only `with_traffic`.
+///
+/// # Errors
+/// When it is not confirmed, the agent refuses, or anything of it changed meanwhile; then nothing was done.
+pub async fn plan_and_apply(
+    session: &mut Session<'_>,
+    action: &str,
+    lbs: &[Value],
+    confirm: &Confirm,
+    with_traffic: bool,
+) -> Result<(), Failure> {
+    let mut ids = BTreeSet::new();
+    let lbs: Vec<&Value> = lbs.iter().filter(|lb| ids.insert(text(lb, "/id"))).collect();
+    let labels: Vec<String> = lbs.iter().map(|lb| Noun::Lb.label(lb)).collect();
+    let mut body = json!({
+        "action": action, "parent": parent(&lbs)?, "filter": { "lb_ids": ids }, "validate_only": true,
+        "reason": format!("snowshed lb {action}"),
+    });
+    let shown = session.client.call(Method::POST, PLANS, &[], Some(&body), None).await?;
+    let [packets, connections] = ["packets_per_second", "connections_per_second"]
+        .map(|key| shown.get(key).and_then(Value::as_f64).unwrap_or_default());
+    let pass = format!("they pass {packets} packets and {connections} new connections per second");
+    session.terminal.note(format!("{action} {} load balancers: {pass}", lbs.len()))?;
+    if action == "delete" && packets + connections > 0.0 && !with_traffic {
+        return Err(Failure::new(Exit::Refused, format!("{pass}: nothing was deleted"))
+            .help("drain their servers first, or add --with-traffic"));
+    }
+    confirmed_as(session, action, &labels, confirm)?;
+    body["validate_only"] = json!(false);
+    let plan = session.client.call(Method::POST, PLANS, &[], Some(&body), None).await?;
+    let id = text(&plan, "/id");
+    if text(&plan, "/digest") != text(&shown, "/digest") {
+        return Err(Failure::new(Exit::Refused, "the load balancers changed while you were asked: nothing was done")
+            .help("run the command again and look at it"));
+    }
+    if plan.get("needs_approval").and_then(Value::as_bool) == Some(true) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{} load balancers need a second person: nothing was done", lbs.len()),
+        )
+        .help(format!("somebody with another token: snowshed ts approve {id}\nthen you: snowshed ts apply {id}")));
+    }
+    session.client.call(Method::POST, &format!("{PLANS}/{id}/apply"), &[], None, None).await?;
+    for label in labels {
+        session.terminal.note(format!("{action}d {label}"))?;
+    }
+    wait_for(session, Noun::Lb, &lbs).await
+}
+
+async fn wait_for(session: &Session<'_>, noun: Noun, objects: &[&Value]) -> Result<(), Failure> {
+    let lbs: BTreeSet<Uuid> = objects.iter().filter_map(|object| noun.lb_of(object)).collect();
+    session.client.wait_for(&lbs.into_iter().collect::<Vec<_>>()).await
+}
+
+/// The smallest place that all of them lie in: a plan stays within one organization.
+fn parent(lbs: &[&Value]) -> Result<String, Failure> {
+    let of = |key: &str| lbs.iter().map(|lb| text(lb, key)).collect::<BTreeSet<_>>();
+    for (key, word) in [("/project_id", "project"), ("/organization_id", "organization")] {
+        if let [one] = of(key).into_iter().collect::<Vec<_>>().as_slice() {
+            return Ok(format!("{word}:{one}"));
+        }
+    }
+    Err(Failure::usage("they belong to several organizations: one command stays within one"))
 }
 
 /// Asks, unless a flag has answered.
@@ -56,13 +130,17 @@ pub async fn delete(
 /// # Errors
 /// A usage error when nobody can be asked and no flag answers, or the answer is no.
 pub fn confirmed(session: &mut Session<'_>, labels: &[String], confirm: &Confirm) -> Result<(), Failure> {
+    confirmed_as(session, "delete", labels, confirm)
+}
+
+fn confirmed_as(session: &mut Session<'_>, verb: &str, labels: &[String], confirm: &Confirm) -> Result<(), Failure> {
     let count = labels.len();
     if let Some(expected) = confirm.expect_count {
         return if expected as usize == count {
             Ok(())
         } else {
             Err(Failure::usage(format!(
-                "--expect-count {expected} was said, but {count} would be deleted: nothing was"
+                "--expect-count {expected} was said, but {count} would be {verb}d: nothing was"
             )))
         };
     }
@@ -70,21 +148,21 @@ pub fn confirmed(session: &mut Session<'_>, labels: &[String], confirm: &Confirm
         return Ok(());
     }
     for label in labels {
-        session.terminal.note(format!("  delete {label}"))?;
+        session.terminal.note(format!("  {verb} {label}"))?;
     }
     if !session.terminal.interactive {
         let flag = if count == 1 { "--yes".to_owned() } else { format!("--expect-count {count}") };
-        return Err(Failure::usage(format!("{count} would be deleted, and nobody can be asked: nothing was"))
+        return Err(Failure::usage(format!("{count} would be {verb}d, and nobody can be asked: nothing was"))
             .help(format!("if that is what you want, add {flag}")));
     }
     let (question, wanted) = if count == 1 {
-        ("Delete it? [y/N]".to_owned(), "y".to_owned())
+        (format!("{}{} it? [y/N]", verb[..1].to_uppercase(), &verb[1..]), "y".to_owned())
     } else {
-        (format!("Type {count} to delete all {count}:"), count.to_string())
+        (format!("Type {count} to {verb} all {count}:"), count.to_string())
     };
     if session.terminal.ask(&question)?.eq_ignore_ascii_case(&wanted) {
         Ok(())
     } else {
-        Err(Failure::error("nothing was deleted"))
+        Err(Failure::error(format!("nothing was {verb}d")))
     }
 }

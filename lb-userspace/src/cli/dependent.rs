@@ -121,7 +121,7 @@ impl DependentCommand {
         match self {
             Self::Create(args) => args.run(session).await,
             Self::Get { dependent } => {
-                let found = session.client.call(Method::GET, &format!("{PATH}/{dependent}"), &[], None, None).await?;
+                let found = session.client.own_get(&format!("{PATH}/{dependent}")).await?;
                 show(session, &found)
             }
             Self::List { of, kind } => {

@@ -62,7 +62,7 @@ impl Edit {
         let before = export(session, &lb).await?;
         let path = std::env::temp_dir().join(format!("snowshed-{}-{}.yaml", text(&lb, "/id"), std::process::id()));
         write_new(&path, &before)?;
-        let edited = self.edited(&path);
+        let edited = session.terminal.progress.aside(|| self.edited(&path));
         let done = match edited {
             Ok(after) if after == before => session.terminal.note("nothing was changed"),
             Ok(_) => apply(&path, session).await,

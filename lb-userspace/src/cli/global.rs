@@ -1,11 +1,14 @@
 //! Flags that every command understands: where the agent is, who asks, how the answer is shown.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::output::Format;
+use super::progress::Progress;
+use super::wait::Awaited;
 use super::{context, value};
 
 /// Flags that every command understands.
@@ -46,6 +49,14 @@ pub struct Global {
     #[arg(skip)]
     pub context_token_file: Option<PathBuf>,
 
+    /// Deleted things are shown too.
+    #[arg(skip)]
+    pub show_deleted: bool,
+
+    /// What says that something takes long.
+    #[arg(skip)]
+    pub progress: Arc<Progress>,
+
     /// The zone; the agent's own when not given
     #[arg(long, global = true, value_name = "ZONE", env = "SNOWSHED_ZONE", value_parser = value::zone)]
     pub zone: Option<String>,
@@ -58,9 +69,17 @@ pub struct Global {
     #[arg(long, global = true)]
     pub expect_deny: bool,
 
-    /// After a change, wait until the kernel's maps hold it
-    #[arg(long, global = true)]
-    pub wait: bool,
+    /// After a change, wait until the kernel's maps hold it; =ready, =locked or =deleted: until the load balancer is that
+    #[arg(
+        long,
+        global = true,
+        value_name = "STATE",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "applied"
+    )]
+    pub wait: Option<Awaited>,
 
     /// How long --wait waits, for example 500ms, 30s or 5m
     #[arg(long, global = true, value_name = "DURATION", value_parser = value::duration, default_value = "30s")]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::delete::{self, Confirm};
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output::{Column, text};
 use super::session::{Noun, Session, id_of, keep};
 use super::value::{self, IpReference, Reference};
@@ -40,13 +40,11 @@ pub enum LbCommand {
     /// Show a load balancer
     #[command(after_help = "Examples:
   snowshed lb get web
-  snowshed lb get web -o json")]
+  snowshed lb get web -o json
+  snowshed lb get web --wait=ready --timeout 1m")]
     Get {
         /// Name or id
         lb: Reference,
-        /// Also find a deleted one by its name; its id finds it always
-        #[arg(long)]
-        show_deleted: bool,
     },
     /// List load balancers
     #[command(after_help = "Examples:
@@ -64,20 +62,23 @@ pub enum LbCommand {
         after_help = "A deleted load balancer forwards on through the grace period (15 min unless configured), and its \
 addresses stay reserved.
 
+Several are one operation: it is planned, shown with its live traffic, and carried out when their count is said.
+
 Examples:
   snowshed lb delete web
   snowshed lb delete web --yes
-  snowshed lb delete web mail dns --expect-count 3"
+  snowshed lb delete web mail dns --expect-count 3
+  snowshed lb delete --tag staging                  all with the label; asks for their count
+  snowshed lb delete --project 11111111-1111-4111-8111-111111111111 --expect-count 12"
     )]
     Delete(Delete),
-    /// Bring a deleted load balancer back, with its addresses, exactly as it was
-    #[command(after_help = "Examples:
-  snowshed lb undelete 22222222-2222-4222-8222-222222222222")]
-    Undelete {
-        /// Id; `snowshed ops list` shows what was deleted
-        #[arg(value_name = "ID", value_parser = super::contain::id)]
-        deleted: Uuid,
-    },
+    /// Bring deleted load balancers back, with their addresses, exactly as they were
+    #[command(after_help = "Several are one operation: it is planned, shown, and carried out when their count is said.
+
+Examples:
+  snowshed lb undelete 22222222-2222-4222-8222-222222222222
+  snowshed lb list --show-deleted -o name | xargs snowshed lb undelete --expect-count 3")]
+    Undelete(Undelete),
 }
 
 /// Arguments of `lb create`.
@@ -121,20 +122,6 @@ pub struct List {
     /// Only those with this label, or with one of these when given again
     #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
     tags: Vec<String>,
-    /// Show deleted ones too
-    #[arg(long)]
-    show_deleted: bool,
-    /// Show the list again whenever it changed, until Ctrl-C; the time between two looks [when not given: 1s]
-    #[arg(
-        short,
-        long,
-        value_name = "DURATION",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "1s",
-        value_parser = value::duration
-    )]
-    watch: Option<std::time::Duration>,
 }
 
 /// Arguments of `lb update`.
@@ -162,10 +149,17 @@ pub struct Update {
 
 /// Arguments of `lb delete`.
 #[derive(Args, Debug)]
+#[group(id = "which", required = true, multiple = true, args = ["lbs", "tags", "project"])]
 pub struct Delete {
     /// Names or ids
-    #[arg(required = true, value_name = "LB")]
+    #[arg(value_name = "LB", conflicts_with_all = ["tags", "project"])]
     lbs: Vec<Reference>,
+    /// All with this label, or with one of these when given again; of the project, when one is given
+    #[arg(long = "tag", value_name = "TAG", value_parser = value::tag)]
+    tags: Vec<String>,
+    /// All of this project
+    #[arg(long, value_name = "ID", value_parser = value::project)]
+    project: Option<Uuid>,
     /// Give the addresses back as well; without it they stay reserved for you
     #[arg(long)]
     release_ip: bool,
@@ -179,6 +173,16 @@ pub struct Delete {
     confirm: Confirm,
 }
 
+/// Arguments of `lb undelete`.
+#[derive(Args, Debug)]
+pub struct Undelete {
+    /// Ids; `snowshed lb list --show-deleted` shows what was deleted
+    #[arg(required = true, value_name = "ID", value_parser = super::contain::id)]
+    deleted: Vec<Uuid>,
+    #[command(flatten)]
+    confirm: Confirm,
+}
+
 impl LbCommand {
     /// Runs the command.
     ///
@@ -187,27 +191,68 @@ impl LbCommand {
     pub async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::Create(args) => args.run(session).await,
-            Self::Get { lb, show_deleted } => {
-                let lb = session.find_lb(&lb, show_deleted).await?;
+            Self::Get { lb } => {
+                let lb = session.find(Noun::Lb, &lb, None).await?;
+                let lb = session.settled(Noun::Lb, lb).await?;
                 show(session, &lb)
             }
             Self::List(args) => args.run(session).await,
             Self::Update(args) => args.run(session).await,
-            Self::Undelete { deleted } => {
-                let lb = session.client.change(Method::POST, &format!("lbs/{deleted}/undelete"), &json!({})).await?;
-                session.client.wait_applied().await?;
-                show(session, &lb)
-            }
-            Self::Delete(args) => {
-                let lbs = session.find_all(Noun::Lb, &args.lbs, None).await?;
-                let query = [
-                    ("release_ip", args.release_ip.to_string()),
-                    ("with_traffic", args.with_traffic.to_string()),
-                    ("now", args.now.to_string()),
-                ];
-                delete::delete(session, Noun::Lb, &lbs, &args.confirm, &query).await
-            }
+            Self::Undelete(args) => args.run(session).await,
+            Self::Delete(args) => args.run(session).await,
         }
+    }
+}
+
+impl Undelete {
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        if let [one] = self.deleted.as_slice() {
+            let lb = session.client.change(Method::POST, &format!("lbs/{one}/undelete"), &json!({})).await?;
+            let lb = session.settled(Noun::Lb, lb).await?;
+            return show(session, &lb);
+        }
+        let mut lbs = Vec::with_capacity(self.deleted.len());
+        for id in &self.deleted {
+            lbs.push(session.client.get(&format!("lbs/{id}")).await?);
+        }
+        delete::plan_and_apply(session, "undelete", &lbs, &self.confirm, true).await
+    }
+}
+
+impl Delete {
+    /// The load balancers that are named, or that have one of the labels and lie in the project.
+    async fn find(&self, session: &Session<'_>) -> Result<Vec<Value>, Failure> {
+        if !self.lbs.is_empty() {
+            return session.find_all(Noun::Lb, &self.lbs, None).await;
+        }
+        let mut filters: Vec<(&str, String)> = self.tags.iter().map(|tag| ("tags", tag.clone())).collect();
+        filters.extend(self.project.map(|project| ("project_id", project.to_string())));
+        let found = session.client.list("lbs", "lbs", &filters).await?;
+        if found.is_empty() {
+            return Err(Failure::new(Exit::NotFound, "no load balancer is so: nothing was deleted")
+                .help("`snowshed lb list -o wide` shows their labels and projects"));
+        }
+        Ok(found)
+    }
+
+    async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let lbs = self.find(session).await?;
+        let is_several = lbs.iter().any(|lb| text(lb, "/id") != text(&lbs[0], "/id"));
+        if is_several && (self.release_ip || self.now) {
+            return Err(Failure::usage(
+                "--release-ip and --now are for one load balancer at a time: nothing was deleted",
+            )
+            .help("delete them without; `snowshed ip delete` gives the addresses back afterwards"));
+        }
+        if is_several {
+            return delete::plan_and_apply(session, "delete", &lbs, &self.confirm, self.with_traffic).await;
+        }
+        let query = [
+            ("release_ip", self.release_ip.to_string()),
+            ("with_traffic", self.with_traffic.to_string()),
+            ("now", self.now.to_string()),
+        ];
+        delete::delete(session, Noun::Lb, &lbs, &self.confirm, &query).await
     }
 }
 
@@ -215,24 +260,8 @@ impl List {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let mut filters: Vec<(&str, String)> = self.tags.into_iter().map(|tag| ("tags", tag)).collect();
         filters.extend(self.name.map(|name| ("name", name)));
-        if self.show_deleted {
-            filters.push(("deleted", "true".to_owned()));
-        }
-        let mut shown: Option<Vec<Value>> = None;
-        loop {
-            let lbs = session.client.list("lbs", "lbs", &filters).await?;
-            if shown.as_ref() != Some(&lbs) {
-                if shown.is_some() {
-                    session.terminal.clear()?;
-                }
-                session.show_list(&lbs, &COLUMNS)?;
-                shown = Some(lbs);
-            }
-            match self.watch {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Ok(()),
-            }
-        }
+        let lbs = session.client.list("lbs", "lbs", &filters).await?;
+        session.show_list(&lbs, &COLUMNS)
     }
 }
 

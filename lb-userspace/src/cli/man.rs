@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 
 use super::failure::Failure;
 use super::terminal::Terminal;
@@ -25,7 +25,7 @@ impl Man {
             return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
                 .help("make it first, for example: mkdir -p ~/.local/share/man/man1"));
         }
-        clap_mangen::generate_to(super::Cli::command(), &self.directory).map_err(|error| {
+        clap_mangen::generate_to(super::command(), &self.directory).map_err(|error| {
             Failure::error(format!("the pages cannot be written to {}: {error}", self.directory.display()))
         })?;
         terminal.note(format!("the pages are in {}", self.directory.display()))

@@ -58,6 +58,9 @@ impl Column {
     }
 }
 
+/// Beside the other columns when something that is shown is deleted.
+const DELETED: Column = Column::text("DELETED", |row| text(row, "/deleted_at"));
+
 /// Shows a list of objects.
 ///
 /// # Errors
@@ -69,7 +72,10 @@ pub fn list(terminal: &mut Terminal, format: Format, rows: &[Value], columns: &[
     if rows.is_empty() {
         return terminal.note("none");
     }
-    let columns: Vec<&Column> = columns.iter().filter(|column| !column.wide || format == Format::Wide).collect();
+    let is_deleted = rows.iter().any(|row| !text(row, "/deleted_at").is_empty());
+    let deleted = is_deleted.then_some(&DELETED);
+    let is_shown = |column: &&Column| !column.wide || format == Format::Wide;
+    let columns: Vec<&Column> = columns.iter().filter(is_shown).chain(deleted).collect();
     let mut table = table(terminal);
     table.set_header(columns.iter().map(|column| column.heading).collect::<Vec<_>>());
     for row in rows {
@@ -92,7 +98,8 @@ pub fn object(
         return value(terminal, format, object);
     }
     let mut table = table(terminal);
-    for (name, text) in fields.iter().filter(|(_, text)| !text.is_empty()) {
+    let deleted = [("deleted", text(object, "/deleted_at"))];
+    for (name, text) in fields.iter().chain(&deleted).filter(|(_, text)| !text.is_empty()) {
         table.add_row(vec![Cell::new(name), cell(text, false)]);
     }
     print_table(terminal, &table)

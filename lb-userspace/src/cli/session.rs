@@ -78,6 +78,18 @@ impl Noun {
         }
     }
 
+    /// The load balancer that an object is or belongs to.
+    #[must_use]
+    pub fn lb_of(self, object: &Value) -> Option<Uuid> {
+        let pointer = match self {
+            Self::Lb => "/id",
+            Self::Frontend | Self::Backend => "/lb/id",
+            Self::Acl => "/frontend/lb/id",
+            Self::Ip | Self::Subscriber => return None,
+        };
+        text(object, pointer).parse().ok()
+    }
+
     /// What an object is called in a sentence.
     #[must_use]
     pub fn label(self, object: &Value) -> String {
@@ -111,25 +123,6 @@ impl<'a> Session<'a> {
             [one] => Ok(one.clone()),
             [] => Err(self.no_such(noun, name, lb)),
             several => Err(ambiguous(noun, name, several)),
-        }
-    }
-
-    /// The load balancer that a reference names; a deleted one too, if it is wanted.
-    ///
-    /// # Errors
-    /// As [`Session::find`].
-    pub async fn find_lb(&self, reference: &Reference, with_deleted: bool) -> Result<Value, Failure> {
-        let Reference::Name(name) = reference else { return self.find(Noun::Lb, reference, None).await };
-        if !with_deleted {
-            return self.find(Noun::Lb, reference, None).await;
-        }
-        let filters = [("name", name.clone()), ("deleted", "true".to_owned())];
-        let mut found = self.client.list("lbs", "lbs", &filters).await?;
-        found.retain(|lb| text(lb, "/name") == *name);
-        match found.as_slice() {
-            [one] => Ok(one.clone()),
-            [] => Err(self.no_such(Noun::Lb, name, None)),
-            several => Err(ambiguous(Noun::Lb, name, several)),
         }
     }
 
@@ -211,6 +204,8 @@ impl<'a> Session<'a> {
         };
         let mut found = self.client.list("ips", "ips", &[("ip_address", address.to_string())]).await?;
         found.retain(|ip| text(ip, "/ip_address").parse() == Ok(address));
+        // An address that was given back may be somebody's again.
+        found.sort_by_key(|ip| !text(ip, "/deleted_at").is_empty());
         found.into_iter().next().ok_or_else(|| {
             Failure::new(Exit::NotFound, format!("there is no IP {address}"))
                 .help("`snowshed ip list` shows what there is")
@@ -273,8 +268,11 @@ impl<'a> Session<'a> {
     }
 
     /// With `--wait`: waits, and reads what is an object of its own again, for its status.
-    async fn settled(&self, noun: Noun, answer: Value) -> Result<Value, Failure> {
-        self.client.wait_applied().await?;
+    ///
+    /// # Errors
+    /// When the wait runs out of time, or the agent cannot be asked.
+    pub async fn settled(&self, noun: Noun, answer: Value) -> Result<Value, Failure> {
+        self.client.wait_for(noun.lb_of(&answer).as_slice()).await?;
         match id_of(&answer) {
             Ok(id) if self.client.waits() => self.client.get(&format!("{}/{id}", noun.plural())).await,
             _ => Ok(answer),
@@ -318,7 +316,13 @@ pub fn keep(object: &Value, fields: &[&str]) -> Map<String, Value> {
 fn ambiguous(noun: Noun, name: &str, candidates: &[Value]) -> Failure {
     let lines: Vec<String> = candidates
         .iter()
-        .map(|object| format!("{}  made {}", text(object, "/id"), text(object, "/created_at")))
+        .map(|object| {
+            let deleted = match text(object, "/deleted_at") {
+                at if at.is_empty() => String::new(),
+                at => format!(", deleted {at}"),
+            };
+            format!("{}  made {}{deleted}", text(object, "/id"), text(object, "/created_at"))
+        })
         .collect();
     Failure::usage(format!("{} {}s are named `{name}`: give the id of one", candidates.len(), noun.word()))
         .help(lines.join("\n"))

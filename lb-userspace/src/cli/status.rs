@@ -1,7 +1,5 @@
 //! `snowshed status`: what an operator reads at three in the morning. What is wrong comes first.
 
-use std::time::Duration;
-
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::to_value;
@@ -10,7 +8,6 @@ use super::client::Client;
 use super::failure::Failure;
 use super::output::{self, Format, cell, table};
 use super::terminal::{Paint, Terminal};
-use super::value;
 use crate::api::wire::measure::Containment;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::delivery::Counts;
@@ -21,39 +18,16 @@ const LONG_WAITING: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 
 /// Arguments of `status`.
 #[derive(Args, Debug)]
-pub struct Status {
-    /// Show it again and again, until Ctrl-C; the time between two, for example 500ms or 5s [when not given: 1s]
-    #[arg(
-        short,
-        long,
-        value_name = "DURATION",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "1s",
-        value_parser = value::duration
-    )]
-    watch: Option<Duration>,
-}
+pub struct Status {}
 
 impl Status {
-    /// Asks and shows the answer; with `--watch` until the output is closed.
+    /// Asks and shows the answer.
     ///
     /// # Errors
-    /// When the agent cannot be asked; with `--watch` that is shown, and asked again.
+    /// When the agent cannot be asked.
     pub async fn run(self, client: &Client, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-        let Some(pause) = self.watch else {
-            let report = client.status().await?;
-            return show(&report, Timestamp::now(), terminal, format);
-        };
-        loop {
-            let answer = client.status().await;
-            terminal.clear()?;
-            match answer {
-                Ok(report) => show(&report, Timestamp::now(), terminal, format)?,
-                Err(failure) => terminal.report(&failure),
-            }
-            tokio::time::sleep(pause).await;
-        }
+        let report = client.status().await?;
+        show(&report, Timestamp::now(), terminal, format)
     }
 }
 

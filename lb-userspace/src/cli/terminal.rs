@@ -4,7 +4,10 @@ use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use indicatif::ProgressDrawTarget;
+
 use super::failure::{Exit, Failure};
+use super::progress::Progress;
 
 /// The streams of one run of the command line, and what is known about the device behind them.
 pub struct Terminal {
@@ -17,6 +20,8 @@ pub struct Terminal {
     pub colour: bool,
     /// Columns; `None` when output is no terminal: nothing is wrapped or cut.
     pub width: Option<u16>,
+    /// What says that something takes long.
+    pub progress: Arc<Progress>,
 }
 
 impl std::fmt::Debug for Terminal {
@@ -79,6 +84,11 @@ impl Terminal {
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             colour: is_terminal && !no_colour,
             width: if is_terminal { comfy_table::Table::new().width() } else { None },
+            progress: if io::stderr().is_terminal() {
+                Arc::new(Progress::on(ProgressDrawTarget::stderr))
+            } else {
+                Arc::default()
+            },
         }
     }
 
@@ -91,7 +101,14 @@ impl Terminal {
             interactive: false,
             colour: false,
             width: None,
+            progress: Arc::default(),
         }
+    }
+
+    /// Other streams for what is shown as on this one; nobody is asked.
+    #[must_use]
+    pub fn onto(&self, out: impl Write + 'static, err: impl Write + 'static) -> Self {
+        Self { colour: self.colour, width: self.width, ..Self::new(out, err, io::empty()) }
     }
 
     /// A line of the command's result.
@@ -99,7 +116,8 @@ impl Terminal {
     /// # Errors
     /// When the output is closed or full.
     pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
-        writeln!(self.out, "{text}").and_then(|()| self.out.flush()).map_err(output_failed)
+        let out = &mut self.out;
+        self.progress.aside(|| writeln!(out, "{text}").and_then(|()| out.flush())).map_err(output_failed)
     }
 
     /// Clears the screen before it is shown anew; off a terminal an empty line parts one showing from the next.
@@ -116,7 +134,8 @@ impl Terminal {
     /// # Errors
     /// When the error output is closed or full.
     pub fn note(&mut self, text: impl Display) -> Result<(), Failure> {
-        writeln!(self.err, "{text}").map_err(output_failed)
+        let err = &mut self.err;
+        self.progress.aside(|| writeln!(err, "{text}")).map_err(output_failed)
     }
 
     /// Asks, and returns the line that was typed, without blanks at its ends.
@@ -124,11 +143,13 @@ impl Terminal {
     /// # Errors
     /// When nothing can be read.
     pub fn ask(&mut self, question: &str) -> Result<String, Failure> {
-        write!(self.err, "{question} ").and_then(|()| self.err.flush()).map_err(output_failed)?;
+        let (err, input) = (&mut self.err, &mut self.input);
         let mut answer = String::new();
-        self.input
-            .read_line(&mut answer)
-            .map_err(|error| Failure::error(format!("no answer could be read: {error}")))?;
+        self.progress.aside(|| {
+            write!(err, "{question} ").and_then(|()| err.flush()).map_err(output_failed)?;
+            let read = input.read_line(&mut answer);
+            read.map_err(|error| Failure::error(format!("no answer could be read: {error}")))
+        })?;
         Ok(answer.trim().to_owned())
     }
 

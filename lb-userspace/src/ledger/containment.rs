@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, LedgerError, Proposal, Snapshot};
 use crate::model::{
-    Actor, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Place, Plan, ProjectId, Reason,
-    Scope, Times, What,
+    Action, Actor, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Place, Plan, ProjectId,
+    Reason, Scope, Times, What,
 };
 
 /// How many load balancers may be taken out of service without a plan that a second person approved.
@@ -296,6 +296,8 @@ fn is_application_of(change: &Change, id: MeasureId) -> bool {
 fn lies_in_plan(change: &Change, plan: &Plan) -> bool {
     match &change.after {
         Document::Lb(lb) => plan.subjects.contains_key(&lb.id),
+        // The addresses that went with a load balancer come back with it.
+        Document::Ip(ip) => plan.action == Action::Undelete && ip.lb.is_some_and(|lb| plan.subjects.contains_key(&lb)),
         Document::Measure(Measure { what: What::Quarantine { place: Place::Lb { lb } }, .. }) => {
             plan.subjects.contains_key(lb)
         }

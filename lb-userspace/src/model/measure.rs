@@ -120,11 +120,13 @@ pub enum Action {
     Quarantine,
     /// The end of its quarantine.
     Release,
+    /// What was deleted lives again.
+    Undelete,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 3] = [Self::Delete, Self::Quarantine, Self::Release];
+    pub const ALL: [Self; 4] = [Self::Delete, Self::Quarantine, Self::Release, Self::Undelete];
 
     /// The API's word.
     #[must_use]
@@ -133,6 +135,7 @@ impl Action {
             Self::Delete => "delete",
             Self::Quarantine => "quarantine",
             Self::Release => "release",
+            Self::Undelete => "undelete",
         }
     }
 
@@ -143,6 +146,7 @@ impl Action {
             Self::Delete => "lb.delete",
             Self::Quarantine => "lb.quarantine",
             Self::Release => "lb.release",
+            Self::Undelete => "lb.undelete",
         }
     }
 }

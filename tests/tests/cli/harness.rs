@@ -1,9 +1,11 @@
 //! An agent's API over a ledger in memory, on a Unix socket in a directory of its own, and the command line against it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -17,9 +19,9 @@ use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
 use lb_userspace::ledger::Ledger;
 use lb_userspace::ledger::memory::MemoryLedger;
-use lb_userspace::model::{Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
+use lb_userspace::model::{LbId, Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::events::Watched;
-use lb_userspace::observe::{self, Events, Traffic};
+use lb_userspace::observe::{self, Events, LiveTraffic, Rate, Traffic};
 use lb_userspace::plan::ServiceAddress;
 use lb_userspace::reconcile::Status;
 use lb_userspace::recovery::heal::{self, Heal};
@@ -52,6 +54,7 @@ pub struct Agent {
     directory: tempfile::TempDir,
     router: axum::Router,
     runtime: tokio::runtime::Runtime,
+    flows: Arc<Flows>,
 }
 
 /// Whether changes reach the maps.
@@ -72,7 +75,7 @@ fn scoreboard(ledger: &Arc<MemoryLedger>) -> Arc<Heal> {
         tables: watch::Sender::default().subscribe(),
         health: watch::Sender::default().subscribe(),
         ways_to_vips: watch::Sender::default().subscribe(),
-        traffic: Arc::new(NoMaps),
+        traffic: Arc::new(Flows::default()),
     }))
 }
 
@@ -112,6 +115,7 @@ impl Agent {
         };
         bootstrap(&*ledger, &[token], Timestamp::now()).unwrap();
         let tenancy = ledger.snapshot().generation().0;
+        let flows = Arc::new(Flows::default());
         let context = Context {
             ledger: ledger.clone(),
             status: status_seen,
@@ -128,7 +132,7 @@ impl Agent {
             clock: Arc::new(Timestamp::now),
             traffic: Arc::new(|| Ok(Traffic::default())),
             metrics: Arc::new(String::new),
-            live_traffic: Arc::new(NoMaps),
+            live_traffic: Arc::clone(&flows) as _,
             delivery: api::Delivery {
                 outbox: Arc::new(Outbox::in_memory(Vec::new()).unwrap()),
                 key: SigningKey::new([9; 32]),
@@ -148,7 +152,7 @@ impl Agent {
         let router = router(context);
         let on_socket = router.clone();
         runtime.spawn(async move { axum::serve(listener, on_socket).await });
-        Self { ledger, tenancy, directory, router, runtime }
+        Self { ledger, tenancy, directory, router, runtime, flows }
     }
 
     /// An agent with the load balancer of [`WEB`].
@@ -173,6 +177,12 @@ impl Agent {
     /// The directory of the agent's files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Id of the load balancer of this name.
+    pub fn id_of(&self, name: &str) -> String {
+        let shown = self.typed(&format!("lb get {name} -o json"));
+        shown.json()["id"].as_str().unwrap().to_owned()
     }
 
     /// Number of the last operation.
@@ -239,14 +249,43 @@ impl Agent {
         all
     }
 
+    /// From now on every load balancer has live traffic.
+    pub fn let_traffic_flow(&self) {
+        self.flows.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs a command of words parted by blanks, which goes on until it has shown `last`; `meanwhile` is done as soon as
+    /// it has shown `first`.
+    pub fn watch(&self, command: &str, first: &str, meanwhile: impl FnOnce(), last: &'static str) -> Ran {
+        let args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        let args = self.with_connection("", &args);
+        let (out, err) = (Buffer::default(), Buffer::default());
+        let streams = (out.clone(), err.clone());
+        // On its own: a change that fails must not wait for it.
+        let watching = std::thread::spawn(move || {
+            let mut terminal = Terminal::new(Until(streams.0, last), streams.1, std::io::empty());
+            lb_userspace::cli::run(words(&args), &mut terminal)
+        });
+        while !out.text().contains(first) {
+            assert!(!watching.is_finished(), "it ended: {}{}", out.text(), err.text());
+            std::thread::yield_now();
+        }
+        meanwhile();
+        let exit = watching.join().unwrap();
+        Ran { exit, out: out.text(), err: err.text() }
+    }
+
     fn start(&self, args: &[String], input: &str, interactive: bool) -> Ran {
         let (out, err) = (Buffer::default(), Buffer::default());
         let mut terminal = Terminal::new(out.clone(), err.clone(), Cursor::new(input.to_owned()));
         terminal.interactive = interactive;
-        let args = std::iter::once("snowshed").chain(args.iter().map(String::as_str)).map(OsString::from);
-        let exit = lb_userspace::cli::run(args, &mut terminal);
+        let exit = lb_userspace::cli::run(words(args), &mut terminal);
         Ran { exit, out: out.text(), err: err.text() }
     }
+}
+
+fn words(args: &[String]) -> impl Iterator<Item = OsString> {
+    std::iter::once("snowshed").chain(args.iter().map(String::as_str)).map(OsString::from)
 }
 
 /// A load balancer `web` with the addresses 192.0.2.1 and 2001:db8::1.
@@ -265,12 +304,29 @@ backends:
 
 struct NoMaps;
 
-impl lb_userspace::observe::LiveTraffic for NoMaps {
-    fn of(
-        &self,
-        _: &std::collections::BTreeSet<lb_userspace::model::LbId>,
-    ) -> Result<std::collections::BTreeMap<lb_userspace::model::LbId, lb_userspace::observe::Rate>, String> {
-        Ok(std::collections::BTreeMap::new())
+/// Whether every load balancer has live traffic.
+#[derive(Default)]
+struct Flows(AtomicBool);
+
+impl LiveTraffic for Flows {
+    fn of(&self, lbs: &BTreeSet<LbId>) -> Result<BTreeMap<LbId, Rate>, String> {
+        let busy = self.0.load(Ordering::Relaxed);
+        let rate = Rate { packets_per_second: 100.0, connections_per_second: 5.0 };
+        Ok(lbs.iter().filter(|_| busy).map(|lb| (*lb, rate)).collect())
+    }
+}
+
+/// An output whose reader goes away when it has seen a text.
+struct Until(Buffer, &'static str);
+
+impl std::io::Write for Until {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        if self.0.text().contains(self.1) { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(written) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

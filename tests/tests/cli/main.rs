@@ -11,5 +11,6 @@ mod harness;
 mod init;
 mod nouns;
 mod ops;
+mod reading;
 mod tls;
 mod wrong_values;

@@ -199,8 +199,34 @@ fn deleting_asks_and_more_than_one_needs_its_count() {
         assert!(ran.exit == Exit::Error && ran.err.contains("nothing was deleted"), "{command}: {ran:?}");
     }
     assert_eq!(agent.generation(), before, "nothing was deleted so far");
+    let (web, other) = (agent.id_of("web"), agent.id_of("other"));
     let ran = ok(agent.answer("lb delete web other web", "2\n"));
+    assert_eq!(agent.generation(), before + 2, "one operation beside its plan: {ran:?}");
     assert!(ran.err.contains("deleted lb web") && ran.err.contains("deleted lb other"), "{ran:?}");
+    assert!(ok(agent.typed("lb list -o json")).json().as_array().unwrap().is_empty());
+
+    let refused = agent.typed(&format!("lb undelete {web} {other}"));
+    assert!(refused.exit == Exit::Usage && refused.err.contains("add --expect-count 2"), "{refused:?}");
+    ok(agent.typed(&format!("lb undelete {web} {other} --expect-count 2")));
+    assert_eq!(agent.generation(), before + 4, "one operation beside its plan");
+    assert_eq!(ok(agent.typed("lb list -o json")).json().as_array().unwrap().len(), 2);
+
+    let none = agent.typed("lb delete --tag no-such --expect-count 1");
+    assert!(none.exit == Exit::NotFound && none.err.contains("no load balancer is so"), "{none:?}");
+    ok(agent.typed("lb update web --tag gone"));
+    ok(agent.typed("lb delete --tag gone --expect-count 1"));
+    assert_eq!(ok(agent.typed("lb list -o json")).json()[0]["name"], "other");
+    let both = agent.typed("lb delete --tag gone other --yes");
+    assert_eq!(both.exit, Exit::Usage, "names or labels: {both:?}");
+
+    agent.let_traffic_flow();
+    ok(agent.typed(&format!("lb undelete {web}")));
+    let before = agent.generation();
+    let project = ok(agent.typed("lb get web -o json")).json()["project_id"].as_str().unwrap().to_owned();
+    let busy = agent.typed(&format!("lb delete --project {project} --expect-count 2"));
+    assert!(busy.exit == Exit::Refused && busy.err.contains("pass 200 packets and 10 new connections"), "{busy:?}");
+    assert_eq!(agent.generation(), before, "not even a plan is left");
+    ok(agent.typed(&format!("lb delete --project {project} --expect-count 2 --with-traffic")));
     assert!(ok(agent.typed("lb list -o json")).json().as_array().unwrap().is_empty());
 }
 

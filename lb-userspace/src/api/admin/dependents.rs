@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 use super::{advice, measures};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, Order, commit, commit_as, create as created, run, update};
-use crate::api::handlers::Id;
+use crate::api::handlers::{Id, Life};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
@@ -57,28 +57,33 @@ pub(in crate::api) async fn create(
                 let authority = right(current, &actor, &made)?;
                 Ok(Draft { authority, changes: vec![created(Document::Dependent(made.clone()))] })
             },
-            |after| find(after, &actor, id).map(|found| Json(shown(after, &found))),
+            |after| find(after, &actor, id, Life::Live).map(|found| Json(shown(after, &found))),
         )
     })
     .await
 }
 
 /// Shows a dependent.
-#[utoipa::path(get, path = "/snowshed/v1/dependents/{id}", responses((status = 200, body = Shown)))]
+#[utoipa::path(
+    get, path = "/snowshed/v1/dependents/{id}",
+    params(openapi::WithDeleted),
+    responses((status = 200, body = Shown))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    life: Life,
 ) -> Result<Json<Shown>, ApiError> {
     let snapshot = context.ledger.snapshot();
-    let found = find(&snapshot, &actor, path.parse("dependent_id")?)?;
+    let found = find(&snapshot, &actor, path.parse("dependent_id")?, life)?;
     Ok(Json(shown(&snapshot, &found)))
 }
 
 /// Lists dependents.
 #[utoipa::path(
     get, path = "/snowshed/v1/dependents",
-    params(openapi::Paged, openapi::Owned, openapi::DependentFilter),
+    params(openapi::Paged, openapi::Owned, openapi::DependentFilter, openapi::WithDeleted),
     responses((status = 200, body = DependentList))
 )]
 pub(in crate::api) async fn list(
@@ -87,16 +92,18 @@ pub(in crate::api) async fn list(
     pairs: Pairs,
 ) -> Result<Json<DependentList>, ApiError> {
     let mut arguments = Arguments::default();
-    let (listing, pairs) = Listing::read(pairs, &["project_id", "organization_id", "lb_id", "kind"], &mut arguments)?;
+    let (listing, pairs) =
+        Listing::read(pairs, &["project_id", "organization_id", "lb_id", "kind", "deleted"], &mut arguments)?;
     let lb = pairs.one(&mut arguments, "lb_id");
     let lb = arguments.or("lb_id", lb, None, |text| id::<LbId>(text).map(Some));
     let kind = pairs.one(&mut arguments, "kind");
     let kind = arguments.or("kind", kind, None, |text| DependentKind::try_from(text.to_owned()).map(Some));
+    let life = Life::of(&pairs, &mut arguments);
     let (lb, kind) = arguments.build(lb.zip(kind))?;
     let snapshot = context.ledger.snapshot();
     let sight = listing.sight(&snapshot, &actor);
     let is_seen = |one: &&Arc<Dependent>| {
-        one.times.is_live()
+        life.counts(one.times)
             && sight.is_some_and(|sight| sight.sees_project(one.owner.project))
             && lb.is_none_or(|lb| one.lbs.contains(lb))
             && kind.as_ref().is_none_or(|kind| one.kind == *kind)
@@ -121,7 +128,7 @@ pub(in crate::api) async fn delete(
             &actor,
             &Order::new("dependent.delete"),
             |current, now| {
-                let before = find(current, &actor, id)?;
+                let before = find(current, &actor, id, Life::Live)?;
                 let after = Dependent { times: before.times.deleted(now), ..Dependent::clone(&before) };
                 let change = update(Document::Dependent(Dependent::clone(&before)), Document::Dependent(after));
                 Ok(Draft { authority: right(current, &actor, &before)?, changes: vec![change] })
@@ -147,7 +154,7 @@ pub(in crate::api) async fn release(
 ) -> Result<Json<Shown>, ApiError> {
     let id: DependentId = path.parse("dependent_id")?;
     run(&context, move |context| {
-        find(&context.ledger.snapshot(), &actor, id)?;
+        find(&context.ledger.snapshot(), &actor, id, Life::Live)?;
         let mut arguments = Arguments::default();
         let reason = measures::reason(&mut arguments, request.reason);
         let reason = arguments.build(reason)?;
@@ -157,13 +164,13 @@ pub(in crate::api) async fn release(
             &actor,
             &order,
             |current, now| {
-                let before = find(current, &actor, id)?;
+                let before = find(current, &actor, id, Life::Live)?;
                 let times = if before.finalizer { before.times.updated(now) } else { before.times };
                 let after = Dependent { finalizer: false, times, ..Dependent::clone(&before) };
                 let change = update(Document::Dependent(Dependent::clone(&before)), Document::Dependent(after));
                 Ok(Draft { authority: right(current, &actor, &before)?, changes: vec![change] })
             },
-            |after| find(after, &actor, id).map(|found| Json(shown(after, &found))),
+            |after| find(after, &actor, id, Life::Live).map(|found| Json(shown(after, &found))),
         )
     })
     .await
@@ -179,7 +186,7 @@ pub(in crate::api) async fn get_advice(
 ) -> Result<Json<DependentAdvice>, ApiError> {
     pairs.known(&[])?;
     let snapshot = context.ledger.snapshot();
-    let found = find(&snapshot, &actor, path.parse("dependent_id")?)?;
+    let found = find(&snapshot, &actor, path.parse("dependent_id")?, Life::Live)?;
     let load_balancers: Vec<_> = found.lbs.iter().filter_map(|lb| advice::about(&context, &snapshot, lb)).collect();
     let safe = load_balancers.len() == found.lbs.len() && load_balancers.iter().all(|advice| advice.safe);
     Ok(Json(DependentAdvice { dependent_id: found.id, safe, load_balancers }))
@@ -219,8 +226,8 @@ const fn key(id: DependentId) -> DocumentKey {
 }
 
 /// One that is registered and that the actor sees.
-fn find(snapshot: &Snapshot, actor: &Actor, id: DependentId) -> Result<Arc<Dependent>, ApiError> {
-    let found = snapshot.dependent(id).filter(|one| one.times.is_live() && actor.reach.covers_owner(one.owner));
+fn find(snapshot: &Snapshot, actor: &Actor, id: DependentId, life: Life) -> Result<Arc<Dependent>, ApiError> {
+    let found = snapshot.dependent(id).filter(|one| life.counts(one.times) && actor.reach.covers_owner(one.owner));
     found.cloned().ok_or_else(|| ApiError::not_found(key(id)))
 }
 
@@ -238,6 +245,7 @@ fn shown(snapshot: &Snapshot, one: &Dependent) -> Shown {
         holding: one.lbs.iter().filter(is_held).collect(),
         created_at: one.times.created_at,
         updated_at: one.times.updated_at,
+        deleted_at: one.times.deleted_at,
     }
 }
 

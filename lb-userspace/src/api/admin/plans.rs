@@ -13,6 +13,7 @@ use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, Order, commit_as, create as created, run, update};
 use crate::api::handlers::Id;
 use crate::api::handlers::lbs::deleted;
+use crate::api::handlers::undelete;
 use crate::api::idempotency::Caller;
 use crate::api::parse::{Arguments, id};
 use crate::api::wire::measure::{CreatePlan, Filter, Plan as Shown, WaitingPlan};
@@ -138,7 +139,8 @@ pub(in crate::api) async fn apply(
         let measure = measures::find(&snapshot, &actor, id, is_plan)?;
         let plan = measure.plan().ok_or_else(|| ApiError::internal("a plan is none"))?;
         let reason = format!("plan {id}: {}", measure.reason.as_str());
-        let order = Order { reason, plan: Some(id), ..Order::new(plan.action.verb()) };
+        let is_recovery = plan.action == Action::Undelete;
+        let order = Order { reason, plan: Some(id), is_recovery, ..Order::new(plan.action.verb()) };
         commit_as(
             context,
             &actor,
@@ -190,16 +192,10 @@ fn draft(current: &Snapshot, actor: &Actor, id: MeasureId, now: Timestamp) -> Re
 }
 
 /// What a plan does to one of its load balancers.
-fn change(
-    current: &Snapshot,
-    actor: &Actor,
-    plan: &Measure,
-    action: Action,
-    lb: &Lb,
-    now: Timestamp,
-) -> Option<Change> {
+fn change(current: &Snapshot, actor: &Actor, plan: &Measure, action: Action, lb: &Lb, now: Timestamp) -> Vec<Change> {
     let place = Place::Lb { lb: lb.id };
-    match action {
+    let change = match action {
+        Action::Undelete => return undelete::changes(current, lb),
         Action::Delete => lb.times.is_live().then(|| deleted(Document::Lb(lb.clone()), now)),
         Action::Quarantine => current.quarantine_at(&place).is_none().then(|| {
             let measure = measures::new(actor, plan.reason.clone(), What::Quarantine { place }, None, now);
@@ -209,7 +205,8 @@ fn change(
             let after = Measure { times: there.times.deleted(now), ..Measure::clone(there) };
             update(Document::Measure(Measure::clone(there)), Document::Measure(after))
         }),
-    }
+    };
+    change.into_iter().collect()
 }
 
 fn progress(measure: &Measure, plan: Plan, now: Timestamp) -> Change {
@@ -284,7 +281,8 @@ impl std::fmt::Display for Selection {
 
 fn plan(snapshot: &Snapshot, action: Action, parent: &Place, filter: &Selection) -> Result<Plan, ApiError> {
     let wrong = |help: String| ApiError::argument("filter", &Invalid::constraint(help));
-    let below: Vec<_> = snapshot.lbs_at(parent).filter(|lb| lb.times.is_live()).collect();
+    let wants_live = action != Action::Undelete;
+    let below: Vec<_> = snapshot.lbs_at(parent).filter(|lb| lb.times.is_live() == wants_live).collect();
     if let Selection::Ids(ids) = filter
         && let Some(foreign) = ids.iter().find(|id| !below.iter().any(|lb| lb.id == **id))
     {

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::lbs::deleted;
-use super::{Id, find_acl, find_frontend, in_lb, key, now};
+use super::{Id, Life, find_acl, find_frontend, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
@@ -39,7 +39,7 @@ pub(in crate::api) async fn create(
 ) -> Result<Versioned<wire::Acl>, ApiError> {
     run(&context, move |context| {
         let frontend: FrontendId = path.parse("frontend_id")?;
-        find_frontend(&context.ledger.snapshot(), &actor, frontend)?;
+        find_frontend(&context.ledger.snapshot(), &actor, frontend, Life::Live)?;
         let mut arguments = Arguments::default();
         let rule =
             parse(&mut arguments, "", request, Description::Whole).and_then(|rule| rule.into_new(&mut arguments, ""));
@@ -50,33 +50,38 @@ pub(in crate::api) async fn create(
             &actor,
             "acl.create",
             |current| {
-                let frontend = find_frontend(current, &actor, frontend)?;
+                let frontend = find_frontend(current, &actor, frontend, Life::Live)?;
                 let acl = Acl { id, lb: frontend.lb, frontend: frontend.id, times, ..rule.clone() };
                 Ok(Draft {
                     authority: in_lb(current, &actor, frontend.lb)?,
                     changes: vec![created(Document::Acl(acl))],
                 })
             },
-            |after| show(context, after, &actor, id),
+            |after| show(context, after, &actor, id, Life::Live),
         )
     })
     .await
 }
 
 /// Shows an access rule.
-#[utoipa::path(get, path = "/acls/{id}", responses((status = 200, body = wire::Acl)))]
+#[utoipa::path(
+    get, path = "/acls/{id}",
+    params(openapi::WithDeleted),
+    responses((status = 200, body = wire::Acl))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    life: Life,
 ) -> Result<Versioned<wire::Acl>, ApiError> {
-    show(&context, &context.ledger.snapshot(), &actor, path.parse("acl_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("acl_id")?, life)
 }
 
 /// Lists the access rules of a frontend.
 #[utoipa::path(
     get, path = "/frontends/{id}/acls",
-    params(openapi::Paged),
+    params(openapi::Paged, openapi::WithDeleted),
     responses((status = 200, body = wire::AclList))
 )]
 pub(in crate::api) async fn list(
@@ -87,11 +92,13 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::AclList>, ApiError> {
     let frontend = path.parse("frontend_id")?;
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &[], &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &["deleted"], &mut arguments)?;
+    let life = Life::of(&pairs, &mut arguments);
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
-    find_frontend(&snapshot, &actor, frontend)?;
-    let Page { items: page, total_count, next_cursor } = listing.page(live(&snapshot, frontend));
+    find_frontend(&snapshot, &actor, frontend, life)?;
+    let Page { items: page, total_count, next_cursor } =
+        listing.page(snapshot.acls_of(frontend).filter(|acl| life.counts(acl.times)));
     let view = View::new(&context, &snapshot);
     Ok(Json(wire::AclList { acls: page.into_iter().map(|acl| view.acl(acl)).collect(), total_count, next_cursor }))
 }
@@ -112,7 +119,7 @@ pub(in crate::api) async fn set(
 ) -> Result<Json<wire::AclList>, ApiError> {
     run(&context, move |context| {
         let frontend: FrontendId = path.parse("frontend_id")?;
-        find_frontend(&context.ledger.snapshot(), &actor, frontend)?;
+        find_frontend(&context.ledger.snapshot(), &actor, frontend, Life::Live)?;
         let rules = parse_all(request)?;
         let now = now(context);
         commit(
@@ -120,12 +127,12 @@ pub(in crate::api) async fn set(
             &actor,
             "acl.set",
             |current| {
-                let frontend = find_frontend(current, &actor, frontend)?;
+                let frontend = find_frontend(current, &actor, frontend, Life::Live)?;
                 let changes = replaced(current, &frontend, &rules, now);
                 Ok(Draft { authority: in_lb(current, &actor, frontend.lb)?, changes })
             },
             |after| {
-                find_frontend(after, &actor, frontend)?;
+                find_frontend(after, &actor, frontend, Life::Live)?;
                 let view = View::new(context, after);
                 let mut rules: Vec<Arc<Acl>> = live(after, frontend).map(Arc::clone).collect();
                 Acl::sort(&mut rules);
@@ -154,7 +161,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Versioned<wire::Acl>, ApiError> {
     run(&context, move |context| {
         let id = path.parse("acl_id")?;
-        find_acl(&context.ledger.snapshot(), &actor, id)?;
+        find_acl(&context.ledger.snapshot(), &actor, id, Life::Live)?;
         let mut arguments = Arguments::default();
         let rule = parse(&mut arguments, "", request, description);
         let rule = arguments.build(rule)?;
@@ -164,12 +171,12 @@ pub(in crate::api) async fn update(
             &actor,
             "acl.update",
             |current| {
-                let before = find_acl(current, &actor, id)?;
+                let before = find_acl(current, &actor, id, Life::Live)?;
                 if_match.check(key(Kind::Acl, id.as_uuid()), &*before)?;
                 let change = changed(&before, rule.over(&before), now);
                 Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
             },
-            |after| show(context, after, &actor, id),
+            |after| show(context, after, &actor, id, Life::Live),
         )
     })
     .await
@@ -192,7 +199,7 @@ pub(in crate::api) async fn delete(
             &actor,
             "acl.delete",
             |current| {
-                let before = find_acl(current, &actor, id)?;
+                let before = find_acl(current, &actor, id, Life::Live)?;
                 if_match.check(key(Kind::Acl, id.as_uuid()), &*before)?;
                 let change = deleted(Document::Acl(Acl::clone(&before)), now);
                 Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
@@ -258,8 +265,14 @@ fn changed(before: &Arc<Acl>, wanted: Acl, now: jiff::Timestamp) -> Change {
     updated(Document::Acl(Acl::clone(before)), Document::Acl(Acl { times, ..wanted }))
 }
 
-fn show(context: &Context, snapshot: &Snapshot, actor: &Actor, id: AclId) -> Result<Versioned<wire::Acl>, ApiError> {
-    let acl = find_acl(snapshot, actor, id)?;
+fn show(
+    context: &Context,
+    snapshot: &Snapshot,
+    actor: &Actor,
+    id: AclId,
+    life: Life,
+) -> Result<Versioned<wire::Acl>, ApiError> {
+    let acl = find_acl(snapshot, actor, id, life)?;
     Ok(Versioned(View::new(context, snapshot).acl(&acl)))
 }
 

@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 use super::health_checks;
 use super::lbs::deleted;
 use super::servers::{self, Wanted};
-use super::{Id, find_backend, find_lb, in_lb, key, now};
+use super::{Id, Life, find_backend, find_lb, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
@@ -53,26 +53,31 @@ pub(in crate::api) async fn create(
                 let changes = vec![created(Document::Backend(backend.clone()))];
                 Ok(Draft { authority: in_lb(current, &actor, lb)?, changes })
             },
-            |after| show(context, after, &actor, backend.id),
+            |after| show(context, after, &actor, backend.id, Life::Live),
         )
     })
     .await
 }
 
 /// Shows a backend.
-#[utoipa::path(get, path = "/backends/{id}", responses((status = 200, body = wire::Backend)))]
+#[utoipa::path(
+    get, path = "/backends/{id}",
+    params(openapi::WithDeleted),
+    responses((status = 200, body = wire::Backend))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    life: Life,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
-    show(&context, &context.ledger.snapshot(), &actor, path.parse("backend_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("backend_id")?, life)
 }
 
 /// Lists the backends of a load balancer.
 #[utoipa::path(
     get, path = "/lbs/{id}/backends",
-    params(openapi::Paged),
+    params(openapi::Paged, openapi::WithDeleted),
     responses((status = 200, body = wire::BackendList))
 )]
 pub(in crate::api) async fn list(
@@ -83,12 +88,13 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::BackendList>, ApiError> {
     let lb = path.parse("lb_id")?;
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &[], &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &["deleted"], &mut arguments)?;
+    let life = Life::of(&pairs, &mut arguments);
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, &actor, lb)?;
     let Page { items: page, total_count, next_cursor } =
-        listing.page(snapshot.backends_of(lb).filter(|backend| backend.times.is_live()));
+        listing.page(snapshot.backends_of(lb).filter(|backend| life.counts(backend.times)));
     let view = View::new(&context, &snapshot);
     Ok(Json(wire::BackendList {
         backends: page.into_iter().map(|backend| view.backend(backend)).collect(),
@@ -114,7 +120,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let backend_id = path.parse("backend_id")?;
-        find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
+        find_backend(&context.ledger.snapshot(), &actor, backend_id, Life::Live)?;
         let mut arguments = Arguments::default();
         let settings = settings(&mut arguments, request, description);
         let settings = arguments.build(settings)?;
@@ -164,7 +170,7 @@ pub(in crate::api) async fn delete(
             &actor,
             "backend.delete",
             |current| {
-                let before = find_backend(current, &actor, backend_id)?;
+                let before = find_backend(current, &actor, backend_id, Life::Live)?;
                 if_match.check(key(Kind::Backend, backend_id.as_uuid()), &*before)?;
                 let change = deleted(Document::Backend(Backend::clone(&before)), now);
                 Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
@@ -191,7 +197,7 @@ pub(super) fn change<A: Answer>(
         actor,
         verb,
         |current| {
-            let before = find_backend(current, actor, id)?;
+            let before = find_backend(current, actor, id, Life::Live)?;
             if_match.check(key(Kind::Backend, id.as_uuid()), &*before)?;
             let wanted = wanted(&before)?;
             let times = if wanted == *before { before.times } else { before.times.updated(now) };
@@ -199,7 +205,7 @@ pub(super) fn change<A: Answer>(
             let change = updated(Document::Backend(Backend::clone(&before)), after);
             Ok(Draft { authority: in_lb(current, actor, before.lb)?, changes: vec![change] })
         },
-        |after| show(context, after, actor, id).map(|Versioned(backend)| shown(backend)),
+        |after| show(context, after, actor, id, Life::Live).map(|Versioned(backend)| shown(backend)),
     )
 }
 
@@ -350,8 +356,9 @@ fn show(
     snapshot: &Snapshot,
     actor: &Actor,
     id: BackendId,
+    life: Life,
 ) -> Result<Versioned<wire::Backend>, ApiError> {
-    let backend = find_backend(snapshot, actor, id)?;
+    let backend = find_backend(snapshot, actor, id, life)?;
     Ok(Versioned(View::new(context, snapshot).backend(&backend)))
 }
 

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::lbs::deleted;
-use super::{Id, find_frontend, find_lb, in_lb, key, now};
+use super::{Id, Life, find_frontend, find_lb, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
@@ -96,26 +96,31 @@ pub(in crate::api) async fn create(
                 let changes = vec![created(Document::Frontend(frontend.clone()))];
                 Ok(Draft { authority: in_lb(current, &actor, lb)?, changes })
             },
-            |after| show(context, after, &actor, frontend.id),
+            |after| show(context, after, &actor, frontend.id, Life::Live),
         )
     })
     .await
 }
 
 /// Shows a frontend.
-#[utoipa::path(get, path = "/frontends/{id}", responses((status = 200, body = wire::Frontend)))]
+#[utoipa::path(
+    get, path = "/frontends/{id}",
+    params(openapi::WithDeleted),
+    responses((status = 200, body = wire::Frontend))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    life: Life,
 ) -> Result<Versioned<wire::Frontend>, ApiError> {
-    show(&context, &context.ledger.snapshot(), &actor, path.parse("frontend_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("frontend_id")?, life)
 }
 
 /// Lists the frontends of a load balancer.
 #[utoipa::path(
     get, path = "/lbs/{id}/frontends",
-    params(openapi::Paged),
+    params(openapi::Paged, openapi::WithDeleted),
     responses((status = 200, body = wire::FrontendList))
 )]
 pub(in crate::api) async fn list(
@@ -126,11 +131,12 @@ pub(in crate::api) async fn list(
 ) -> Result<Json<wire::FrontendList>, ApiError> {
     let lb = path.parse("lb_id")?;
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &[], &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &["deleted"], &mut arguments)?;
+    let life = Life::of(&pairs, &mut arguments);
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     find_lb(&snapshot, &actor, lb)?;
-    let live = snapshot.frontends_of(lb).filter(|frontend| frontend.times.is_live());
+    let live = snapshot.frontends_of(lb).filter(|frontend| life.counts(frontend.times));
     let Page { items: page, total_count, next_cursor } = listing.page(live);
     let view = View::new(&context, &snapshot);
     let frontends = page.into_iter().map(|frontend| view.frontend(frontend)).collect();
@@ -154,7 +160,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Versioned<wire::Frontend>, ApiError> {
     run(&context, move |context| {
         let frontend_id = path.parse("frontend_id")?;
-        find_frontend(&context.ledger.snapshot(), &actor, frontend_id)?;
+        find_frontend(&context.ledger.snapshot(), &actor, frontend_id, Life::Live)?;
         let settings = parse(request, description)?;
         let now = now(context);
         commit(
@@ -162,7 +168,7 @@ pub(in crate::api) async fn update(
             &actor,
             "frontend.update",
             |current| {
-                let before = find_frontend(current, &actor, frontend_id)?;
+                let before = find_frontend(current, &actor, frontend_id, Life::Live)?;
                 if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
                 let (inbound_port, inbound_port_end) =
                     settings.ports(Some(&before))?.unwrap_or((before.inbound_port, before.inbound_port_end));
@@ -180,7 +186,7 @@ pub(in crate::api) async fn update(
                 let change = updated(Document::Frontend(Frontend::clone(&before)), after);
                 Ok(Draft { authority: in_lb(current, &actor, before.lb)?, changes: vec![change] })
             },
-            |after| show(context, after, &actor, frontend_id),
+            |after| show(context, after, &actor, frontend_id, Life::Live),
         )
     })
     .await
@@ -203,7 +209,7 @@ pub(in crate::api) async fn delete(
             &actor,
             "frontend.delete",
             |current| {
-                let before = find_frontend(current, &actor, frontend_id)?;
+                let before = find_frontend(current, &actor, frontend_id, Life::Live)?;
                 if_match.check(key(Kind::Frontend, frontend_id.as_uuid()), &*before)?;
                 let rules = current.acls_of(frontend_id).filter(|acl| acl.times.is_live());
                 let mut changes: Vec<_> = rules.map(|acl| deleted(Document::Acl(Acl::clone(acl)), now)).collect();
@@ -268,8 +274,9 @@ fn show(
     snapshot: &Snapshot,
     actor: &Actor,
     id: FrontendId,
+    life: Life,
 ) -> Result<Versioned<wire::Frontend>, ApiError> {
-    let frontend = find_frontend(snapshot, actor, id)?;
+    let frontend = find_frontend(snapshot, actor, id, life)?;
     Ok(Versioned(View::new(context, snapshot).frontend(&frontend)))
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::backends::change;
-use super::{Id, find_backend};
+use super::{Id, Life, find_backend};
 use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::IfMatch;
@@ -33,7 +33,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Json<wire::HealthCheck>, ApiError> {
     run(&context, move |context| {
         let backend_id: BackendId = path.parse("backend_id")?;
-        let before = find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
+        let before = find_backend(&context.ledger.snapshot(), &actor, backend_id, Life::Live)?;
         // Everything wrong by itself is told before the first try.
         read(request.clone(), &before.health_check)?;
         change(

@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 
 use super::allocate::allocate;
 use super::lbs::deleted;
-use super::{Id, find_ip, in_project, key, now};
+use super::{Id, Life, find_ip, in_project, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
@@ -65,7 +65,7 @@ pub(in crate::api) async fn create(
                     changes: vec![created(Document::Ip(ip))],
                 })
             },
-            |after| show(context, after, &actor, ip_id),
+            |after| show(context, after, &actor, ip_id, Life::Live),
         )
     })
     .await
@@ -87,19 +87,24 @@ fn family(arguments: &mut Arguments, is_ipv6: Option<bool>, address: Option<IpAd
 }
 
 /// Shows a flexible IP.
-#[utoipa::path(get, path = "/ips/{id}", responses((status = 200, body = wire::Ip)))]
+#[utoipa::path(
+    get, path = "/ips/{id}",
+    params(openapi::WithDeleted),
+    responses((status = 200, body = wire::Ip))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    life: Life,
 ) -> Result<Versioned<wire::Ip>, ApiError> {
-    show(&context, &context.ledger.snapshot(), &actor, path.parse("ip_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("ip_id")?, life)
 }
 
 /// Lists flexible IPs.
 #[utoipa::path(
     get, path = "/ips",
-    params(openapi::Paged, openapi::Owned, openapi::IpFilter),
+    params(openapi::Paged, openapi::Owned, openapi::IpFilter, openapi::WithDeleted),
     responses((status = 200, body = wire::IpList))
 )]
 pub(in crate::api) async fn list(
@@ -108,17 +113,18 @@ pub(in crate::api) async fn list(
     pairs: Pairs,
 ) -> Result<Json<wire::IpList>, ApiError> {
     let mut arguments = Arguments::default();
-    let own = ["project_id", "organization_id", "tags", "ip_address", "ip_type"];
+    let own = ["project_id", "organization_id", "tags", "ip_address", "ip_type", "deleted"];
     let (listing, pairs) = Listing::read(pairs, &own, &mut arguments)?;
     let wanted = pairs.one(&mut arguments, "ip_address");
     let wanted = arguments.or("ip_address", wanted, None, |text| address::parse(text).map(Some));
+    let life = Life::of(&pairs, &mut arguments);
     let family = pairs.one(&mut arguments, "ip_type");
     let family = arguments.or("ip_type", family, None, ip_type);
     let (wanted, family) = arguments.build(wanted.zip(family))?;
     let tags: Vec<&str> = pairs.all("tags").collect();
     let snapshot = context.ledger.snapshot();
     let ips = listing.sight(&snapshot, &actor).into_iter().flat_map(Sight::ips).filter(|ip| {
-        ip.times.is_live()
+        life.counts(ip.times)
             && wanted.is_none_or(|address| ip.address == address)
             && family.is_none_or(|family| Family::of(ip.address) == family)
             && is_tagged(&tags, &ip.tags)
@@ -153,7 +159,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Versioned<wire::Ip>, ApiError> {
     run(&context, move |context| {
         let ip_id = path.parse("ip_id")?;
-        find_ip(&context.ledger.snapshot(), &actor, ip_id)?;
+        find_ip(&context.ledger.snapshot(), &actor, ip_id, Life::Live)?;
         let mut arguments = Arguments::default();
         let reverse = arguments.or("reverse", request.reverse, None, |text| Ip::parse_reverse(text).map(Some));
         let tags = arguments.or("tags", request.tags, None, |tags| Tags::try_from(tags).map(Some));
@@ -165,7 +171,7 @@ pub(in crate::api) async fn update(
             &actor,
             "ip.update",
             |current| {
-                let before = find_ip(current, &actor, ip_id)?;
+                let before = find_ip(current, &actor, ip_id, Life::Live)?;
                 if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
                 if let Some(Some(lb)) = lb
                     && Sight::new(current, &actor).lb(lb).is_none_or(|lb| lb.owner != before.owner)
@@ -183,7 +189,7 @@ pub(in crate::api) async fn update(
                 let change = updated(Document::Ip(Ip::clone(&before)), Document::Ip(Ip { times, ..wanted }));
                 Ok(Draft { authority: in_project(current, &actor, before.owner.project)?, changes: vec![change] })
             },
-            |after| show(context, after, &actor, ip_id),
+            |after| show(context, after, &actor, ip_id, Life::Live),
         )
     })
     .await
@@ -211,7 +217,7 @@ pub(in crate::api) async fn delete(
             &actor,
             "ip.delete",
             |current| {
-                let before = find_ip(current, &actor, ip_id)?;
+                let before = find_ip(current, &actor, ip_id, Life::Live)?;
                 if_match.check(key(Kind::Ip, ip_id.as_uuid()), &*before)?;
                 // Attached ones are refused by the guard, with what to do.
                 let change = deleted(Document::Ip(Ip::clone(&before)), now);
@@ -223,8 +229,14 @@ pub(in crate::api) async fn delete(
     .await
 }
 
-fn show(context: &Context, snapshot: &Snapshot, actor: &Actor, id: IpId) -> Result<Versioned<wire::Ip>, ApiError> {
-    let ip = find_ip(snapshot, actor, id)?;
+fn show(
+    context: &Context,
+    snapshot: &Snapshot,
+    actor: &Actor,
+    id: IpId,
+    life: Life,
+) -> Result<Versioned<wire::Ip>, ApiError> {
+    let ip = find_ip(snapshot, actor, id, life)?;
     Ok(Versioned(View::new(context, snapshot).ip(&ip)))
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::backends::change;
-use super::{Id, find_backend, now};
+use super::{Id, Life, find_backend, now};
 use crate::api::body::Body;
 use crate::api::change::run;
 use crate::api::etag::{IfMatch, Versioned};
@@ -155,7 +155,7 @@ async fn with(
 ) -> Result<Versioned<wire::Backend>, ApiError> {
     run(&context, move |context| {
         let backend_id: BackendId = path.parse("backend_id")?;
-        find_backend(&context.ledger.snapshot(), &actor, backend_id)?;
+        find_backend(&context.ledger.snapshot(), &actor, backend_id, Life::Live)?;
         let argument = if request.servers.is_some() { "servers" } else { "server_ip" };
         let mut arguments = Arguments::default();
         let wanted = parse(&mut arguments, request.server_ip, request.servers);

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::lbs::{self, deleted};
-use super::{Id, find_lb, in_lb, in_project, key, missing, now};
+use super::{Id, Life, find_lb, in_lb, in_project, key, missing, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
 use crate::api::etag::{IfMatch, Versioned};
@@ -58,7 +58,7 @@ pub(in crate::api) async fn create(
                     changes: vec![created(Document::Subscriber(subscriber.clone()))],
                 })
             },
-            |after| show(context, after, &actor, subscriber.id),
+            |after| show(context, after, &actor, subscriber.id, Life::Live),
         )
     })
     .await
@@ -96,19 +96,24 @@ fn address(
 }
 
 /// Shows a subscriber.
-#[utoipa::path(get, path = "/subscribers/{id}", responses((status = 200, body = wire::Subscriber)))]
+#[utoipa::path(
+    get, path = "/subscribers/{id}",
+    params(openapi::WithDeleted),
+    responses((status = 200, body = wire::Subscriber))
+)]
 pub(in crate::api) async fn get(
     State(context): State<Context>,
     Extension(actor): Extension<Actor>,
     path: Id,
+    life: Life,
 ) -> Result<Versioned<wire::Subscriber>, ApiError> {
-    show(&context, &context.ledger.snapshot(), &actor, path.parse("subscriber_id")?)
+    show(&context, &context.ledger.snapshot(), &actor, path.parse("subscriber_id")?, life)
 }
 
 /// Lists subscribers.
 #[utoipa::path(
     get, path = "/subscribers",
-    params(openapi::Paged, openapi::Owned),
+    params(openapi::Paged, openapi::Owned, openapi::WithDeleted),
     responses((status = 200, body = wire::SubscriberList))
 )]
 pub(in crate::api) async fn list(
@@ -117,13 +122,14 @@ pub(in crate::api) async fn list(
     pairs: Pairs,
 ) -> Result<Json<wire::SubscriberList>, ApiError> {
     let mut arguments = Arguments::default();
-    let (listing, _) = Listing::read(pairs, &["project_id", "organization_id"], &mut arguments)?;
+    let (listing, pairs) = Listing::read(pairs, &["project_id", "organization_id", "deleted"], &mut arguments)?;
+    let life = Life::of(&pairs, &mut arguments);
     arguments.finish()?;
     let snapshot = context.ledger.snapshot();
     let view = View::new(&context, &snapshot);
     let seen = listing.sight(&snapshot, &actor).into_iter().flat_map(Sight::subscribers);
     let Page { items: page, total_count, next_cursor } =
-        listing.page(seen.filter(|subscriber| subscriber.times.is_live()));
+        listing.page(seen.filter(|subscriber| life.counts(subscriber.times)));
     let subscribers = page.into_iter().map(|subscriber| view.subscriber(subscriber)).collect();
     Ok(Json(wire::SubscriberList { subscribers, total_count, next_cursor }))
 }
@@ -145,7 +151,7 @@ pub(in crate::api) async fn update(
 ) -> Result<Versioned<wire::Subscriber>, ApiError> {
     run(&context, move |context| {
         let subscriber_id = path.parse("subscriber_id")?;
-        find(&context.ledger.snapshot(), &actor, subscriber_id)?;
+        find(&context.ledger.snapshot(), &actor, subscriber_id, Life::Live)?;
         let mut arguments = Arguments::default();
         let name = arguments.of(description, "name", request.name, "1 to 255 characters", Name::try_from);
         let address = address(context, &mut arguments, request.email_config, request.webhook_config);
@@ -156,7 +162,7 @@ pub(in crate::api) async fn update(
             &actor,
             "subscriber.update",
             |current| {
-                let before = find(current, &actor, subscriber_id)?;
+                let before = find(current, &actor, subscriber_id, Life::Live)?;
                 if_match.check(key(Kind::Subscriber, subscriber_id.as_uuid()), &*before)?;
                 let before = Subscriber::clone(&before);
                 let wanted = Subscriber {
@@ -169,7 +175,7 @@ pub(in crate::api) async fn update(
                 let after = Document::Subscriber(Subscriber { times, ..wanted });
                 Ok(Draft { authority, changes: vec![updated(Document::Subscriber(before), after)] })
             },
-            |after| show(context, after, &actor, subscriber_id),
+            |after| show(context, after, &actor, subscriber_id, Life::Live),
         )
     })
     .await
@@ -191,7 +197,7 @@ pub(in crate::api) async fn delete(
             &actor,
             "subscriber.delete",
             |current| {
-                let before = find(current, &actor, subscriber_id)?;
+                let before = find(current, &actor, subscriber_id, Life::Live)?;
                 if_match.check(key(Kind::Subscriber, subscriber_id.as_uuid()), &*before)?;
                 let authority = in_project(current, &actor, before.owner.project)?;
                 let change = deleted(Document::Subscriber(Subscriber::clone(&before)), now(context));
@@ -279,13 +285,13 @@ pub(in crate::api) async fn secret(
 ) -> Result<Json<wire::SubscriberSecret>, ApiError> {
     pairs.known(&[])?;
     let snapshot = context.ledger.snapshot();
-    let subscriber = find(&snapshot, &actor, path.parse("subscriber_id")?)?;
+    let subscriber = find(&snapshot, &actor, path.parse("subscriber_id")?, Life::Live)?;
     in_project(&snapshot, &actor, subscriber.owner.project)?;
     Ok(Json(wire::SubscriberSecret { secret: context.delivery.key.secret_of(subscriber.recipient()).reveal() }))
 }
 
-fn find(snapshot: &Snapshot, actor: &Actor, id: SubscriberId) -> Result<Arc<Subscriber>, ApiError> {
-    let found = Sight::new(snapshot, actor).subscriber(id).filter(|subscriber| subscriber.times.is_live());
+fn find(snapshot: &Snapshot, actor: &Actor, id: SubscriberId, life: Life) -> Result<Arc<Subscriber>, ApiError> {
+    let found = Sight::new(snapshot, actor).subscriber(id).filter(|subscriber| life.counts(subscriber.times));
     found.cloned().ok_or_else(|| missing(Kind::Subscriber, id.as_uuid()))
 }
 
@@ -294,8 +300,9 @@ fn show(
     snapshot: &Snapshot,
     actor: &Actor,
     id: SubscriberId,
+    life: Life,
 ) -> Result<Versioned<wire::Subscriber>, ApiError> {
-    let subscriber = find(snapshot, actor, id)?;
+    let subscriber = find(snapshot, actor, id, life)?;
     Ok(Versioned(View::new(context, snapshot).subscriber(&subscriber)))
 }
 

@@ -40,7 +40,8 @@ pub(in crate::api) async fn undelete(
     .await
 }
 
-fn changes(current: &Snapshot, lb: &Lb) -> Vec<Change> {
+/// What brings a load balancer back; nothing when it lives.
+pub(in crate::api) fn changes(current: &Snapshot, lb: &Lb) -> Vec<Change> {
     if lb.times.is_live() {
         return Vec::new();
     }

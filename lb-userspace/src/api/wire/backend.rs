@@ -94,6 +94,9 @@ pub struct Backend {
     pub created_at: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Option<Timestamp>,
+    /// Snowshed's own: when it was deleted; such things are shown to who asks for them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
     #[serde(default)]
     pub etag: String,

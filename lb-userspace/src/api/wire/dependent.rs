@@ -57,6 +57,9 @@ pub struct Dependent {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// When it was deleted; such things are shown to who asks for them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// Answer of `GET /snowshed/v1/dependents`.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{IpId, LbId, OrganizationId, ProjectId};
@@ -26,6 +27,9 @@ pub struct Ip {
     pub tags: Vec<String>,
     /// Zone.
     pub zone: String,
+    /// Snowshed's own: when it was deleted; such things are shown to who asks for them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
     #[serde(default)]
     pub etag: String,

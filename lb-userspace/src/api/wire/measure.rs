@@ -93,7 +93,7 @@ pub struct Contain {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatePlan {
-    /// `delete`, `quarantine` or `release`.
+    /// `delete`, `undelete`, `quarantine` or `release`.
     pub action: Option<String>,
     /// `project:ID` or `organization:ID`: nothing outside of it is ever selected.
     pub parent: Option<String>,

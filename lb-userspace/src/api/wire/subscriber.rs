@@ -1,5 +1,6 @@
 //! Subscribers on the wire.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{OrganizationId, ProjectId, SubscriberId};
@@ -21,6 +22,9 @@ pub struct Subscriber {
     pub organization_id: OrganizationId,
     /// Owner's project.
     pub project_id: ProjectId,
+    /// Snowshed's own: when it was deleted; such things are shown to who asks for them only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
     #[serde(default)]
     pub etag: String,

@@ -14,7 +14,8 @@ use crate::cli::session::{Session, id_of};
 /// What is known of a load balancer while its plan is carried out.
 #[derive(Debug)]
 pub(super) struct Executor {
-    lb: Option<Uuid>,
+    /// Its id, once it is known.
+    pub(super) lb: Option<Uuid>,
     backends: BTreeMap<String, Uuid>,
     frontends: BTreeMap<String, Uuid>,
     reserved: Vec<Uuid>,

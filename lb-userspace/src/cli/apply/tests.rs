@@ -75,6 +75,7 @@ fn applied(spec: &LbSpec) -> Observed {
             packet_rate_limit: limit(frontend, "packet_rate_limit"),
             created_at: Some(now),
             updated_at: Some(now),
+            deleted_at: None,
             etag: String::new(),
         })
         .collect();
@@ -136,6 +137,7 @@ fn acls(spec: &LbSpec, frontends: &[wire::Frontend]) -> Vec<wire::Acl> {
                 description: String::new(),
                 created_at: None,
                 updated_at: None,
+                deleted_at: None,
                 etag: String::new(),
             });
         }
@@ -153,6 +155,7 @@ fn ip(address: &str, lb_id: Option<LbId>) -> wire::Ip {
         reverse: String::new(),
         tags: Vec::new(),
         zone: "fr-par-1".into(),
+        deleted_at: None,
         etag: String::new(),
     }
 }
