@@ -87,6 +87,9 @@ impl Scene {
     ///
     /// One check is left out: that whatever fits the schemas is accepted. Schemas do not say that an address is free, a
     /// quota is not reached, or a backend is the load balancer's own.
+    ///
+    /// One worker: with two, hypothesis moves Python 3.11's recursion limit under the other's compiler ("AST constructor recursion
+    /// depth mismatch"), and an operation is not checked at all.
     pub fn schemathesis(&self) {
         let config = self.network.directory().join("schemathesis.toml");
         std::fs::write(&config, self.objects()).unwrap();
@@ -95,7 +98,7 @@ impl Scene {
             "st",
             &[
                 &["--config-file", &config, "run", "http://127.0.0.1:7480/openapi.json", "--header", &token][..],
-                &["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--no-color", "--workers", "2"],
+                &["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--no-color", "--workers", "1"],
                 &["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--generation-deterministic"],
                 &["--continue-on-failure", "--max-failures", "20"],
             ]

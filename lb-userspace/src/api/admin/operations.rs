@@ -198,7 +198,8 @@ fn show(operation: &Operation, with_fields: bool) -> Result<wire::Operation, Api
 }
 
 fn generation(text: &str) -> Result<u64, Invalid> {
-    let number = text.parse().ok().filter(|number| *number > 0);
+    // The ledger numbers them as SQLite does, by signed words; the document says so by `int64`.
+    let number = text.parse::<u64>().ok().filter(|number| (1..=i64::MAX.unsigned_abs()).contains(number));
     number.ok_or_else(|| {
         Invalid::constraint(format!("`{text}` is no number of an operation: a whole number from 1 upwards is expected"))
     })
