@@ -24,7 +24,7 @@ use crate::config::{Config, HashKey, SecretError};
 use crate::dataplane::{DataplaneError, KernelConfig, KernelCounters, KernelDataplane, Sizes};
 use crate::faults::Faults;
 use crate::guard::Limits;
-use crate::ledger::{Ledger, LedgerError, SqliteLedger, backup};
+use crate::ledger::{Authorized, Ledger, LedgerError, SqliteLedger, backup};
 use crate::model::Pools;
 use crate::observe::{self, Metrics};
 use crate::plan::{Node, Planner, Tables, wanted_addresses};
@@ -414,7 +414,7 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
     api::Context {
-        ledger,
+        ledger: Authorized::new(ledger),
         status,
         tables,
         events,

@@ -15,7 +15,7 @@ use crate::delivery::{Outbox, SigningKey, Targets};
 use crate::faults::Faults;
 use crate::guard::Limits;
 use crate::health::HealthView;
-use crate::ledger::Ledger;
+use crate::ledger::Authorized;
 use crate::model::Pools;
 use crate::observe::{Events, LiveTraffic, Traffic};
 use crate::plan::{ServiceAddress, Tables};
@@ -54,7 +54,7 @@ pub use tls::Tls;
 #[derive(Clone)]
 pub struct Context {
     /// Where changes go.
-    pub ledger: Arc<dyn Ledger>,
+    pub ledger: Authorized,
     /// What the reconciler last did.
     pub status: watch::Receiver<Status>,
     /// What the maps should hold.

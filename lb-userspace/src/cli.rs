@@ -104,7 +104,8 @@ const APPLY_HELP: &str = "A file describes whole load balancers, everything by n
         interval: 1s
 
 All keys, with [defaults]:
-  name; description []; tags []; type [LB-S]; ips [one IPv4 when made, then left alone]; frontends []; backends []
+  name; description []; tags []; type [LB-S]; ips [one IPv4 when made, then left alone]; frontends []; backends [];
+  subscriber [left alone], the name of who is told of it (snowshed subscriber create)
   frontend  name; inbound_port, a number, a range such as 8000-8999, or any; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]

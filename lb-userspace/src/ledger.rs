@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::model::{Actor, Document, DocumentKey, Generation, Measure, MeasureId, OperationId, Scope};
 
+mod authorized;
 pub mod backup;
 mod chain;
 mod containment;
@@ -23,8 +24,10 @@ pub mod snapshot;
 pub mod sqlite;
 pub mod tenants;
 
+pub use authorized::{Authorized, Entry};
+use containment::trip;
 pub use containment::{BUDGET, Budget, Exceeded, Removal, Removed, zone_budget_remaining};
-pub(crate) use containment::{by_owner, exceeded, frozen, removed, stale, trip};
+pub(crate) use containment::{by_owner, exceeded, frozen, removed, stale};
 pub use deny::DenyingLedger;
 pub use engine::MAX_CHANGES;
 pub use memory::MemoryLedger;
@@ -96,10 +99,31 @@ pub struct Kept {
     pub body: String,
 }
 
-/// An operation that is proposed: it has no place in the chain yet. There is none without a scope:
+/// An operation that is proposed: it has no place in the chain yet. Who serves requests has no way to append one, only
+/// [`Authorized`]. It has a scope:
+///
+/// ```
+/// # use lb_userspace::ledger::Proposal;
+/// # use lb_userspace::model::{Actor, Generation, Scope};
+/// # fn propose(actor: Actor, scope: Scope, changes: Vec<lb_userspace::ledger::Change>) -> Proposal {
+/// Proposal {
+///     expected: Generation(1),
+///     actor,
+///     scope,
+///     verb: "lb.delete".to_owned(),
+///     reason: String::new(),
+///     at: jiff::Timestamp::UNIX_EPOCH,
+///     attempt: None,
+///     plan: None,
+///     changes,
+/// }
+/// # }
+/// ```
+///
+/// There is none without:
 ///
 /// ```compile_fail,E0063
-/// # use lb_userspace::ledger::{Ledger, MemoryLedger, Proposal};
+/// # use lb_userspace::ledger::Proposal;
 /// # use lb_userspace::model::{Actor, Generation};
 /// # fn propose(actor: Actor, changes: Vec<lb_userspace::ledger::Change>) -> Proposal {
 /// Proposal {
@@ -115,10 +139,17 @@ pub struct Kept {
 /// # }
 /// ```
 ///
+/// ```
+/// # use lb_userspace::model::Scope;
+/// # fn propose(proposal: &mut lb_userspace::ledger::Proposal, scope: Scope) {
+/// proposal.scope = scope;
+/// # }
+/// ```
+///
 /// ```compile_fail,E0308
 /// # use lb_userspace::model::Scope;
-/// # fn propose(proposal: &mut lb_userspace::ledger::Proposal) {
-/// proposal.scope = None::<Scope>;
+/// # fn propose(proposal: &mut lb_userspace::ledger::Proposal, scope: Scope) {
+/// proposal.scope = Some(scope);
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +259,7 @@ fn append(
     };
     let removed = match checked {
         Err(LedgerError::Exceeded(exceeded)) => {
-            let freeze = trip(current, &proposal, &exceeded).map_err(LedgerError::Refused)?;
+            let freeze = trip(current, &proposal.verb, proposal.at, &exceeded).map_err(LedgerError::Refused)?;
             log::error!("read-only mode: {}", freeze.reason);
             let (operation, body) = engine::next(current, freeze, Vec::new())?;
             write(&operation, &body)?;

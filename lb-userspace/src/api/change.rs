@@ -9,8 +9,8 @@ use super::{ApiError, Context};
 use crate::authority::Write;
 use crate::faults::Layer;
 use crate::guard::{self, Proposed};
-use crate::ledger::{self, Change, Exceeded, LedgerError, Proposal, Snapshot};
-use crate::model::{Actor, Document, Generation, LbId, MeasureId, Scope};
+use crate::ledger::{Change, Entry, Exceeded, LedgerError, Snapshot};
+use crate::model::{Actor, Document, Generation, LbId, MeasureId};
 use crate::observe::Rate;
 
 /// How often a change is proposed anew because the ledger moved.
@@ -78,11 +78,11 @@ pub(super) fn commit_as<A: Answer>(
         if changes.is_empty() {
             return show(&current);
         }
-        let proposal = judged(context, actor, &current, order, authority.into_scope(), changes, at)?;
+        let entry = judged(context, actor, &current, order, &authority, changes, at)?;
         let next = Generation(current.generation().0 + 1);
-        let answer = show(&current.after(next, current.head(), proposal.changes.iter().map(|change| &change.after)))?;
-        let proposal = Proposal { attempt: caller.attempt(&answer)?, ..proposal };
-        match context.ledger.append(proposal) {
+        let answer = show(&current.after(next, current.head(), entry.changes.iter().map(|change| &change.after)))?;
+        let entry = Entry { attempt: caller.attempt(&answer)?, ..entry };
+        match context.ledger.append(authority, entry) {
             Ok(operation) => {
                 let verb = order.verb;
                 log::info!("operation {} {verb} by {}: {}", operation.generation, actor.name, operation.id);
@@ -101,24 +101,23 @@ fn judged(
     actor: &Actor,
     current: &Snapshot,
     order: &Order,
-    scope: Scope,
+    authority: &Write,
     changes: Vec<Change>,
     at: Timestamp,
-) -> Result<Proposal, ApiError> {
+) -> Result<Entry, ApiError> {
     let proposed = Proposed {
         plan: order.plan,
         is_recovery: order.is_recovery,
         traffic: order.traffic.clone(),
-        ..Proposed::new(scope, changes, order.verb, at)
+        ..Proposed::new(authority.scope().clone(), changes, order.verb, at)
     };
     let report = match context.faults.is_off(Layer::Guard) {
         true => guard::Report::default(),
         false => guard::judge(current, &proposed, actor, &context.limits, &context.pools),
     };
-    let proposal = Proposal {
+    let entry = Entry {
         expected: current.generation(),
         actor: actor.clone(),
-        scope: proposed.scope,
         verb: proposed.verb,
         reason: order.reason.clone(),
         at,
@@ -127,26 +126,16 @@ fn judged(
         changes: proposed.changes,
     };
     if let Some(exceeded) = report.exceeded() {
-        return Err(trip(context, current, &proposal, exceeded));
+        return Err(trip(context, current, &entry, exceeded));
     }
-    if report.is_allowed() { Ok(proposal) } else { Err(report.into()) }
+    if report.is_allowed() { Ok(entry) } else { Err(report.into()) }
 }
 
 /// Puts the freeze in force that answers a budget that is used up. Who was first to do so does not matter.
-fn trip(context: &Context, current: &Snapshot, proposal: &Proposal, exceeded: &Exceeded) -> ApiError {
-    let freeze = match ledger::trip(current, proposal, exceeded) {
-        Ok(freeze) => freeze,
-        Err(error) => return ApiError::internal(&error),
-    };
-    let measure = freeze.changes.first().map(|change| change.after.clone());
-    match context.ledger.append(freeze) {
-        Ok(operation) => log::error!("read-only mode: {}", operation.reason),
-        Err(LedgerError::Conflict { .. } | LedgerError::Denied) => {}
-        Err(error) => return error.into(),
-    }
-    match measure {
-        Some(Document::Measure(freeze)) => ApiError::frozen(&freeze, proposal.at),
-        _ => ApiError::internal("the freeze is none"),
+fn trip(context: &Context, current: &Snapshot, entry: &Entry, exceeded: &Exceeded) -> ApiError {
+    match context.ledger.trip(current, &entry.verb, entry.at, exceeded) {
+        Ok(freeze) => ApiError::frozen(&freeze, entry.at),
+        Err(error) => error.into(),
     }
 }
 

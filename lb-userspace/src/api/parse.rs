@@ -169,4 +169,12 @@ pub(super) fn idle(timeout: Millis) -> Result<Option<Duration>, Invalid> {
 }
 
 /// Why settings of a layer-7 proxy are not there.
-pub(super) const LAYER_7: &str = "Snowshed forwards packets at layer 4 and does not end connections; leave it out";
+pub(super) const LAYER_7: &str = "Snowshed forwards packets at layer 4: connections are not ended here; leave it out";
+/// Why settings of TLS are refused.
+pub(super) const NO_TLS: &str = "TLS is not ended here: servers have the certificates; leave it out";
+/// Why settings of connections to servers are refused.
+pub(super) const NO_PROXY: &str =
+    "the client connects to the server itself, and nothing is connected anew for it; leave it out";
+/// Why PROXY headers are refused.
+pub(super) const NO_HEADER: &str = "a header at the front of a stream moves every sequence number after it: the edge would have \
+to end the connection. With `forwarding: ipip`, `gue` or `l2` servers see the client's own address without it; leave it out, or give `proxy_protocol_none`";

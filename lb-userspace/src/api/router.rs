@@ -1,6 +1,5 @@
 //! The paths, and what every request passes: who asks, which zone, how large, how long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +16,6 @@ use super::handlers::{
 };
 use super::wire::{Problem, ProblemKind};
 use super::{ApiError, Context, Delivery, admin, auth, body, expect, idempotency, requests, throttle};
-use crate::ledger::DenyingLedger;
 use crate::model::Invalid;
 
 /// Longest time a request may take.
@@ -27,7 +25,7 @@ const ZONES: &str = "/lb/v1/zones/";
 
 /// The API. What expects to be refused goes to the same routes over a ledger that cannot be written.
 pub fn router(context: Context) -> Router {
-    let ledger = Arc::new(DenyingLedger::new(Arc::clone(&context.ledger)));
+    let ledger = context.ledger.denying();
     let delivery = Delivery { expects_denial: true, ..context.delivery.clone() };
     let denying = routes(Context { ledger, delivery, ..context.clone() });
     // A path is matched after that, in one router only: what the first has found would stand in the second's way.

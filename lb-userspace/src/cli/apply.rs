@@ -160,9 +160,15 @@ fn read_file(path: &PathBuf, terminal: &mut Terminal) -> Result<(String, String)
 
 async fn observe(spec: &LbSpec, session: &Session<'_>) -> Result<Observed, Failure> {
     let ips = list(session, "ips", "ips").await?;
+    let subscribers = match &spec.subscriber {
+        Some(_) => list(session, "subscribers", "subscribers").await?,
+        None => Vec::new(),
+    };
     let lb = match session.find(Noun::Lb, &Reference::Name(spec.name.clone()), None).await {
         Ok(lb) => lb,
-        Err(failure) if failure.exit == Exit::NotFound => return Ok(Observed { ips, ..Observed::default() }),
+        Err(failure) if failure.exit == Exit::NotFound => {
+            return Ok(Observed { ips, subscribers, ..Observed::default() });
+        }
         Err(failure) => return Err(failure),
     };
     let id = id_of(&lb)?;
@@ -177,6 +183,7 @@ async fn observe(spec: &LbSpec, session: &Session<'_>) -> Result<Observed, Failu
         frontends,
         acls,
         ips,
+        subscribers,
     })
 }
 

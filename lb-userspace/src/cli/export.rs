@@ -123,6 +123,8 @@ struct LbFile {
     #[serde(rename = "type")]
     kind: String,
     ips: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriber: Option<String>,
     frontends: Vec<FrontendFile>,
     backends: Vec<BackendFile>,
 }
@@ -218,6 +220,7 @@ async fn export(session: &Session<'_>, lb: &Value) -> Result<String, Failure> {
         tags: lb.tags,
         kind: lb.kind,
         ips: lb.ip.iter().map(|ip| ip.ip_address.to_string()).collect(),
+        subscriber: lb.subscriber.map(|subscriber| subscriber.name),
         frontends,
         backends,
     };

@@ -391,9 +391,8 @@ fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Res
 }
 
 /// The freeze that answers an exceeded budget, as the next operation.
-pub(crate) fn trip(current: &Snapshot, proposal: &Proposal, exceeded: &Exceeded) -> Result<Proposal, String> {
+pub(super) fn trip(current: &Snapshot, verb: &str, at: Timestamp, exceeded: &Exceeded) -> Result<Proposal, String> {
     let id = MeasureId::new();
-    let at = proposal.at;
     let reason = format!("budget of removals used up: {exceeded}");
     let measure = Measure {
         id,
@@ -402,7 +401,7 @@ pub(crate) fn trip(current: &Snapshot, proposal: &Proposal, exceeded: &Exceeded)
         expires_at: Some(at.checked_add(FREEZE_LASTS).unwrap_or(Timestamp::MAX)),
         what: What::Freeze {
             place: exceeded.place.clone(),
-            verb: Some(proposal.verb.clone()),
+            verb: Some(verb.to_owned()),
             operations: exceeded.operations.clone(),
         },
         times: Times::created(at),

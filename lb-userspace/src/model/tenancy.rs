@@ -182,8 +182,13 @@ impl std::str::FromStr for Role {
 
 /// What a change may touch. There is no "everything": absent, empty and wildcard scopes cannot be built.
 ///
-/// ```compile_fail
-/// # use lb_userspace::model::Scope;
+/// ```
+/// # use lb_userspace::model::{ProjectId, Scope};
+/// let one: Scope = Scope::Project { project: ProjectId::new() };
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use lb_userspace::model::{ProjectId, Scope};
 /// let everything: Scope = Scope::default();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -112,3 +112,32 @@ fn several_load_balancers_of_one_name_are_not_guessed_between() {
     let ran = agent.type_in("apply -f -", WEB);
     assert!(ran.exit == Exit::Usage && ran.err.contains("2 lbs are named `web`"), "{ran:?}");
 }
+
+#[test]
+fn a_file_says_who_is_told_of_a_load_balancer() {
+    let agent = Agent::with_web();
+    let named = |name: &str| format!("{WEB}subscriber: {name}\n");
+    let missing = agent.type_in("apply -f -", &named("ops"));
+    assert!(missing.exit == Exit::Refused && missing.err.contains("no subscriber named `ops`"), "{missing:?}");
+    for name in ["ops", "night"] {
+        let made = agent.typed(&format!("subscriber create --name {name} --webhook https://example.org/{name}"));
+        assert_eq!(made.exit, Exit::Ok, "{made:?}");
+    }
+    let told = || agent.typed("lb get web -o json").json()["subscriber"]["name"].clone();
+    let ran = agent.type_in("apply -f -", &named("ops"));
+    assert!(ran.exit == Exit::Ok && ran.out.contains("+ web: subscriber ops: created"), "{ran:?}");
+    assert_eq!(told(), "ops");
+    assert_eq!(agent.type_in("diff -f - --prune", &named("ops")).exit, Exit::Ok, "nothing is left to do");
+    let exported = agent.typed("export web").out;
+    assert!(exported.contains("subscriber: ops"), "{exported}");
+    assert_eq!(agent.type_in("diff -f - --prune", &exported).exit, Exit::Ok, "{exported}");
+
+    let other = agent.type_in("apply -f -", &named("night"));
+    assert!(other.out.contains("told: ops → night"), "{other:?}");
+    assert_eq!(told(), "night");
+    let kept = agent.type_in("apply -f -", WEB);
+    assert!(kept.out.contains("subscriber night: not in the file, stays"), "{kept:?}");
+    assert_eq!(told(), "night");
+    assert_eq!(agent.type_in("apply -f - --prune", WEB).exit, Exit::Ok);
+    assert!(told().is_null());
+}

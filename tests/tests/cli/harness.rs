@@ -17,8 +17,8 @@ use lb_userspace::cli::terminal::{Buffer, Terminal};
 use lb_userspace::delivery::{Outbox, SigningKey, Targets};
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
-use lb_userspace::ledger::Ledger;
 use lb_userspace::ledger::memory::MemoryLedger;
+use lb_userspace::ledger::{Authorized, Ledger};
 use lb_userspace::model::{LbId, Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::events::Watched;
 use lb_userspace::observe::{self, Events, LiveTraffic, Rate, Traffic};
@@ -117,7 +117,7 @@ impl Agent {
         let tenancy = ledger.snapshot().generation().0;
         let flows = Arc::new(Flows::default());
         let context = Context {
-            ledger: ledger.clone(),
+            ledger: Authorized::new(ledger.clone()),
             status: status_seen,
             tables: watch::Sender::default().subscribe(),
             events: Arc::clone(&events),

@@ -14,7 +14,7 @@ use lb_userspace::delivery::{Address, Outbox, SigningKey, Targets};
 use lb_userspace::faults::Faults;
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
-use lb_userspace::ledger::{ChainHash, Ledger, MemoryLedger};
+use lb_userspace::ledger::{Authorized, ChainHash, Ledger, MemoryLedger};
 use lb_userspace::model::{LbId, Name, OrganizationId, Owner, Pools, ProjectId, Reach, Role};
 use lb_userspace::observe::{Events, LiveTraffic, Rate, Traffic};
 use lb_userspace::plan::{ServiceAddress, Tables};
@@ -47,6 +47,7 @@ mod lifecycle;
 mod limits;
 mod openapi;
 mod operations;
+mod parity;
 mod recovery;
 mod sockets;
 mod stats;
@@ -170,7 +171,7 @@ impl Api {
         let now = Arc::clone(&seconds);
         let outbox = Arc::new(Outbox::in_memory(alarm_targets).unwrap());
         let context = Context {
-            ledger: Arc::clone(&ledger),
+            ledger: Authorized::new(Arc::clone(&ledger)),
             status: status.subscribe(),
             tables: tables.subscribe(),
             health: health.subscribe(),

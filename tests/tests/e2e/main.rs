@@ -4,6 +4,7 @@
 #[path = "../shared/certificates.rs"]
 mod certificates;
 mod command_line;
+mod delivery;
 mod doctor;
 mod drill;
 mod edges;

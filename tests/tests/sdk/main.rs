@@ -40,3 +40,8 @@ fn the_python_sdk_sets_access_rules_and_limits() {
 fn the_python_sdk_subscribes_a_receiver_that_is_told_signed() {
     Scene::new().pytest("test_subscribers.py");
 }
+
+#[test]
+fn every_field_that_the_python_sdk_sends_is_documented() {
+    Scene::new().pytest("test_fields.py");
+}

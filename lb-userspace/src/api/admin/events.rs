@@ -20,7 +20,7 @@ use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::Sight;
-use crate::ledger::{Ledger, Snapshot};
+use crate::ledger::{Authorized, Snapshot};
 use crate::model::{Actor, Invalid, LbId};
 use crate::observe::Events;
 use crate::observe::events::{Event, Position};
@@ -60,7 +60,7 @@ pub(in crate::api) async fn get(
             position: from.unwrap_or_else(|| events.now()),
             newest: events.follow(),
             events: Arc::clone(events),
-            ledger: Arc::clone(&context.ledger),
+            ledger: context.ledger.clone(),
             wanted,
             waiting: Vec::new(),
             _permit: permit,
@@ -109,7 +109,7 @@ impl Wanted {
 /// One stream: it holds a position in the list and at most [`BATCH`] events.
 struct Reader {
     events: Arc<Events>,
-    ledger: Arc<dyn Ledger>,
+    ledger: Authorized,
     newest: Receiver<u64>,
     position: Position,
     wanted: Wanted,

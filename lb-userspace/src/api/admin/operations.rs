@@ -11,7 +11,7 @@ use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::Sight;
 use crate::ledger::difference::{action, differences};
-use crate::ledger::{Change, Ledger, Operation, Snapshot};
+use crate::ledger::{Authorized, Change, Operation, Snapshot};
 use crate::model::{Actor, Generation, Invalid, LbId, OperationId};
 
 /// Operations on a page when the query does not say, and at most.
@@ -54,7 +54,7 @@ pub(in crate::api) async fn list(
                 && by.as_ref().is_none_or(|by| operation.actor.name == *by)
         };
         let newest = context.ledger.snapshot().generation().0.saturating_add(1);
-        let mut backwards = Backwards { ledger: &*context.ledger, before: before.unwrap_or(newest).min(newest) };
+        let mut backwards = Backwards { ledger: &context.ledger, before: before.unwrap_or(newest).min(newest) };
         let stop = backwards.before.saturating_sub(MAX_LOOKED_AT);
         let mut operations = Vec::new();
         let mut next_before = None;
@@ -90,7 +90,7 @@ pub(in crate::api) async fn get(
     let named = Named::parse(path.text()).map_err(|invalid| ApiError::argument("operation_id", &invalid))?;
     run(&context, move |context| {
         let snapshot = context.ledger.snapshot();
-        let found = find(&*context.ledger, named)?.filter(|operation| is_visible(&snapshot, &actor, operation));
+        let found = find(&context.ledger, named)?.filter(|operation| is_visible(&snapshot, &actor, operation));
         let missing = || {
             ApiError::nothing_there(
                 "there is no such operation of the token's project".to_owned(),
@@ -120,7 +120,7 @@ impl Named {
     }
 }
 
-fn find(ledger: &dyn Ledger, named: Named) -> Result<Option<Operation>, ApiError> {
+fn find(ledger: &Authorized, named: Named) -> Result<Option<Operation>, ApiError> {
     match named {
         Named::Number(Generation(0)) => Ok(None),
         Named::Number(Generation(number)) => {
@@ -142,7 +142,7 @@ fn find(ledger: &dyn Ledger, named: Named) -> Result<Option<Operation>, ApiError
 
 /// Reads a log from its end.
 struct Backwards<'a> {
-    ledger: &'a dyn Ledger,
+    ledger: &'a Authorized,
     before: u64,
 }
 

@@ -14,7 +14,7 @@ use crate::api::wire::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest
 use crate::api::{ApiError, Context};
 use crate::authority::{Sight, Write};
 use crate::guard::{self, Proposed};
-use crate::ledger::{LedgerError, Operation, Proposal, Snapshot};
+use crate::ledger::{Entry, LedgerError, Operation, Snapshot};
 use crate::model::{Act, Actor, Generation, Invalid, LbId, OperationId, ProjectId, Scope};
 use crate::recovery::{Reversal, Touches, restore, undo};
 
@@ -77,8 +77,8 @@ pub(in crate::api) async fn restore(
                     let help = format!("the ledger ends at operation {}", current.generation());
                     return Err(ApiError::argument("at", &Invalid::constraint(help)));
                 }
-                At::Generation(generation) => restore::at_generation(&*context.ledger, generation)?,
-                At::Time(time) => restore::at_time(&*context.ledger, time)?,
+                At::Generation(generation) => restore::at_generation(&context.ledger.reader(), generation)?,
+                At::Time(time) => restore::at_time(&context.ledger.reader(), time)?,
             };
             let scope = scope.scope(current, &actor)?;
             let reversal = restore::restore(&past, current, &scope, now);
@@ -127,7 +127,7 @@ impl Recovery {
             })?;
             let proposed = Proposed {
                 is_recovery: true,
-                ..Proposed::new(authority.into_scope(), reversal.changes, self.verb, now)
+                ..Proposed::new(authority.scope().clone(), reversal.changes, self.verb, now)
             };
             let report = guard::judge(&current, &proposed, actor, &context.limits, &context.pools);
             if !report.is_allowed() {
@@ -137,10 +137,9 @@ impl Recovery {
             if *agreed != shown.plan {
                 return Err(ApiError::stale_plan(agreed));
             }
-            let proposal = Proposal {
+            let entry = Entry {
                 expected: current.generation(),
                 actor: actor.clone(),
-                scope: proposed.scope,
                 verb: self.verb.to_owned(),
                 reason: self.reason.as_ref().map_or_else(|| what.clone(), |reason| format!("{what}: {reason}")),
                 at: now,
@@ -148,7 +147,7 @@ impl Recovery {
                 plan: None,
                 changes: proposed.changes,
             };
-            match context.ledger.append(proposal) {
+            match context.ledger.append(authority, entry) {
                 Ok(operation) => {
                     log::info!("operation {}: {what} by {}", operation.generation, actor.name);
                     shown.applied = true;

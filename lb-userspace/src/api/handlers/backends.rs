@@ -18,7 +18,7 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::{Answer, Caller};
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
-use crate::api::parse::{Arguments, Description, LAYER_7, idle};
+use crate::api::parse::{Arguments, Description, LAYER_7, NO_HEADER, NO_PROXY, NO_TLS, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -328,27 +328,41 @@ fn unavailable(arguments: &mut Arguments, request: &wire::UpdateBackend) {
         is_empty(&request.sticky_sessions_cookie_name),
         "there are no cookies at layer 4; `sticky_sessions: table` keeps a client's address at one server",
     );
-    arguments.off("send_proxy_v2", is_off(request.send_proxy_v2), LAYER_7);
-    arguments.off("timeout_connect", is_no_time(request.timeout_connect), LAYER_7);
+    arguments.off("send_proxy_v2", is_off(request.send_proxy_v2), NO_HEADER);
+    arguments.off("timeout_connect", is_no_time(request.timeout_connect), NO_PROXY);
     arguments.off("timeout_tunnel", is_no_time(request.timeout_tunnel), LAYER_7);
-    arguments.off("timeout_queue", is_no_time(request.timeout_queue), LAYER_7);
+    arguments.off(
+        "timeout_queue",
+        is_no_time(request.timeout_queue),
+        "there is no queue: packets go to a server or are refused; leave it out",
+    );
     arguments.off(
         "on_marked_down_action",
         is_one_of(&request.on_marked_down_action, &["on_marked_down_action_none"]),
-        "`on_marked_down_action_none` is; connections of a server that is down move to another one by themselves",
+        "`on_marked_down_action_none` is: the packets of a down server's connections go to another server anyway, which \
+         resets what it does not know",
     );
     arguments.off(
         "proxy_protocol",
         is_one_of(&request.proxy_protocol, &["proxy_protocol_none", "proxy_protocol_unknown"]),
-        "`proxy_protocol_none` is; servers see the client's own address",
+        NO_HEADER,
     );
-    arguments.off("failover_host", is_empty(&request.failover_host), LAYER_7);
-    arguments.off("ssl_bridging", is_off(request.ssl_bridging), LAYER_7);
-    arguments.off("ignore_ssl_server_verify", is_off(request.ignore_ssl_server_verify), LAYER_7);
-    arguments.off("redispatch_attempt_count", is_zero(request.redispatch_attempt_count), LAYER_7);
-    arguments.off("max_retries", is_zero(request.max_retries), LAYER_7);
-    arguments.off("max_connections", is_zero(request.max_connections), "0 is: connections are not limited yet");
-    arguments.off("host", is_empty(&request.host), LAYER_7);
+    arguments.off(
+        "failover_host",
+        is_empty(&request.failover_host),
+        "HTTP is not read here; a standby server (`backup: true`) is what there is; leave it out",
+    );
+    arguments.off("ssl_bridging", is_off(request.ssl_bridging), NO_TLS);
+    arguments.off("ignore_ssl_server_verify", is_off(request.ignore_ssl_server_verify), NO_TLS);
+    arguments.off("redispatch_attempt_count", is_zero(request.redispatch_attempt_count), NO_PROXY);
+    arguments.off("max_retries", is_zero(request.max_retries), NO_PROXY);
+    arguments.off(
+        "max_connections",
+        is_zero(request.max_connections),
+        "0 is: direct answers pass the edge by: connections that are open cannot be counted; a frontend's `connection_rate_limit` \
+         limits new ones",
+    );
+    arguments.off("host", is_empty(&request.host), "HTTP is not read here; leave it out");
 }
 
 fn show(

@@ -16,7 +16,7 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
-use crate::api::parse::{Arguments, Description, LAYER_7, id, idle};
+use crate::api::parse::{Arguments, Description, NO_TLS, id, idle};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -247,15 +247,23 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
     let backend = arguments.of(description, "backend_id", backend_id, what, |text| id(&text));
     let timeout_client = arguments.or("timeout_client", timeout_client, None, idle);
     let is_empty = |text: Option<String>| text.is_none_or(|text| text.is_empty());
-    arguments.off("certificate_id", is_empty(certificate_id), LAYER_7);
-    arguments.off("certificate_ids", certificate_ids.is_none_or(|ids| ids.is_empty()), LAYER_7);
-    arguments.off("enable_http3", enable_http3 != Some(true), LAYER_7);
+    arguments.off("certificate_id", is_empty(certificate_id), NO_TLS);
+    arguments.off("certificate_ids", certificate_ids.is_none_or(|ids| ids.is_empty()), NO_TLS);
+    arguments.off(
+        "enable_http3",
+        enable_http3 != Some(true),
+        "HTTP is not read here: QUIC passes as UDP, to a backend with `forward_protocol: udp`; leave it out",
+    );
     let mut limit = |name, limit| arguments.or(name, limit, None, |limit| RateLimits::parse(limit).map(Some));
     let limits = limit("connection_rate_limit", connection_rate_limit)
         .zip(limit("service_connection_rate_limit", service_connection_rate_limit))
         .zip(limit("packet_rate_limit", packet_rate_limit))
         .map(|((source, connections), packets)| [source, connections, packets]);
-    arguments.off("enable_access_logs", enable_access_logs != Some(true), LAYER_7);
+    arguments.off(
+        "enable_access_logs",
+        enable_access_logs != Some(true),
+        "connections are not ended here and their requests not seen: servers log them, metrics count packets; leave it out",
+    );
     let settings = name.zip(port.zip(last)).zip(backend).zip(timeout_client).zip(limits).map(
         |((((name, (inbound_port, inbound_port_end)), backend), timeout_client), limits)| Settings {
             name,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::plan::{Call, Observed, Step};
 use crate::cli::failure::Failure;
+use crate::cli::lb::object;
 use crate::cli::output::text;
 use crate::cli::session::{Session, id_of};
 
@@ -71,6 +72,11 @@ impl Executor {
             }
             Call::Attach(ip) => self.attach(*ip, json!(self.lb()?), session).await?,
             Call::Detach(ip) => self.attach(*ip, Value::Null, session).await?,
+            Call::Subscribe(subscriber) => {
+                let body = object(json!({ "subscriber_id": subscriber }));
+                send(Method::POST, format!("lb/{}/subscribe", self.lb()?), body).await?;
+            }
+            Call::Unsubscribe => client.delete(&format!("lb/{}/unsubscribe", self.lb()?), &[]).await?,
             Call::CreateBackend(body) => {
                 let backend = send(Method::POST, format!("lbs/{}/backends", self.lb()?), body.clone()).await?;
                 self.backends.insert(text(&backend, "/name"), id_of(&backend)?);

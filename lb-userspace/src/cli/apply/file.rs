@@ -17,6 +17,7 @@ pub(super) struct LbDocument {
     #[serde(rename = "type")]
     pub(super) kind: Option<Text>,
     pub(super) ips: Option<Vec<Text>>,
+    pub(super) subscriber: Option<Text>,
     #[serde(default)]
     pub(super) frontends: Vec<FrontendDocument>,
     #[serde(default)]

@@ -26,6 +26,8 @@ pub struct Observed {
     pub acls: Vec<wire::Acl>,
     /// Every IP the token sees.
     pub ips: Vec<wire::Ip>,
+    /// Every subscriber the token sees, if the spec names one.
+    pub subscribers: Vec<wire::Subscriber>,
 }
 
 /// One object, and what becomes of it.
@@ -33,7 +35,7 @@ pub struct Observed {
 pub struct Step {
     /// What happens.
     pub action: Action,
-    /// `lb`, `ip`, `backend`, `frontend`, `acl` or `server`.
+    /// `lb`, `ip`, `subscriber`, `backend`, `frontend`, `acl` or `server`.
     pub kind: &'static str,
     /// Its name or address.
     pub name: String,
@@ -96,6 +98,10 @@ pub enum Call {
     Attach(Uuid),
     /// Detaches an IP; it stays reserved.
     Detach(Uuid),
+    /// `POST /lb/{lb}/subscribe`.
+    Subscribe(Uuid),
+    /// `DELETE /lb/{lb}/unsubscribe`.
+    Unsubscribe,
     /// `POST /lbs/{lb}/backends`.
     CreateBackend(Map<String, Value>),
     /// `PUT /backends/{id}`, or below it.
@@ -125,6 +131,7 @@ pub fn plan(spec: &LbSpec, observed: &Observed, prune: bool) -> Result<Vec<Step>
             update_ips(spec, lb, &observed.ips, prune, &mut steps)?;
         }
     }
+    steps.extend(subscription(spec, observed, prune)?);
     let fates = frontend_fates(spec, observed);
     stop_frontends(&fates, observed, prune, &mut steps);
     for wanted in &spec.backends {
@@ -229,6 +236,41 @@ fn update_ips(
         }
     }
     Ok(())
+}
+
+/// Who is told of the load balancer.
+fn subscription(spec: &LbSpec, observed: &Observed, prune: bool) -> Result<Option<Step>, String> {
+    let current = observed.lb.as_ref().and_then(|lb| lb.subscriber.as_ref());
+    let Some(name) = &spec.subscriber else {
+        return Ok(current.map(|current| match prune {
+            true => Step::new(Action::Remove, "subscriber", &current.name, Vec::new(), vec![Call::Unsubscribe]),
+            false => Step::new(Action::Extra, "subscriber", &current.name, Vec::new(), Vec::new()),
+        }));
+    };
+    if current.is_some_and(|current| current.name == *name) {
+        return Ok(Some(Step::new(Action::Unchanged, "subscriber", name, Vec::new(), Vec::new())));
+    }
+    let named: Vec<_> = observed.subscribers.iter().filter(|subscriber| subscriber.name == *name).collect();
+    match named.as_slice() {
+        [one] => {
+            let changes = vec![FieldChange {
+                field: "told".to_owned(),
+                from: current.map(|current| current.name.clone()),
+                to: Some(name.clone()),
+            }];
+            let action = if current.is_some() { Action::Update } else { Action::Create };
+            Ok(Some(Step::new(action, "subscriber", name, changes, vec![Call::Subscribe(one.id.as_uuid())])))
+        }
+        [] => Err(format!(
+            "{}: there is no subscriber named `{name}`: `snowshed subscriber create --name {name} …` makes one",
+            spec.name
+        )),
+        several => Err(format!(
+            "{}: {} subscribers are named `{name}`: `snowshed subscriber update ID --name …` tells them apart",
+            spec.name,
+            several.len()
+        )),
+    }
 }
 
 fn attach(wish: IpWish, ips: &[wire::Ip]) -> Result<Step, String> {

@@ -27,6 +27,8 @@ pub struct LbSpec {
     pub kind: LbType,
     /// Its addresses; `None` when the file does not say: one IPv4 address when it is made, then whatever it has.
     pub ips: Option<Vec<IpWish>>,
+    /// Name of the subscriber that is told of it; `None` keeps whoever is, unless what the file does not name is removed.
+    pub subscriber: Option<String>,
     /// Its backends, in the order of the file.
     pub backends: Vec<BackendSpec>,
     /// Its frontends, in the order of the file.
@@ -150,6 +152,7 @@ pub(super) fn lb(document: &LbDocument, problems: &mut Problems) -> LbSpec {
         tags: document.tags.iter().map(|tag| problems.parse(tag, value::tag, String::new())).collect(),
         kind: problems.maybe(document.kind.as_ref(), value::lb_type, LbType::S),
         ips: document.ips.as_deref().map(|ips| self::ips(ips, problems)),
+        subscriber: document.subscriber.as_ref().map(|name| problems.parse(name, value::name, String::new())),
         backends,
         frontends,
     }

@@ -109,7 +109,7 @@ fn applied(spec: &LbSpec) -> Observed {
         etag: String::new(),
     };
     let acls = acls(spec, &frontends);
-    Observed { lb: Some(lb), backends, frontends, acls, ips }
+    Observed { lb: Some(lb), backends, frontends, acls, ips, subscribers: Vec::new() }
 }
 
 fn limit(frontend: &spec::FrontendSpec, name: &str) -> u32 {
@@ -537,6 +537,7 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                 tags: Vec::new(),
                 kind: LbType::S,
                 ips: Some(vec![super::spec::IpWish::AnyIpv4]),
+                subscriber: None,
                 backends,
                 frontends,
             }
