@@ -8,6 +8,7 @@ pub mod config;
 pub mod flow;
 pub mod nat;
 pub mod protection;
+pub mod quic;
 pub mod range;
 pub mod reason;
 pub mod service;
@@ -20,6 +21,7 @@ pub use config::ConfigEntry;
 pub use flow::{FlowEntry, FlowKey};
 pub use nat::NatFlow;
 pub use protection::{AclKey, AclPrefix, ProtectionEntry, SourceKey};
+pub use quic::QuicKey;
 pub use range::{RangeEntry, RangeKey};
 pub use reason::Reason;
 pub use service::{ServiceEntry, ServiceKey, ServiceKeyV4};
@@ -28,7 +30,7 @@ pub use stats::{BackendStats, ServiceStats};
 pub use vip::{FragmentEntry, FragmentKey, VipEntry};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {
@@ -71,6 +73,10 @@ pub mod names {
     pub const VIPS: &str = "VIPS";
     /// Longest-prefix-match trie: [`super::RangeKey`] → [`super::RangeEntry`].
     pub const RANGES: &str = "RANGES";
+    /// Hash: [`super::QuicKey`] → [`super::FlowEntry`]: the servers that connection ids of QUIC name.
+    pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
+    /// Per-CPU array of one: the server that the packet at hand names. Not pinned.
+    pub const QUIC_NAMED: &str = "QUIC_NAMED";
     /// LRU hash: [`super::FragmentKey`] → [`super::FragmentEntry`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Per-CPU array of one: what was found of a packet, on its way between the program's parts. Not pinned.
@@ -131,6 +137,8 @@ pub mod limits {
     pub const MAX_SOURCES: u32 = 65_536;
     /// Prefixes of all port ranges together, at most 30 for each.
     pub const MAX_RANGES: u32 = 262_144;
+    /// Servers of all services that go by connection ids.
+    pub const MAX_QUIC_SERVERS: u32 = 65_536;
     /// Packets in pieces that are followed at the same time.
     pub const MAX_FRAGMENTS: u32 = 16_384;
     /// Interfaces to redirect to.

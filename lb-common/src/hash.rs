@@ -23,15 +23,15 @@ impl FlowHash {
         if service_flags & flags::SOURCE_AFFINITY != 0 {
             return Self::of_source(headers, service_flags >> flags::HOST_BITS_SHIFT & flags::HOST_BITS_MASK, key);
         }
-        Self::of_flow(headers, key)
+        Self::of_flow(headers, 0, key)
     }
 
-    /// Hash of a packet's whole tuple.
+    /// Hash of a packet's whole tuple, and of the server that its flow goes by way of ([`FlowKey::via`]).
     #[inline(always)]
     #[must_use]
-    pub const fn of_flow(headers: &Headers, key: [u64; 2]) -> Self {
+    pub const fn of_flow(headers: &Headers, via: u32, key: [u64; 2]) -> Self {
         let ends = [headers.source, headers.destination];
-        Self::of_tuple(headers.family, ends, [headers.ports, headers.protocol as u32], key)
+        Self::of_tuple(headers.family, ends, [headers.ports, headers.last_word(via)], key)
     }
 
     /// As [`Self::of_flow`], of the key that a packet's flow has in the tables.
@@ -41,7 +41,7 @@ impl FlowHash {
         let ends = [AddressWords::of(&flow.source), AddressWords::of(&flow.destination)];
         let family = if ends[0].is_mapped() { Family::V4 } else { Family::V6 };
         let ([a, b], [c, d]) = (flow.source_port, flow.destination_port);
-        Self::of_tuple(family, ends, [u32::from_le_bytes([a, b, c, d]), flow.protocol as u32], key)
+        Self::of_tuple(family, ends, [u32::from_le_bytes([a, b, c, d]), flow.last_word()], key)
     }
 
     #[inline(always)]

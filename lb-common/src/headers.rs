@@ -189,8 +189,15 @@ impl Headers {
             source_port: [a, b],
             destination_port: [c, d],
             protocol: self.protocol,
-            pad: [0; 3],
+            via: [0; 3],
         }
+    }
+
+    /// The last word of the key of the flow by way of some server, one more than its index; 0 of the tuple's own flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_word(&self, via: u32) -> u32 {
+        self.protocol as u32 | via << 8
     }
 
     /// [`Headers::flow_key`] as words, in its layout.

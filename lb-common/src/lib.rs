@@ -16,5 +16,6 @@ pub mod icmp;
 pub mod link;
 pub mod nat;
 pub mod packet;
+pub mod quic;
 pub mod reply;
 pub mod steer;

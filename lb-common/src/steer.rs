@@ -63,6 +63,8 @@ pub enum Path {
     Untracked,
     /// The window is over and the flow has no entry: the owner.
     NoException,
+    /// The packet's QUIC connection id names this backend.
+    ConnectionId,
 }
 
 impl Path {
@@ -81,6 +83,7 @@ impl Path {
             Self::PreviousGone => "the slot is moving, but its previous owner is gone or down: the new owner",
             Self::Untracked => "the slot is moving, but the protocol has no opening packet: the new owner",
             Self::NoException => "the slot's move is over and the flow has no entry: the owner",
+            Self::ConnectionId => "the QUIC connection id names this server",
         }
     }
 }
@@ -138,6 +141,13 @@ pub fn owner<T: Tables>(tables: &T, service: &ServiceEntry, hash: FlowHash) -> R
     let index = owner.backend_index();
     let backend = tables.backend(index).filter(in_use).ok_or(Reason::NoBackend)?;
     Ok(Decision { slot, owner, index, backend, path: Path::Owner })
+}
+
+/// The backend that a packet's QUIC connection id names; `None` when it does not serve. It has no slot.
+#[inline(always)]
+pub fn named<T: Tables>(tables: &T, entry: FlowEntry) -> Option<Decision<T::Backend>> {
+    let (index, backend) = live(tables, entry)?;
+    Some(Decision { slot: 0, owner: Slot::to_backend(index), index, backend, path: Path::ConnectionId })
 }
 
 /// Outcome of looking at a slot that is moving or has exceptions.

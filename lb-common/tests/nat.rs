@@ -258,7 +258,7 @@ fn flow(protocol: u8) -> NatFlow {
             source_port: [0, 1],
             destination_port: [0, 2],
             protocol,
-            pad: [0; 3],
+            via: [0; 3],
         },
         server: SERVER,
         opened: 0,

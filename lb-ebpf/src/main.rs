@@ -29,6 +29,8 @@ mod gue;
 mod nat;
 #[path = "snowshed/protect.rs"]
 mod protect;
+#[path = "snowshed/quic.rs"]
+mod quic;
 #[path = "snowshed/reject.rs"]
 mod reject;
 #[path = "snowshed/service.rs"]
@@ -87,13 +89,19 @@ fn balance(frame: Frame<'_>, headers: &Headers, context: *mut xdp_md) -> u64 {
     let Some(config) = config::get() else { return judged(Verdict::drop(Reason::NoBackend)) };
     if service.flags & flags::ELSEWHERE != 0 {
         nat::hand_over(headers);
+        if service.flags & flags::QUIC != 0 {
+            quic::route(context, service);
+        }
         if service.flags & flags::L2 != 0 {
             return direct::forward(context, service, config);
         }
         if service.flags & flags::GUE != 0 {
             return gue::forward(context, service, config);
         }
-        return nat::forward(context, service, config);
+        if service.flags & flags::NAT != 0 {
+            return nat::forward(context, service, config);
+        }
+        return aside::into_tunnel(headers);
     }
     tunnel(frame, headers, service, config, context)
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::authority::{LastUsed, TokenKey};
 use crate::delivery::{Outbox, SigningKey, Targets};
+use crate::explain::ConnectionId;
 use crate::faults::Faults;
 use crate::guard::Limits;
 use crate::health::HealthView;
@@ -112,11 +113,12 @@ pub struct Delivery {
 
 /// Explains from the live maps which server a client's packets go to.
 pub trait Explain: Send + Sync {
-    /// The way of a packet from `client` to `service`.
+    /// The way of a packet from `client` to `service`; of an open QUIC connection, where its id is given.
     fn explain(
         &self,
         client: SocketAddr,
         service: ServiceAddress,
+        connection_id: Option<ConnectionId>,
     ) -> BoxFuture<'_, Result<serde_json::Value, ExplainError>>;
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::nat::NatSource;
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, ProtectionEntry, RangeEntry, RangeKey, ServiceEntry,
-    ServiceKey, ServiceStats, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, ProtectionEntry, QuicKey, RangeEntry,
+    RangeKey, ServiceEntry, ServiceKey, ServiceStats, Slot, VipEntry,
 };
 
 pub mod arena;
@@ -108,6 +108,12 @@ pub trait Dataplane: Lookup + Send {
     /// [`DataplaneError`] when the map is full or cannot be written.
     fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError>;
 
+    /// Leads the packets whose QUIC connection id names a server to it; `None` to none.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map is full or cannot be written.
+    fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError>;
+
     /// Sums of the per-CPU counters.
     ///
     /// # Errors
@@ -163,6 +169,8 @@ pub struct Observed {
     pub vips: BTreeMap<Address, VipEntry>,
     /// Every prefix of a range of ports.
     pub ranges: BTreeMap<RangeKey, RangeEntry>,
+    /// Every server that QUIC connection ids name.
+    pub quic: BTreeMap<QuicKey, FlowEntry>,
     /// Every access list by its number, its lines in ascending order.
     pub acls: BTreeMap<u32, Vec<AclPrefix>>,
     /// Every backend entry in use (identity other than 0), by index.

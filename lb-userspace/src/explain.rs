@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::abi::{
-    Address, BackendEntry, ConfigEntry, FlowEntry, NatFlow, ProtectionEntry, RangeKey, Reason, ServiceEntry,
-    ServiceKey, Slot, VipEntry, address_of, service::kind,
+    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeKey, Reason,
+    ServiceEntry, ServiceKey, Slot, VipEntry, address_of, service::kind,
 };
 use lb_common::hash::FlowHash;
 use lb_common::headers::{self, Headers, Parsed};
@@ -18,14 +18,17 @@ use crate::dataplane::{DataplaneError, Lookup};
 use crate::model::Protocol;
 use crate::plan::ServiceAddress;
 
+mod connection_id;
 mod facts;
 mod header;
+mod named;
 pub(crate) mod packet;
 mod steps;
 
+pub use connection_id::ConnectionId;
 pub use facts::{BackendFacts, Explanation, FlowFacts, NatFacts, NextHopFacts, Outcome, ServiceFacts, SlotFacts, Step};
-use header::TcpFlag;
 pub use header::{Header, headers};
+use header::{Smallest, TcpFlag};
 pub use packet::{Action, Chosen, Leaves, Made, made};
 
 /// Why nothing can be explained.
@@ -46,11 +49,16 @@ pub enum ExplainError {
     Dataplane(#[from] DataplaneError),
 }
 
-/// What happens to a client's packets to a service.
+/// What happens to a client's packets to a service; of QUIC, to those of an open connection when its id is given.
 ///
 /// # Errors
 /// [`ExplainError::Family`] when no such packet exists; [`ExplainError::Dataplane`] when a map cannot be read.
-pub fn explain(maps: &dyn Lookup, client: SocketAddr, service: ServiceAddress) -> Result<Explanation, ExplainError> {
+pub fn explain(
+    maps: &dyn Lookup,
+    client: SocketAddr,
+    service: ServiceAddress,
+    connection_id: Option<&ConnectionId>,
+) -> Result<Explanation, ExplainError> {
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     if client.is_ipv4() != service.address.is_ipv4() {
         return Err(ExplainError::Family { client: client.ip(), service: service.address });
@@ -69,7 +77,7 @@ pub fn explain(maps: &dyn Lookup, client: SocketAddr, service: ServiceAddress) -
         answer: None,
         verdict: String::new(),
     };
-    walk(maps, service, &mut explanation)?;
+    walk(maps, service, connection_id, &mut explanation)?;
     explanation.verdict = explanation.sentence();
     Ok(explanation)
 }
@@ -84,10 +92,17 @@ impl std::fmt::Display for Explanation {
     }
 }
 
-fn walk(maps: &dyn Lookup, service: ServiceAddress, explanation: &mut Explanation) -> Result<(), DataplaneError> {
+fn walk(
+    maps: &dyn Lookup,
+    service: ServiceAddress,
+    connection_id: Option<&ConnectionId>,
+    explanation: &mut Explanation,
+) -> Result<(), DataplaneError> {
     let is_tcp = service.protocol == Protocol::Tcp;
     let ends = ((explanation.client.ip(), explanation.client.port()), (service.address, service.port));
-    let opening = header::smallest(ends.0, ends.1, is_tcp, &[TcpFlag::Syn]);
+    let payload = connection_id.map(ConnectionId::packet).unwrap_or_default();
+    let opening = if is_tcp { Smallest::Tcp(&[TcpFlag::Syn]) } else { Smallest::Udp(&payload) };
+    let opening = header::smallest(ends.0, ends.1, opening);
     let ingress = interfaces(maps);
     let made_of = |frame: &[u8]| made(maps, &ingress, frame).map(|made| made.map(Outcome::and_made));
     let Some((outcome, made)) = made_of(&opening)? else { return Ok(()) };
@@ -108,12 +123,13 @@ fn walk(maps: &dyn Lookup, service: ServiceAddress, explanation: &mut Explanatio
         return looked.finish(());
     };
     if let Ok(Parsed::Flow(headers)) = headers::parse(&*opening) {
+        explanation.connection_id(&entry, connection_id, &opening, &headers);
         explanation.hash(FlowHash::of(&headers, entry.flags, config.hash_key), &entry);
         explanation.way(&looked, &headers, &made, &entry);
     }
     explanation.describe("opening");
     if is_tcp {
-        let frame = header::smallest(ends.0, ends.1, true, &[TcpFlag::Ack]);
+        let frame = header::smallest(ends.0, ends.1, Smallest::Tcp(&[TcpFlag::Ack]));
         explanation.established =
             made_of(&frame)?.map(|(outcome, _)| outcome).filter(|it| it.backend != explanation.opening.backend);
         if explanation.established.is_some() {
@@ -121,8 +137,8 @@ fn walk(maps: &dyn Lookup, service: ServiceAddress, explanation: &mut Explanatio
         }
     }
     if let Some(NatFacts { source, server, valid: true, .. }) = explanation.nat {
-        let both = [TcpFlag::Syn, TcpFlag::Ack];
-        let frame = header::smallest((server.ip(), server.port()), (source.ip(), source.port()), is_tcp, &both);
+        let answer = if is_tcp { Smallest::Tcp(&[TcpFlag::Syn, TcpFlag::Ack]) } else { Smallest::Udp(&[]) };
+        let frame = header::smallest((server.ip(), server.port()), (source.ip(), source.port()), answer);
         explanation.answer = made_of(&frame)?.map(|(outcome, _)| outcome);
     }
     looked.finish(())
@@ -191,9 +207,15 @@ impl<'a> Maps<'a> {
         self.read(self.maps.acl(number, address))
     }
 
-    /// The translated flow of a client's packet, and the tick it is now.
-    fn nat_flow(&self, headers: &Headers) -> Option<(NatFlow, u32)> {
-        self.read(self.maps.nat_flow(&headers.flow_key()))
+    /// The server that QUIC connection ids with such an id name.
+    fn quic_server(&self, key: &QuicKey) -> Option<FlowEntry> {
+        self.read(self.maps.quic_server(key))
+    }
+
+    /// The translated flow of a client's packet by way of a server ([`FlowKey::via`]), and the tick it is now.
+    fn nat_flow(&self, headers: &Headers, via: u32) -> Option<(NatFlow, u32)> {
+        let [_, a, b, c] = headers.last_word(via).to_le_bytes();
+        self.read(self.maps.nat_flow(&FlowKey { via: [a, b, c], ..headers.flow_key() }))
     }
 
     fn nat_place(&self, source: &Address, port: u16) -> Option<NatFlow> {

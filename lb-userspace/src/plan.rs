@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    Backend, BackendId, ClosedPort, EmptyPool, Forwarding, FrontendId, Generation, LbId, PrefixV6, Protocol,
+    Backend, BackendId, ClosedPort, EmptyPool, Forwarding, FrontendId, Generation, LbId, PrefixV6, Protocol, Quic,
     RateLimits, Weight,
 };
 
@@ -110,6 +110,8 @@ pub struct PlannedService {
     pub forwarding: Forwarding,
     /// Hash over the source address only, of IPv6 over so much of it.
     pub source_affinity: Option<PrefixV6>,
+    /// How QUIC connection ids name a server.
+    pub quic: Option<Quic>,
     /// Nothing is forwarded: the tenant is contained.
     pub quarantined: bool,
     /// Which clients may come; `None` for everybody.

@@ -32,6 +32,7 @@ mod backlog;
 mod hold;
 mod moves;
 mod nat;
+mod quic;
 mod ranges;
 mod run;
 mod services;
@@ -49,6 +50,7 @@ use apply::Trouble;
 use backends::Backends;
 use backlog::Tries;
 use hold::Hold;
+use quic::QuicServers;
 use ranges::Ranges;
 use services::Services;
 use takeover::{LeftDown, Succession};
@@ -140,6 +142,7 @@ pub struct Reconciler<D> {
     access: AccessLists,
     vips: Vips,
     ranges: Ranges,
+    quic: QuicServers,
     left_down: LeftDown,
     succession: Succession,
     hold: Hold,
@@ -157,6 +160,8 @@ pub struct Reconciler<D> {
     empty: BTreeSet<ServiceAddress>,
     /// Services whose flows are translated.
     translated: BTreeSet<ServiceAddress>,
+    /// Services of QUIC whose connection ids name servers.
+    naming: BTreeSet<ServiceAddress>,
     status: Status,
     publisher: Publisher,
     observer: Option<Arc<dyn Observer>>,
@@ -215,6 +220,7 @@ impl<D: Dataplane> Reconciler<D> {
             access: AccessLists::default(),
             vips: Vips::default(),
             ranges: Ranges::default(),
+            quic: QuicServers::default(),
             left_down: LeftDown::default(),
             succession: Succession::default(),
             hold: Hold::default(),
@@ -229,6 +235,7 @@ impl<D: Dataplane> Reconciler<D> {
             unresolved: BTreeMap::new(),
             empty: BTreeSet::new(),
             translated: BTreeSet::new(),
+            naming: BTreeSet::new(),
             status: Status::default(),
             publisher: Publisher {
                 status: watch::Sender::default(),
@@ -355,6 +362,11 @@ impl<D: Dataplane> Reconciler<D> {
                 self.translated.insert(*address);
             } else {
                 self.translated.remove(address);
+            }
+            if after.is_some_and(|service| service.quic.is_some()) {
+                self.naming.insert(*address);
+            } else {
+                self.naming.remove(address);
             }
             if after.is_some_and(|service| service.slots.is_empty()) {
                 self.empty.insert(*address);

@@ -379,6 +379,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             algorithm: Algorithm::Roundrobin,
             sticky_sessions: StickySessions::None,
             sticky_prefix_v6: PrefixV6::WHOLE,
+            quic: None,
             slow_start: None,
             forwarding: Forwarding::Ipip,
             on_empty: EmptyPool::Reject,

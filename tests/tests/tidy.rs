@@ -199,6 +199,8 @@ fn reason_numbers_and_labels_are_permanent() {
         (51, "connection_limited"),
         (52, "packet_limited"),
         (64, "nat_evicted"),
+        (65, "quic_routed"),
+        (66, "quic_stranger"),
     ];
     let current: BTreeMap<u32, &str> = Reason::ALL.iter().map(|reason| (*reason as u32, reason.label())).collect();
     for (number, label) in permanent {

@@ -16,8 +16,9 @@ pub struct FlowKey {
     pub destination_port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
-    /// Always 0.
-    pub pad: [u8; 3],
+    /// Which of a tuple's translated flows: 0 is its own, otherwise one more than the index of the server whose QUIC
+    /// connection goes over the same tuple as another server's, lowest byte first. 0 in the tables of moved slots.
+    pub via: [u8; 3],
 }
 
 /// Value of the flow tables. Void when the backend is down or its generation is another.
@@ -28,6 +29,16 @@ pub struct FlowEntry {
     pub backend: u32,
     /// [`super::BackendEntry::generation`] when the entry was written.
     pub generation: u32,
+}
+
+impl FlowKey {
+    /// The last four bytes as a word, as [`crate::headers::Headers::last_word`] gives it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_word(&self) -> u32 {
+        let [a, b, c] = self.via;
+        u32::from_le_bytes([self.protocol, a, b, c])
+    }
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40 && align_of::<FlowKey>() == 1);

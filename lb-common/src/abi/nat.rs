@@ -77,7 +77,7 @@ impl NatFlow {
             source_port: [0; 2],
             destination_port: [0; 2],
             protocol: 0,
-            pad: [0; 3],
+            via: [0; 3],
         },
         server: [0; 16],
         opened: 0,

@@ -115,6 +115,10 @@ reasons! {
 
     /// Beside a packet's own reason: a translated flow, half open or just ended, gave way to a new one.
     NatEvicted = 64, "nat_evicted", "give `addresses.nat_v4` or `nat_v6` more addresses";
+    /// Beside a packet's own reason: it went to the server that its QUIC connection id names.
+    QuicRouted = 65, "quic_routed", "";
+    /// Beside a packet's own reason: its QUIC connection id names no server that serves, and it went by its hash.
+    QuicStranger = 66, "quic_stranger", "let the servers put their id into connection ids: `snowshed server list -o wide` shows it";
 }
 
 /// Numbers of the decapsulator's counters (`DECAP_VERDICTS`).

@@ -92,9 +92,11 @@ pub mod flags {
     /// The servers are of mode `super::super::backend::mode::GUE`: packets get UDP and GUE headers inside the outer one.
     pub const GUE: u32 = 1 << 4;
     /// Where the packets of a service do not take the shortest way: those that do pay for one test.
-    pub const ELSEWHERE: u32 = NAT | L2 | GUE;
+    pub const ELSEWHERE: u32 = NAT | L2 | GUE | QUIC;
     /// A range of ports: servers get packets on the port that the client asked for, in every mode.
     pub const RANGE: u32 = 1 << 5;
+    /// Packets of QUIC go to the server that their connection id names ([`crate::quic`]).
+    pub const QUIC: u32 = 1 << 6;
     /// Nothing is forwarded: the tenant is contained.
     pub const QUARANTINED: u32 = 1 << 8;
     /// Clients are looked up in `ACL`.
@@ -107,6 +109,14 @@ pub mod flags {
     pub const HOST_BITS_SHIFT: u32 = 16;
     /// The bits from [`HOST_BITS_SHIFT`] on, shifted to the lowest place.
     pub const HOST_BITS_MASK: u32 = 0x7f;
+    /// With [`QUIC`], 3 bits from here on: the configuration of connection ids.
+    pub const QUIC_CONFIG_SHIFT: u32 = 24;
+    /// The bits from [`QUIC_CONFIG_SHIFT`] on, shifted to the lowest place.
+    pub const QUIC_CONFIG_MASK: u32 = 7;
+    /// With [`QUIC`], 4 bits from here on: bytes of a server id.
+    pub const QUIC_LEN_SHIFT: u32 = 27;
+    /// The bits from [`QUIC_LEN_SHIFT`] on, shifted to the lowest place.
+    pub const QUIC_LEN_MASK: u32 = 15;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 1);

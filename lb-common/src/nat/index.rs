@@ -85,13 +85,15 @@ impl NatBucket {
 }
 
 impl NatFlow {
-    /// Whether a packet comes from the flow's client. An element that is nobody's has no client.
+    /// Whether a packet comes from the flow's client, by way of some server ([`crate::abi::FlowKey::via`]). An element that is
+    /// nobody's has no client.
     #[inline(always)]
     #[must_use]
-    pub fn is_from_client(&self, headers: &Headers) -> bool {
+    pub fn is_from_client(&self, headers: &Headers, via: u32) -> bool {
         let [a, b] = self.key.source_port;
         let [c, d] = self.key.destination_port;
         self.protocol == headers.protocol
+            && self.key.last_word() == headers.last_word(via)
             && u32::from_le_bytes([a, b, c, d]) == headers.ports
             && AddressWords::of(&self.key.source) == headers.source
             && AddressWords::of(&self.key.destination) == headers.destination

@@ -112,6 +112,16 @@ pub(crate) fn look_in_ranges(headers: &Headers) -> u64 {
     next::SERVICE
 }
 
+/// A whole packet of a service at its own port, that may name its server: the step that sends it in a tunnel.
+#[inline(always)]
+pub(crate) fn into_tunnel(headers: &Headers) -> u64 {
+    note(headers, ANY_ADDRESS, what::WHOLE);
+    if let Some(found) = found() {
+        found.service = service::key_words(headers);
+    }
+    next::TUNNEL
+}
+
 /// What becomes of a packet that [`lb_common::headers::parse`] leaves, or no service has; `first` is the first step.
 /// Returns what [`crate::judged`] makes of the verdict.
 #[inline(always)]

@@ -47,7 +47,7 @@ fn to_server(
     config: &ConfigEntry,
 ) -> Result<Verdict, Reason> {
     let hash = FlowHash::of(headers, service.flags, config.hash_key);
-    let decision = steer::choose(service, headers, hash)?;
+    let decision = steer::choose_or_named(service, headers, hash)?;
     admitted(headers, decision.backend)?;
     let (bytes, ingress) = (frame.len() as u64, frame.ingress());
     nat::relink(frame, headers, LinkHeader::to(decision.backend))?;

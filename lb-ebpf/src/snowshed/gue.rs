@@ -42,7 +42,7 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
 fn steered(service: &ServiceEntry, config: &ConfigEntry) -> u64 {
     let Some(headers) = nat::handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
     let hash = FlowHash::of(&headers, service.flags, config.hash_key);
-    match steer::choose(service, &headers, hash) {
+    match steer::choose_or_named(service, &headers, hash) {
         Ok(decision) => CHOSEN | u64::from(decision.index),
         Err(reason) => crate::judged(Verdict::drop(reason)),
     }
@@ -68,7 +68,7 @@ fn to_server(frame: Frame<'_>, index: u32) -> Result<Verdict, Reason> {
     }
     admitted?;
     let (bytes, ingress) = (frame.total_len() as u64, frame.ingress());
-    let hash = FlowHash::of_flow(&headers, config.hash_key);
+    let hash = FlowHash::of_flow(&headers, 0, config.hash_key);
     let recipe = Recipe { headers: &headers, inherited, backend, hash, config };
     // One instance per pair of lengths: every offset is a constant.
     match (gue::overhead(backend), encapsulation::link_len(backend)) {

@@ -27,7 +27,7 @@ use lb_ebpf::{Frame, OnStack, atomic};
 
 use crate::aside::reply;
 use crate::verdict::{Verdict, Way};
-use crate::{account, config, reject, steer, transmit};
+use crate::{account, config, quic, reject, steer, transmit};
 
 #[map]
 static NAT_FLOWS: Array<NatFlow> = Array::with_max_entries(limits::MAX_NAT_FLOWS, BPF_F_MMAPABLE);
@@ -75,13 +75,14 @@ pub(crate) fn forward(context: *mut xdp_md, service: &ServiceEntry, config: &Con
     const UNKNOWN_FLOW: u32 = Reason::NatUnknownFlow as u32;
     const TOO_BIG: u32 = Reason::TooBig as u32;
     const TTL_EXCEEDED: u32 = Reason::TtlExceeded as u32;
-    let mut judged = translated(context, config, 0);
+    let via = if service.flags & flags::QUIC != 0 { quic::via() } else { 0 };
+    let mut judged = translated(context, config, via, 0);
     // A packet that opens a flow opens it, and then goes the way of all others: one after the other, and not one in the
     // other, together their stacks would be too large.
     if judged == OPENS {
-        judged = opened(context, service, config);
+        judged = opened(context, service, config, via);
         if judged == OPENED {
-            judged = translated(context, config, 1);
+            judged = translated(context, config, via, 1);
         }
         // Another CPU gave the place away meanwhile: the packet's repetition opens it again.
         if judged == OPENS {
@@ -106,19 +107,19 @@ const OPENS: u64 = 1 << 63;
 const OPENED: u64 = 1 << 62;
 
 #[inline(never)]
-fn translated(context: *mut xdp_md, config: &ConfigEntry, is_opened: u64) -> u64 {
+fn translated(context: *mut xdp_md, config: &ConfigEntry, via: u32, is_opened: u64) -> u64 {
     let context = XdpContext::new(context);
     let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
-    let judged = to_server(Frame::new(&context), &headers, config, is_opened != 0);
+    let judged = to_server(Frame::new(&context), &headers, config, via, is_opened != 0);
     judged.unwrap_or_else(|reason| crate::judged(Verdict::drop(reason)))
 }
 
 /// Opens the flow of the packet, where its service has a server that takes it. [`OPENED`], or why not.
 #[inline(never)]
-fn opened(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry) -> u64 {
+fn opened(context: *mut xdp_md, service: &ServiceEntry, config: &ConfigEntry, via: u32) -> u64 {
     let context = XdpContext::new(context);
     let Some(headers) = handed_over() else { return crate::judged(Verdict::drop(Reason::Malformed)) };
-    match open(&Frame::new(&context), &headers, service, config) {
+    match open(&Frame::new(&context), &headers, service, config, via) {
         Ok(()) => OPENED,
         Err(reason) => crate::judged(Verdict::drop(reason)),
     }
@@ -147,10 +148,16 @@ fn returned(context: *mut xdp_md) -> u64 {
 }
 
 #[inline(always)]
-fn to_server(frame: Frame<'_>, headers: &Headers, config: &ConfigEntry, is_opened: bool) -> Result<u64, Reason> {
+fn to_server(
+    frame: Frame<'_>,
+    headers: &Headers,
+    config: &ConfigEntry,
+    via: u32,
+    is_opened: bool,
+) -> Result<u64, Reason> {
     let now = now();
-    let probe = Probe::of(FlowHash::of_flow(headers, config.hash_key), NAT_BUCKETS.load());
-    let known = element_at(look_up(&probe, headers));
+    let probe = Probe::of(FlowHash::of_flow(headers, via, config.hash_key), NAT_BUCKETS.load());
+    let known = element_at(look_up(&probe, headers, via));
     let backend = known.as_ref().and_then(|flow| steer::backend(flow.backend));
     let standing = match (&known, backend) {
         // Just opened: also to a server that is down, where the service has no other.
@@ -232,15 +239,21 @@ fn port_of(service: &ServiceEntry, headers: &Headers, backend: &BackendEntry) ->
 
 /// Gives a new flow a place, and notes it: in the place of the one that its tuple had, if it had one.
 #[inline(always)]
-fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &ConfigEntry) -> Result<(), Reason> {
+fn open(
+    frame: &Frame<'_>,
+    headers: &Headers,
+    service: &ServiceEntry,
+    config: &ConfigEntry,
+    via: u32,
+) -> Result<(), Reason> {
     let now = now();
     let decision = steer::owner(service, FlowHash::of(headers, service.flags, config.hash_key))?;
     let backend = decision.backend;
     admitted(headers, ttl(frame, headers)?, backend)?;
     let to = Opened { index: decision.index, backend, port: port_of(service, headers, backend) };
-    let hash = FlowHash::of_flow(headers, config.hash_key);
+    let hash = FlowHash::of_flow(headers, via, config.hash_key);
     let probe = Probe::of(hash, NAT_BUCKETS.load());
-    let before = match look_up(&probe, headers) {
+    let before = match look_up(&probe, headers, via) {
         NOWHERE => Entry::FREE,
         place => Entry::new(probe.tag, place),
     };
@@ -273,6 +286,8 @@ fn open(frame: &Frame<'_>, headers: &Headers, service: &ServiceEntry, config: &C
         account::verdict(Reason::NatEvicted as u32);
     }
     fill(flow, headers, source, place.port, to, now);
+    let [_, a, b, c] = headers.last_word(via).to_le_bytes();
+    flow.key.via = [a, b, c];
     flow.tag = probe.tag;
     let [first, second] = probe.buckets;
     let buckets = u64::from(first) | u64::from(second) << 32;
@@ -456,11 +471,48 @@ pub(crate) fn number_of(headers: &Headers) -> Option<u32> {
     unsafe { NAT_SOURCES.get(&key.0) }.copied()
 }
 
+/// Which of its tuple's flows a packet is of that names a server: the tuple's own when that goes to this server or is over,
+/// otherwise one beside it. So two connections of one socket, or of two clients that had the same address and port one
+/// after the other, each keep their server.
+#[inline(always)]
+pub(crate) fn via(server: u32) -> u32 {
+    nat_via(server + 1)
+}
+
+/// [`via`], as [`lb_common::abi::FlowKey::via`]. A global function, as [`nat_draw`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_via(via: u32) -> u32 {
+    let Some(headers) = handed_over() else { return 0 };
+    let own = standing_of(&headers, 0);
+    if own == via {
+        return 0;
+    }
+    if standing_of(&headers, via) == via {
+        return via;
+    }
+    if own == 0 { 0 } else { via }
+}
+
+/// One more than the index of the server that the flow goes to which a packet would follow by way of a server; 0 where there
+/// is none.
+#[inline(always)]
+fn standing_of(headers: &Headers, via: u32) -> u32 {
+    let Some(config) = config::get() else { return 0 };
+    let probe = Probe::of(FlowHash::of_flow(headers, via, config.hash_key), NAT_BUCKETS.load());
+    let Some(flow) = element_at(look_up(&probe, headers, via)) else { return 0 };
+    let Some(backend) = steer::backend(flow.backend) else { return 0 };
+    match Standing::of(headers, flow, backend, now()) {
+        Standing::Follows => flow.backend + 1,
+        _ => 0,
+    }
+}
+
 /// The flow of a client's packet.
 #[inline(always)]
 pub(crate) fn flow_of(headers: &Headers) -> Option<&'static NatFlow> {
-    let hash = FlowHash::of_flow(headers, config::get()?.hash_key);
-    flow_at(look_up(&Probe::of(hash, NAT_BUCKETS.load()), headers))
+    let hash = FlowHash::of_flow(headers, 0, config::get()?.hash_key);
+    flow_at(look_up(&Probe::of(hash, NAT_BUCKETS.load()), headers, 0))
 }
 
 /// What stands at a place; [`NatFlow::is_from_server`] says whether it is a packet's flow.
@@ -472,18 +524,18 @@ pub(crate) fn flow_at(index: u32) -> Option<&'static NatFlow> {
 /// The place of a client's packet's flow; [`NOWHERE`] when it has none. A number and no `Option`: of that the compiler
 /// moves around what was never written, and the verifier does not take it.
 #[inline(always)]
-fn look_up(probe: &Probe, headers: &Headers) -> u32 {
-    match look_in(probe.buckets[0], probe.tag, headers) {
-        NOWHERE => look_in(probe.buckets[1], probe.tag, headers),
+fn look_up(probe: &Probe, headers: &Headers, via: u32) -> u32 {
+    match look_in(probe.buckets[0], probe.tag, headers, via) {
+        NOWHERE => look_in(probe.buckets[1], probe.tag, headers, via),
         place => place,
     }
 }
 
 #[inline(always)]
-fn look_in(bucket: u32, tag: u32, headers: &Headers) -> u32 {
+fn look_in(bucket: u32, tag: u32, headers: &Headers, via: u32) -> u32 {
     let Some(bucket) = NAT_INDEX.get(bucket) else { return NOWHERE };
     for place in bucket.tagged(tag) {
-        if element_at(place).is_some_and(|flow| flow.is_from_client(headers)) {
+        if element_at(place).is_some_and(|flow| flow.is_from_client(headers, via)) {
             return place;
         }
     }

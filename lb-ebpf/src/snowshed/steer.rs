@@ -5,12 +5,15 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, LruHashMap},
 };
+use lb_common::abi::service::flags;
 use lb_common::abi::{
     BackendEntry, FlowEntry, FlowKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, Slot, SlotPair, limits,
 };
 use lb_common::hash::FlowHash;
 use lb_common::headers::Headers;
 use lb_common::steer::{self, Decision, Path, Tables};
+
+use crate::quic;
 
 #[map]
 static SLOTS: Array<SlotPair> = Array::with_max_entries(limits::MAX_SLOTS / SLOTS_PER_ELEMENT, BPF_F_MMAPABLE);
@@ -68,6 +71,27 @@ pub(crate) fn choose(
     Ok(decision)
 }
 
+/// As [`choose`], where a packet's QUIC connection id may name the backend.
+#[inline(always)]
+pub(crate) fn choose_or_named(
+    service: &ServiceEntry,
+    headers: &Headers,
+    hash: FlowHash,
+) -> Result<Decision<&'static BackendEntry>, Reason> {
+    if service.flags & flags::QUIC != 0
+        && let Some(decision) = quic::named()
+    {
+        return Ok(decision);
+    }
+    choose(service, headers, hash)
+}
+
+/// The backend of an entry that a connection id named, if it serves.
+#[inline(always)]
+pub(crate) fn named(entry: FlowEntry) -> Option<Decision<&'static BackendEntry>> {
+    steer::named(&Maps, entry)
+}
+
 /// Chooses the backend and notes nothing.
 #[inline(always)]
 pub(crate) fn find(
@@ -78,9 +102,14 @@ pub(crate) fn find(
     steer::steer(&Maps, service, headers, hash)
 }
 
-/// The owner of a new flow's slot.
+/// The owner of a new flow's slot, or the server that its packet names.
 #[inline(always)]
 pub(crate) fn owner(service: &ServiceEntry, hash: FlowHash) -> Result<Decision<&'static BackendEntry>, Reason> {
+    if service.flags & flags::QUIC != 0
+        && let Some(decision) = quic::named()
+    {
+        return Ok(decision);
+    }
     steer::owner(&Maps, service, hash)
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use crate::api::{Explain, ExplainError};
 use crate::dataplane::Dataplane;
-use crate::explain;
+use crate::explain::{self, ConnectionId};
 use crate::plan::ServiceAddress;
 
 /// Reads the maps that the reconciler writes; a look is a handful of reads.
@@ -19,12 +19,13 @@ impl<D: Dataplane + 'static> Explain for FromMaps<D> {
         &self,
         client: SocketAddr,
         service: ServiceAddress,
+        connection_id: Option<ConnectionId>,
     ) -> BoxFuture<'_, Result<serde_json::Value, ExplainError>> {
         let dataplane = std::sync::Arc::clone(&self.0);
         async move {
             let look = move || {
                 let dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
-                explain::explain(&*dataplane, client, service)
+                explain::explain(&*dataplane, client, service, connection_id.as_ref())
             };
             match tokio::task::spawn_blocking(look).await {
                 Ok(Ok(explanation)) => {

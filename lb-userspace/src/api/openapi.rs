@@ -132,6 +132,9 @@ parameters! {
         /// `tcp` when not given.
         #[param(inline)]
         protocol: crate::model::Protocol,
+        /// Of UDP: a QUIC connection id as hexadecimal digits, to explain packets of that open connection.
+        #[param(min_length = 2, max_length = 40)]
+        connection_id: String,
     }
     /// Filters of operations.
     Query OperationFilter {

@@ -4,7 +4,7 @@ use super::wire;
 use super::{Context, etag};
 use crate::delivery::Address;
 use crate::ledger::Snapshot;
-use crate::model::{Acl, Backend, Frontend, Ip, Lb, LbId, Subscriber};
+use crate::model::{Acl, Backend, Frontend, Ip, Lb, LbId, Quic, Subscriber};
 
 /// Id of a load balancer's instance: the same for the same load balancer and zone, wherever it is asked for.
 pub(super) fn instance_id(lb: LbId, zone: &str) -> uuid::Uuid {
@@ -185,7 +185,7 @@ impl<'a> View<'a> {
             sticky_sessions_cookie_name: String::new(),
             health_check: wire::HealthCheck::from(&backend.health_check),
             pool: servers.clone().map(|server| server.address).collect(),
-            servers: servers.map(wire::Server::from).collect(),
+            servers: servers.map(|server| wire::Server::of(backend, server)).collect(),
             lb: self.lb_with(backend.lb),
             send_proxy_v2: false,
             timeout_server: backend.timeout_server.map(wire::Millis),
@@ -204,6 +204,8 @@ impl<'a> View<'a> {
             forwarding: backend.forwarding,
             on_empty: backend.on_empty,
             sticky_prefix_v6: backend.sticky_prefix_v6,
+            quic_server_id_length: Quic::length_of(backend.quic),
+            quic_config_id: Quic::config_of(backend.quic),
             slow_start: backend.slow_start.map(wire::Millis),
             created_at: Some(backend.times.created_at),
             updated_at: Some(backend.times.updated_at),

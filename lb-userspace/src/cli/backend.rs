@@ -42,6 +42,7 @@ pub enum BackendCommand {
     /// Make a backend
     #[command(after_help = "Examples:
   snowshed backend create --lb web --name web --forward-port 80 --server 10.0.0.5 --server 10.0.0.6,weight=3
+  snowshed backend create --lb web --name h3 --protocol udp --forward-port 443 --server 10.0.0.5 --quic-server-id-length 4
   snowshed backend create --lb web --name dns --protocol udp --forward-port 53 --server 10.0.0.7 --check-port 8053
   snowshed backend create --lb web --name web --forward-port 80 --server 10.0.0.5 \\
       --check http --check-uri /healthz --check-interval 1s --check-fall 3")]
@@ -112,6 +113,13 @@ pub struct Settings {
     /// Bits of an IPv6 client's address that sticky sessions go by, 1 to 128; 64 is what one client usually has
     #[arg(long, value_name = "BITS", value_parser = value::prefix_v6)]
     sticky_prefix_v6: Option<PrefixV6>,
+    /// Bytes of the server ids that QUIC connection ids begin with, 1 to 8: a client that changes its address keeps its
+    /// server; 0 is none. `snowshed server list -o wide` shows each server's
+    #[arg(long, value_name = "BYTES", value_parser = value::quic_server_id_length)]
+    quic_server_id_length: Option<u8>,
+    /// Number of the configuration that those connection ids name, 0 to 6
+    #[arg(long, value_name = "NUMBER", value_parser = value::quic_config_id)]
+    quic_config_id: Option<u8>,
     /// Time in which the share of a server that is new or came back rises to all of it, up to 1h; 0 is at once
     #[arg(long, value_name = "DURATION", value_parser = value::duration_or_zero)]
     slow_start: Option<Duration>,
@@ -249,6 +257,8 @@ impl Settings {
         body.extend(self.forwarding.as_ref().map(|mode| ("forwarding".to_owned(), json!(mode))));
         body.extend(self.algorithm.as_ref().map(|word| ("forward_port_algorithm".to_owned(), json!(word))));
         body.extend(self.sticky_prefix_v6.map(|prefix| ("sticky_prefix_v6".to_owned(), json!(prefix))));
+        body.extend(self.quic_server_id_length.map(|bytes| ("quic_server_id_length".to_owned(), json!(bytes))));
+        body.extend(self.quic_config_id.map(|number| ("quic_config_id".to_owned(), json!(number))));
         body.extend(self.slow_start.map(|time| ("slow_start".to_owned(), json!(millis(time)))));
         body.extend(self.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
         body
@@ -336,6 +346,8 @@ fn show(session: &mut Session<'_>, backend: &Value) -> Result<(), Failure> {
             ("algorithm", text(backend, "/forward_port_algorithm")),
             ("sticky sessions", text(backend, "/sticky_sessions")),
             ("sticky prefix v6", text(backend, "/sticky_prefix_v6")),
+            ("quic server id bytes", text(backend, "/quic_server_id_length")),
+            ("quic config id", text(backend, "/quic_config_id")),
             ("slow start ms", text(backend, "/slow_start")),
             ("when empty", text(backend, "/on_empty")),
             ("servers", servers.join("\n")),

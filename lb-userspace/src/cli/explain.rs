@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::output::{self, Format, text};
 use super::terminal::{Paint, Terminal};
 use super::value::{self, ServiceArg};
+use crate::explain::ConnectionId;
 
 /// Arguments of `explain`.
 #[derive(Args, Debug)]
@@ -21,6 +22,9 @@ pub struct Explain {
     /// Address, port and protocol of the service, for example 192.0.2.10:80 or [2001:db8::10]:53/udp
     #[arg(value_name = "SERVICE")]
     service: ServiceArg,
+    /// A QUIC connection id as hexadecimal digits: explains packets of that open connection, and not those that open one
+    #[arg(long, value_name = "HEX")]
+    connection_id: Option<ConnectionId>,
 }
 
 impl Explain {
@@ -29,11 +33,12 @@ impl Explain {
     /// # Errors
     /// When the agent cannot be asked or refuses.
     pub async fn run(self, client: &Client, terminal: &mut Terminal, format: Format) -> Result<(), Failure> {
-        let query = [
+        let mut query = vec![
             ("client", self.client.to_string()),
             ("service", self.service.address.to_string()),
             ("protocol", self.service.protocol.as_str().to_owned()),
         ];
+        query.extend(self.connection_id.map(|id| ("connection_id", id.to_string())));
         let answer = client.call(Method::GET, "/snowshed/v1/explain", &query, None, None).await?;
         if !format.is_table() {
             return output::value(terminal, format, &answer);

@@ -166,6 +166,10 @@ struct BackendFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     sticky_prefix_v6: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    quic_server_id_length: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quic_config_id: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     slow_start: Option<String>,
     forwarding: Value,
     on_empty: Value,
@@ -268,6 +272,8 @@ fn backend_file(backend: &wire::Backend) -> Result<BackendFile, Failure> {
         sticky_prefix_v6: Some(backend.sticky_prefix_v6)
             .filter(|prefix| *prefix != PrefixV6::WHOLE)
             .map(PrefixV6::bits),
+        quic_server_id_length: Some(backend.quic_server_id_length).filter(|bytes| *bytes != 0),
+        quic_config_id: Some(backend.quic_config_id).filter(|number| *number != 0),
         slow_start: backend.slow_start.map(duration),
         forwarding: word(backend.forwarding)?,
         on_empty: word(backend.on_empty)?,

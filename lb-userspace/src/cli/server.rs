@@ -15,12 +15,13 @@ use super::session::{Noun, Session, id_of};
 use super::value::{self, Reference, ServerArg, millis};
 use crate::model::Weight;
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     Column::text("ADDRESS", |server| text(server, "/address")),
     Column::number("WEIGHT", |server| text(server, "/weight")),
     Column::text("BACKUP", |server| text(server, "/backup")),
     Column::text("DRAIN", |server| text(server, "/drain")),
     Column::text("UNTIL", |server| text(server, "/drain_deadline")),
+    Column::wide("QUIC ID", |server| text(server, "/quic_server_id")),
 ];
 
 /// Servers of a backend; their health is shown by `snowshed status`
@@ -38,8 +39,9 @@ pub enum ServerCommand {
   snowshed server get --lb web --backend web 10.0.0.8")]
     Get(Get),
     /// List the servers of a backend
-    #[command(after_help = "Example:
-  snowshed server list --lb web --backend web")]
+    #[command(after_help = "Examples:
+  snowshed server list --lb web --backend web
+  snowshed server list --lb web --backend h3 -o wide     also the server ids to put into QUIC connection ids")]
     List(List),
     /// Change a server's weight, let it stand by, or drain it; what is not given stays
     #[command(
@@ -258,6 +260,7 @@ fn show(session: &mut Session<'_>, server: &Value) -> Result<(), Failure> {
             ("backup", text(server, "/backup")),
             ("drain", text(server, "/drain")),
             ("drain until", text(server, "/drain_deadline")),
+            ("quic server id", text(server, "/quic_server_id")),
         ],
     )
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::model::{LbType, Name, PrefixV6, Protocol, Tags, Weight, ports_text};
+use crate::model::{LbType, Name, PrefixV6, Protocol, Quic, Tags, Weight, ports_text};
 
 /// Names a load balancer, frontend or backend: its id, or its name when only one has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -364,6 +364,25 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
 pub fn prefix_v6(text: &str) -> Result<PrefixV6, String> {
     let bits: i64 = text.parse().map_err(|_| format!("`{text}` is not a prefix length: 1 to 128 is expected"))?;
     PrefixV6::try_from(bits).map_err(|invalid| invalid.help)
+}
+
+/// Bytes of a server id in QUIC connection ids; 0 is none.
+///
+/// # Errors
+/// A sentence for the person who typed it.
+pub fn quic_server_id_length(text: &str) -> Result<u8, String> {
+    let bytes: i64 = text.parse().map_err(|_| format!("`{text}` is not a number of bytes: 0 to 8 is expected"))?;
+    Quic::parse_length(bytes).map_err(|invalid| invalid.help)
+}
+
+/// Number of a configuration of QUIC connection ids.
+///
+/// # Errors
+/// A sentence for the person who typed it.
+pub fn quic_config_id(text: &str) -> Result<u8, String> {
+    let number: i64 =
+        text.parse().map_err(|_| format!("`{text}` is not a configuration's number: 0 to 6 is expected"))?;
+    Quic::parse_config_id(number).map_err(|invalid| invalid.help)
 }
 
 /// A duration as the API takes it: milliseconds.

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
-    ServiceEntry, ServiceKey, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry,
+    RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -66,6 +66,11 @@ impl<D: Lookup> Lookup for ChaosDataplane<D> {
     fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
         self.read()?;
         self.inner.range(key)
+    }
+
+    fn quic_server(&self, key: &QuicKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.read()?;
+        self.inner.quic_server(key)
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
@@ -182,6 +187,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError> {
         self.write()?;
         self.inner.write_range(key, entry)
+    }
+
+    fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.write_quic_server(key, entry)
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

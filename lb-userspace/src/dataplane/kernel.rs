@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
-    ServiceEntry, ServiceKey, Slot, VipEntry, names,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry,
+    RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry, names,
 };
 
 use crate::config::XdpMode;
@@ -72,6 +72,7 @@ pub struct KernelDataplane {
     nat: Nat,
     vips: Table<Address, VipEntry>,
     ranges: Table<RangeKey, RangeEntry>,
+    quic: Table<QuicKey, FlowEntry>,
     counters: Arc<KernelCounters>,
     arena: Arena,
     /// Ranges of the arena that each service owns: table, and previous owners' table.
@@ -113,6 +114,7 @@ impl KernelDataplane {
             nat: Nat::open(|name| directory.pin(name))?,
             vips: Table::new(open(names::VIPS)?, "dataplane.max_services")?,
             ranges: Table::new(open(names::RANGES)?, "")?,
+            quic: Table::new(open(names::QUIC_SERVERS)?, "")?,
             counters: Arc::new(KernelCounters::open(|name| directory.pin(name))?),
             arena: Arena::new(slots.capacity(), GRACE),
             slots,
@@ -241,6 +243,10 @@ impl Lookup for KernelDataplane {
         self.ranges.get(key)
     }
 
+    fn quic_server(&self, key: &QuicKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        self.quic.get(key)
+    }
+
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
         self.slots.get(index)
     }
@@ -313,6 +319,7 @@ impl Dataplane for KernelDataplane {
         }
         observed.vips = self.vips.all()?.into_iter().collect();
         observed.ranges = self.ranges.all()?.into_iter().collect();
+        observed.quic = self.quic.all()?.into_iter().collect();
         observed.acls = self.protections.acls()?;
         for index in 0..self.backends.capacity() {
             if let Some(entry) = self.backends.get(index)? {
@@ -413,6 +420,13 @@ impl Dataplane for KernelDataplane {
         match entry {
             Some(entry) => self.ranges.insert(key, entry),
             None => self.ranges.remove(key).map(drop),
+        }
+    }
+
+    fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
+        match entry {
+            Some(entry) => self.quic.insert(key, entry),
+            None => self.quic.remove(key).map(drop),
         }
     }
 

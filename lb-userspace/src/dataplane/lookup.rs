@@ -1,7 +1,7 @@
 //! Reads of single entries: what a packet finds in the maps. `explain` knows the maps by these alone.
 
 use lb_common::abi::{
-    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry, RangeKey,
     ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 
@@ -20,6 +20,12 @@ pub trait Lookup {
     /// # Errors
     /// [`DataplaneError`] when the map cannot be read.
     fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError>;
+
+    /// The server that QUIC connection ids with such an id name.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn quic_server(&self, key: &QuicKey) -> Result<Option<FlowEntry>, DataplaneError>;
 
     /// One slot of the arena.
     ///

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::{
-    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry,
-    RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry, limits, services_map,
+    AclKey, AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey,
+    RangeEntry, RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry, limits, services_map,
 };
 
 use super::{
@@ -40,6 +40,8 @@ pub struct Contents {
     pub vips: BTreeMap<Address, VipEntry>,
     /// `RANGES`.
     pub ranges: BTreeMap<RangeKey, RangeEntry>,
+    /// `QUIC_SERVERS`.
+    pub quic: BTreeMap<QuicKey, FlowEntry>,
     /// `ACL`.
     pub acl: BTreeMap<AclKey, u32>,
     /// `NAT_SOURCES` and `NAT_POOL`.
@@ -128,6 +130,10 @@ impl Lookup for MemoryDataplane {
         Ok(found.max_by_key(|(prefix, _)| prefix.prefix_len).map(|(_, entry)| *entry))
     }
 
+    fn quic_server(&self, key: &QuicKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        Ok(self.contents.quic.get(key).copied())
+    }
+
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
         if index >= limits::MAX_SLOTS {
             return Err(DataplaneError::OutOfRange { map: "SLOTS", index, capacity: limits::MAX_SLOTS });
@@ -211,6 +217,7 @@ impl Dataplane for MemoryDataplane {
             services: services.collect(),
             vips: self.contents.vips.clone(),
             ranges: self.contents.ranges.clone(),
+            quic: self.contents.quic.clone(),
             acls,
             backends: self.contents.backends.clone(),
             nat_sources: self.contents.nat_sources.clone(),
@@ -314,6 +321,15 @@ impl Dataplane for MemoryDataplane {
         match entry {
             Some(entry) => self.contents.ranges.insert(*key, *entry),
             None => self.contents.ranges.remove(key),
+        };
+        self.written();
+        Ok(())
+    }
+
+    fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
+        match entry {
+            Some(entry) => self.contents.quic.insert(*key, *entry),
+            None => self.contents.quic.remove(key),
         };
         self.written();
         Ok(())

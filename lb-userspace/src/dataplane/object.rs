@@ -76,7 +76,7 @@ impl Default for Sizes {
 impl Sizes {
     /// The maps of the load balancer's object.
     pub(super) fn shapes(self) -> Vec<MapShape> {
-        use abi::limits::{MAX_EGRESS, MAX_FRAGMENTS, MAX_NAT_SOURCES, MAX_RANGES, MAX_REASONS};
+        use abi::limits::{MAX_EGRESS, MAX_FRAGMENTS, MAX_NAT_SOURCES, MAX_QUIC_SERVERS, MAX_RANGES, MAX_REASONS};
         let Self { max_services, max_backends, max_slots, max_flows, max_acl_prefixes, max_sources, max_nat_flows } =
             self;
         vec![
@@ -101,6 +101,7 @@ impl Sizes {
             MapShape::new::<abi::SourceKey, u64>(names::SOURCES, kind::LRU_HASH, max_sources, "max_sources"),
             MapShape::hash::<abi::Address, abi::VipEntry>(names::VIPS, max_services, "max_services"),
             MapShape::new::<abi::RangeKey, abi::RangeEntry>(names::RANGES, kind::LPM_TRIE, MAX_RANGES, ""),
+            MapShape::hash::<abi::QuicKey, abi::FlowEntry>(names::QUIC_SERVERS, MAX_QUIC_SERVERS, ""),
             MapShape::new::<abi::FragmentKey, abi::FragmentEntry>(names::FRAGMENTS, kind::LRU_HASH, MAX_FRAGMENTS, ""),
             MapShape::new::<u32, u64>(names::EGRESS, kind::DEVMAP_HASH, MAX_EGRESS, ""),
             MapShape::counters::<abi::ServiceStats>(names::SERVICE_STATS, max_services, "max_services"),

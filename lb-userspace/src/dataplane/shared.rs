@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
-    ServiceEntry, ServiceKey, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry,
+    RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 
 use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, Publish};
@@ -22,6 +22,10 @@ impl<D: Dataplane + ?Sized> Lookup for Arc<Mutex<D>> {
 
     fn range(&self, key: &RangeKey) -> Result<Option<RangeEntry>, DataplaneError> {
         lock(self).range(key)
+    }
+
+    fn quic_server(&self, key: &QuicKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        lock(self).quic_server(key)
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {
@@ -116,6 +120,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn write_range(&mut self, key: &RangeKey, entry: Option<&RangeEntry>) -> Result<(), DataplaneError> {
         lock(self).write_range(key, entry)
+    }
+
+    fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
+        lock(self).write_quic_server(key, entry)
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

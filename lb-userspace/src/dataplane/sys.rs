@@ -111,6 +111,8 @@ unsafe impl Plain for lb_common::abi::VipEntry {}
 unsafe impl Plain for lb_common::abi::RangeKey {}
 // SAFETY: as above.
 unsafe impl Plain for lb_common::abi::RangeEntry {}
+// SAFETY: bytes, explicit padding, const-asserted size.
+unsafe impl Plain for lb_common::abi::QuicKey {}
 
 /// The bytes of a value.
 pub(super) fn bytes_of<T: Plain>(value: &T) -> &[u8] {

@@ -39,7 +39,7 @@ pub struct Explanation {
 /// One step of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// The stage of the program: service, protect, hash, slot, steer, forward or transmit.
+    /// The stage of the program: service, protect, quic, hash, slot, steer, forward or transmit.
     pub stage: &'static str,
     /// What happens there.
     pub what: String,

@@ -195,8 +195,8 @@ impl Reader<'_> {
     }
 }
 
-/// The smallest packet from one end to another, of TCP with these flags set; hops 64, everything else 0.
-pub(super) fn smallest(from: (IpAddr, u16), to: (IpAddr, u16), is_tcp: bool, flags: &[TcpFlag]) -> Vec<u8> {
+/// The smallest packet from one end to another: TCP with some flags set, or UDP with a payload; hops 64, everything else 0.
+pub(super) fn smallest(from: (IpAddr, u16), to: (IpAddr, u16), what: Smallest<'_>) -> Vec<u8> {
     use etherparse::PacketBuilder;
     const HOPS: u8 = 64;
     let ethernet = PacketBuilder::ethernet2([0; 6], [0; 6]);
@@ -211,17 +211,25 @@ pub(super) fn smallest(from: (IpAddr, u16), to: (IpAddr, u16), is_tcp: bool, fla
         }
     };
     let mut bytes = Vec::new();
-    let written = if is_tcp {
-        let mut header = TcpHeader::new(from.1, to.1, 0, 0);
-        header.syn = flags.contains(&TcpFlag::Syn);
-        header.ack = flags.contains(&TcpFlag::Ack);
-        ip.tcp_header(header).write(&mut bytes, &[])
-    } else {
-        ip.udp(from.1, to.1).write(&mut bytes, &[])
+    let written = match what {
+        Smallest::Tcp(flags) => {
+            let mut header = TcpHeader::new(from.1, to.1, 0, 0);
+            header.syn = flags.contains(&TcpFlag::Syn);
+            header.ack = flags.contains(&TcpFlag::Ack);
+            ip.tcp_header(header).write(&mut bytes, &[])
+        }
+        Smallest::Udp(payload) => ip.udp(from.1, to.1).write(&mut bytes, payload),
     };
     // Nothing is too long here, and a vector takes everything.
     debug_assert!(written.is_ok(), "{written:?}");
     bytes
+}
+
+/// What a smallest packet is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Smallest<'a> {
+    Tcp(&'a [TcpFlag]),
+    Udp(&'a [u8]),
 }
 
 /// A control bit of TCP.

@@ -19,7 +19,7 @@ use lb_common::reply::{Reply, Says};
 use lb_common::steer::{self, Tables as _};
 use lb_common::{abi::nat::NatFlow, direct};
 
-use super::Maps;
+use super::{Maps, named};
 use crate::dataplane::{DataplaneError, Lookup};
 
 /// What becomes of a packet.
@@ -165,7 +165,7 @@ impl Packet<'_> {
 
     /// In a tunnel.
     fn tunnelled(&self, service: &ServiceEntry, config: &ConfigEntry, hash: FlowHash) -> Made {
-        let chosen = match steer::steer(self.maps, service, &self.headers, hash) {
+        let chosen = match self.steered(service, hash) {
             Ok(decision) => self.chosen(service, decision),
             Err(reason) => return self.unsteered(service, reason),
         };
@@ -182,7 +182,7 @@ impl Packet<'_> {
         match wrapped(self.frame, &self.headers, inherited, backend, hash, config) {
             Some(bytes) => {
                 // UDP around the packet varies with the whole flow.
-                let hash = if is_gue { FlowHash::of_flow(&self.headers, config.hash_key) } else { hash };
+                let hash = if is_gue { FlowHash::of_flow(&self.headers, 0, config.hash_key) } else { hash };
                 let outer_source = Some(ip_of(encapsulation::outer_source(config, backend, hash)));
                 self.sent(Chosen { outer_source, ..chosen }, Leaves { bytes, open: Vec::new() })
             }
@@ -192,7 +192,7 @@ impl Packet<'_> {
 
     /// As it is, behind another link header.
     fn relinked(&self, service: &ServiceEntry, hash: FlowHash) -> Made {
-        let chosen = match steer::steer(self.maps, service, &self.headers, hash) {
+        let chosen = match self.steered(service, hash) {
             Ok(decision) => self.chosen(service, decision),
             Err(reason) => return self.unsteered(service, reason),
         };
@@ -209,7 +209,9 @@ impl Packet<'_> {
     fn to_server(&self, service: &ServiceEntry, config: &ConfigEntry, hash: FlowHash) -> Made {
         let headers = &self.headers;
         let Some(inherited) = Inherited::read(self.frame, headers) else { return Made::drop(Reason::Malformed) };
-        let known = self.maps.nat_flow(headers).and_then(|(flow, now)| {
+        let named = named::named(self.maps, service, self.frame, headers);
+        let via = named.map_or(0, |decision| named::via(self.maps, headers, decision.index));
+        let known = self.maps.nat_flow(headers, via).and_then(|(flow, now)| {
             let backend = self.maps.backend(flow.backend)?;
             Some((flow, backend, now))
         });
@@ -224,7 +226,7 @@ impl Packet<'_> {
                 let reply = Reply::to(self.frame, headers, service.flags);
                 return self.answered(reply, Reason::Rejected, Reason::NatUnknownFlow);
             }
-            _ => match steer::owner(self.maps, service, hash) {
+            _ => match named.map_or_else(|| steer::owner(self.maps, service, hash), Ok) {
                 Ok(decision) => self.chosen(service, decision),
                 Err(reason) => return self.unsteered(service, reason),
             },
@@ -311,13 +313,19 @@ impl Packet<'_> {
         open
     }
 
-    /// The server that the service's table says.
+    /// What is told of a server that was decided on.
     fn chosen(&self, service: &ServiceEntry, decision: steer::Decision<BackendEntry>) -> Chosen {
         let (index, backend, why) = (decision.index, decision.backend, decision.path.why());
         let is_range = service.flags & flags::RANGE != 0;
         let port = u16::from_be_bytes(if is_range { self.headers.service_key().port } else { backend.port });
-        let slot = Some((decision.slot, decision.owner));
+        let slot = Some((decision.slot, decision.owner)).filter(|_| decision.path != steer::Path::ConnectionId);
         Chosen { index, backend, port, why, slot, outer_source: None, rewritten: None }
+    }
+
+    /// The server that the packet names, or that the service's table says.
+    fn steered(&self, service: &ServiceEntry, hash: FlowHash) -> Result<steer::Decision<BackendEntry>, Reason> {
+        let named = named::named(self.maps, service, self.frame, &self.headers);
+        named.map_or_else(|| steer::steer(self.maps, service, &self.headers, hash), Ok)
     }
 
     /// No server was found.
@@ -433,7 +441,7 @@ fn wrapped_in_gue(
     config: &ConfigEntry,
 ) -> Option<Vec<u8>> {
     use gue::{OUTER_V4, OUTER_V6, write};
-    let hash = FlowHash::of_flow(headers, config.hash_key);
+    let hash = FlowHash::of_flow(headers, 0, config.hash_key);
     let (outer, link) = (gue::overhead(backend), encapsulation::link_len(backend));
     let mut bytes = moved(frame, (link + outer) as isize - headers.link_len as isize)?;
     let into = &mut *bytes;

@@ -136,7 +136,7 @@ impl Explanation {
 
     /// The client's translated flow.
     fn translated(&mut self, maps: &Maps<'_>, headers: &Headers) {
-        self.nat = maps.nat_flow(headers).map(|(flow, now)| {
+        self.nat = maps.nat_flow(headers, 0).map(|(flow, now)| {
             let [source_port, server_port] = flow.ports.map(u16::from_be_bytes);
             NatFacts {
                 source: SocketAddr::new(ip_of(flow.source), source_port),

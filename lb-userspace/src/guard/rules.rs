@@ -18,6 +18,7 @@ mod in_use;
 mod live;
 mod ports;
 mod protected;
+mod quic;
 mod quotas;
 mod rates;
 mod references;
@@ -42,7 +43,7 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 18] = [
+pub(super) const ALL: [(&str, Rule); 19] = [
     ("scope", scope::check),
     ("freeze", freeze::check),
     ("live", live::check),
@@ -57,6 +58,7 @@ pub(super) const ALL: [(&str, Rule); 18] = [
     ("ports", ports::check),
     ("families", families::check),
     ("servers", servers::check),
+    ("quic", quic::check),
     ("rates", rates::check),
     ("quotas", quotas::check),
     ("bulk", bulk::check),

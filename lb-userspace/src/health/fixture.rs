@@ -52,6 +52,7 @@ pub(crate) fn backend(servers: u16, health_check: HealthCheck) -> Backend {
         algorithm: Algorithm::Roundrobin,
         sticky_sessions: StickySessions::None,
         sticky_prefix_v6: PrefixV6::WHOLE,
+        quic: None,
         slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::Reject,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, HealthCheck, Invalid, LbId, Name, Server, Times};
+use super::{BackendId, HealthCheck, Invalid, LbId, Name, Quic, Server, Times};
 
 /// A pool of servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Backend {
     pub sticky_prefix_v6: PrefixV6,
     /// The time in which the share of a server that is new or came back rises to what it should be; `None` is at once.
     pub slow_start: Option<Duration>,
+    /// How QUIC connection ids name a server; `None` is not at all.
+    pub quic: Option<Quic>,
     /// How packets travel to a server.
     pub forwarding: Forwarding,
     /// What a client sees when no server is usable.

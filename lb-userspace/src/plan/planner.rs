@@ -285,6 +285,7 @@ impl Pool {
             on_empty: backend.on_empty,
             forwarding: backend.forwarding,
             source_affinity: (backend.sticky_sessions == StickySessions::Table).then_some(backend.sticky_prefix_v6),
+            quic: backend.quic,
             quarantined: view.snapshot.is_quarantined(lb),
             access,
             limits: frontend.limits,

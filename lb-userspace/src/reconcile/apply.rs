@@ -1,5 +1,5 @@
 //! The writes, in an order in which no packet ever meets a table that points at nothing: source addresses of translated flows, configuration, egress,
-//! backends, services published, ranges of ports, services removed, backends freed.
+//! backends, services published, ranges of ports, services removed, servers that connection ids name, backends freed.
 //!
 //! A write that fails does not stop the others; what it was to do stays noted and is tried again.
 
@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lb_common::abi::service::kind;
-use lb_common::abi::{ConfigEntry, ServiceKey, names, services_map};
+use lb_common::abi::{ConfigEntry, FlowEntry, ServiceKey, names, services_map};
 
 use super::backlog::{Backlog, STEP, Work};
 use super::moves::Table;
-use super::services::{HeldService, address_of_key, flags_of, protection_of, shown};
-use super::{Reconciler, backends, nat};
+use super::services::{HeldService, address_of_key, flags_of, key_of, protection_of, shown};
+use super::{Reconciler, backends, nat, quic};
 use crate::dataplane::{Dataplane, DataplaneError, NatSources, Publish};
 use crate::observe::chain;
 use crate::plan::{PlannedService, ServerRef};
@@ -64,6 +64,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.dirty.extend(self.services.settling(now));
         self.hold(now, trouble);
         self.write_services(now, trouble);
+        self.write_quic_servers(trouble);
         self.apply_config(ConfigEntry { ranges: u32::from(self.ranges.are_needed(&self.tables)), ..config }, trouble);
 
         // Behind the services: an address stays ours until its last one is gone.
@@ -105,6 +106,30 @@ impl<D: Dataplane> Reconciler<D> {
         }
         for key in leaving {
             self.write_service(key, &mut work, now, trouble);
+        }
+    }
+
+    /// Writes which server a connection id names, behind the services that such ids are of.
+    fn write_quic_servers(&mut self, trouble: &mut Trouble) {
+        if self.naming.is_empty() && self.quic.is_empty() {
+            return;
+        }
+        let mut wanted = quic::Servers::new();
+        for address in &self.naming {
+            let Some(planned) = self.tables.services.get(address) else { continue };
+            let (Some(quic), Some(held)) = (planned.quic, self.services.held.get(&key_of(address))) else { continue };
+            wanted.extend(planned.servers.iter().filter_map(|server| {
+                let index = self.index_of(*server)?;
+                let backend = self.backends.entry(index)?;
+                let entry = FlowEntry { backend: index, generation: backend.generation };
+                Some((quic.key(backend.identity, held.id), entry))
+            }));
+        }
+        // Of a service that is held in the maps against the plan, what connection ids name stays.
+        let directory = &self.services.directory;
+        let is_kept = |id| directory.get(&id).is_some_and(|address| !self.tables.services.contains_key(address));
+        if let Err(error) = self.quic.apply(&wanted, is_kept, &mut self.dataplane) {
+            trouble.note(|| chain(&error));
         }
     }
 

@@ -37,6 +37,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.nat_sources = Some(observed.nat_sources.clone());
         self.vips.adopt(&observed.vips);
         self.ranges.adopt(&observed.ranges);
+        self.quic.adopt(&observed.quic);
         for (index, entry) in &observed.backends {
             self.backends.adopt(*index, *entry);
         }
@@ -76,6 +77,9 @@ impl<D: Dataplane> Reconciler<D> {
         }
         for what in self.ranges.compare(&observed.ranges) {
             self.repair(now, names::RANGES, what);
+        }
+        for what in self.quic.compare(&observed.quic) {
+            self.repair(now, names::QUIC_SERVERS, what);
         }
         self.compare_services(observed, now);
     }

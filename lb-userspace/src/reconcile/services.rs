@@ -10,7 +10,7 @@ use lb_common::abi::{ProtectionEntry, ServiceKey, address_of, ip_of};
 
 use super::moves::Table;
 use crate::dataplane::ObservedService;
-use crate::model::{EmptyPool, Forwarding, PrefixV6, Protocol, RateLimits};
+use crate::model::{EmptyPool, Forwarding, PrefixV6, Protocol, Quic, RateLimits};
 use crate::plan::{PlannedService, ServiceAddress};
 
 /// The key of a service in the maps.
@@ -55,7 +55,11 @@ pub(super) fn flags_of(key: &ServiceKey, planned: &PlannedService) -> u32 {
         Forwarding::L2 => flags::L2,
         Forwarding::Gue => flags::GUE,
     };
-    range | reject | affinity | quarantine | access | limits | forwarding
+    let quic = planned.quic.map_or(0, |quic| {
+        let (config, len) = (Quic::config_of(Some(quic)), Quic::length_of(Some(quic)));
+        flags::QUIC | u32::from(config) << flags::QUIC_CONFIG_SHIFT | u32::from(len) << flags::QUIC_LEN_SHIFT
+    });
+    quic | range | reject | affinity | quarantine | access | limits | forwarding
 }
 
 /// Limits of a service, and the number of its access list; 0 for none.

@@ -34,7 +34,7 @@ backends:
     servers: [{ address: 10.0.0.5, weight: 3, drain: true, drain_timeout: 10m }, { address: 10.0.0.8, backup: true }]
     health_check: { transient_interval: 200ms, send_proxy: true, https: { uri: /up, code: 204, sni: a.example } }
   - { name: cache, forward_port: 6379, servers: [{ address: 10.0.0.6 }], health_check: { redis: {} } }
-  - { name: dns, forward_port: 53, protocol: udp, health_check: { port: 3306, mysql: { user: health } } }
+  - { name: dns, forward_port: 53, protocol: udp, quic_server_id_length: 4, quic_config_id: 2, health_check: { port: 3306, mysql: { user: health } } }
 ";
 
 fn ok(ran: Ran) -> Ran {

@@ -335,6 +335,7 @@ impl Explain for NoMaps {
         &self,
         client: std::net::SocketAddr,
         _: ServiceAddress,
+        _: Option<lb_userspace::explain::ConnectionId>,
     ) -> BoxFuture<'_, Result<serde_json::Value, ExplainError>> {
         async move { Err(ExplainError::NotFound(format!("nothing is known of {client}"))) }.boxed()
     }

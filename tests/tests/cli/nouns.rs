@@ -58,6 +58,7 @@ fn a_backend_and_a_frontend_are_made_shown_listed_changed_and_deleted() {
     let backend = ok(agent.typed(
         "backend create --lb web --name dns --protocol udp --forward-port 53 --server 10.0.0.7,weight=2 --server fd00::8,drain \
          --check-port 8053 --check-interval 500ms --check-timeout 300ms --sticky-sessions table --sticky-prefix-v6 64 --algorithm leastconn --slow-start 30s \
+         --quic-server-id-length 4 --quic-config-id 2 \
          --forwarding ipip --server fd00::9,backup --server fd00::a,drain=10m --on-empty drop -o json",
     ))
     .json();
@@ -69,6 +70,11 @@ fn a_backend_and_a_frontend_are_made_shown_listed_changed_and_deleted() {
         (&backend["servers"][2]["backup"], &backend["servers"][3]["drain_timeout"]),
         (&true.into(), &600_000.into())
     );
+    assert_eq!((&backend["quic_server_id_length"], &backend["quic_config_id"]), (&4.into(), &2.into()));
+    let id = backend["servers"][0]["quic_server_id"].as_str().unwrap();
+    assert!(id.len() == 8 && id.chars().all(|digit| digit.is_ascii_hexdigit()), "{backend}");
+    assert!(ok(agent.typed("server list --lb web --backend dns -o wide")).out.contains(id));
+    assert!(ok(agent.typed("server get 10.0.0.7 --lb web --backend dns")).out.contains(id));
     let shown = ok(agent.typed("backend get dns --lb web")).out;
     assert!(shown.contains("weight 1, backup") && shown.contains("weight 1, drain 10m"), "{shown}");
     assert_eq!(
@@ -111,7 +117,7 @@ fn a_server_is_added_shown_listed_changed_drained_and_removed() {
         assert_eq!(
             server,
             serde_json::json!({
-                "address": "10.0.0.9", "weight": 7, "backup": false, "drain": false, "drain_timeout": null, "drain_deadline": null,
+                "address": "10.0.0.9", "weight": 7, "backup": false, "drain": false, "drain_timeout": null, "drain_deadline": null, "quic_server_id": null,
             })
         );
         let again = agent.typed(&format!("server {add} {pool} 10.0.0.9"));

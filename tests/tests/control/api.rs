@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use lb_userspace::api::{self, Context, Explain, ExplainError, Requests};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::delivery::{Address, Outbox, SigningKey, Targets};
+use lb_userspace::explain::ConnectionId;
 use lb_userspace::faults::Faults;
 use lb_userspace::guard::Limits;
 use lb_userspace::health::HealthView;
@@ -130,8 +131,16 @@ impl LiveTraffic for Live {
 struct Echo;
 
 impl Explain for Echo {
-    fn explain(&self, client: SocketAddr, service: ServiceAddress) -> BoxFuture<'_, Result<Value, ExplainError>> {
-        let answer = json!({"client": client.to_string(), "service": service.address.to_string()});
+    fn explain(
+        &self,
+        client: SocketAddr,
+        service: ServiceAddress,
+        connection_id: Option<ConnectionId>,
+    ) -> BoxFuture<'_, Result<Value, ExplainError>> {
+        let mut answer = json!({"client": client.to_string(), "service": service.address.to_string()});
+        if let Some(id) = connection_id {
+            answer["connection_id"] = json!(id.to_string());
+        }
         Box::pin(async move { Ok(answer) })
     }
 }

@@ -6,7 +6,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::nat::{NatBucket, NatRange, NatSource};
 use lb_common::abi::{
-    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry,
+    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry,
     RangeKey, Reason, SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, ServiceStats, Slot, SlotPair, VipEntry,
     backend::state, mapped_v4, names, services_map,
 };
@@ -240,6 +240,11 @@ impl Edge {
 
     pub fn set_backend(&mut self, index: u32, entry: &BackendEntry) {
         self.array(names::BACKENDS).set(index, Plain(*entry), 0).unwrap();
+    }
+
+    pub fn set_quic_server(&mut self, key: &QuicKey, entry: &FlowEntry) {
+        let mut servers = HashMap::try_from(self.ebpf.map_mut(names::QUIC_SERVERS).unwrap()).unwrap();
+        servers.insert(Plain(*key), Plain(*entry), 0).unwrap();
     }
 
     /// Lets packets be redirected to [`OTHER_INTERFACE`].

@@ -207,7 +207,7 @@ fn an_error_follows_its_flow_on_a_moving_slot_and_notes_nothing() {
         source_port: 2_u16.to_be_bytes(),
         destination_port: 80_u16.to_be_bytes(),
         protocol: 6,
-        pad: [0; 3],
+        via: [0; 3],
     };
     assert_eq!(pair.edge.flow(names::FLOWS_PINNED, &key), None);
 }

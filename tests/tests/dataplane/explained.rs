@@ -14,7 +14,7 @@ use crate::forwarding::Pair;
 use crate::random;
 
 /// Random frames of each mode; those that `explain` says nothing of (other protocols, pieces, broken headers) count too.
-const FRAMES: usize = 3000;
+const FRAMES: usize = 6000;
 
 /// The modes of services, with the flag of each and how many kinds of outer header it has.
 const MODES: [(&str, u32, usize); 4] =
@@ -30,7 +30,8 @@ fn explain_and_the_program_make_the_same_of_random_packets() {
             // Limits depend on other packets, and `explain` says so.
             let kept = entry.flags & !(flags::ELSEWHERE | flags::LIMITED);
             let quarantined = if random.random_ratio(1, 10) { flags::QUARANTINED } else { 0 };
-            let flags = (kept & !flags::QUARANTINED) | quarantined | flag;
+            let quic = if random.random_ratio(3, 4) { flags::QUIC } else { 0 };
+            let flags = (kept & !flags::QUARANTINED) | quarantined | flag | quic;
             pair.set_service(key, lb_common::abi::ServiceEntry { flags, ..entry });
         }
         let (mut seen, mut outer) = (BTreeMap::<Reason, usize>::new(), BTreeMap::<[u8; 3], usize>::new());
@@ -50,6 +51,8 @@ fn explain_and_the_program_make_the_same_of_random_packets() {
                 *outer.entry(families_of(&outcome.bytes)).or_default() += 1;
             }
         }
+        let named = pair.edge.verdict(Reason::QuicRouted);
+        assert!(named > 30, "{mode}: the test says little: {named} packets went by their connection id");
         let forwarded: usize = [Reason::Transmitted, Reason::Redirected].iter().filter_map(|it| seen.get(it)).sum();
         assert!(forwarded > 300 && seen.len() >= 8, "{mode}: the test says little: {seen:?}");
         assert_eq!(outer.len(), families, "{mode}: {outer:?}");
@@ -64,12 +67,16 @@ fn broken_or_whole(random: &mut StdRng) -> Vec<u8> {
     random::damaged(random, frame)
 }
 
-/// The one counter that went up; an eviction is counted beside a packet's own reason.
+/// Reasons that are counted beside a packet's own.
+const BESIDE: [Reason; 3] = [Reason::NatEvicted, Reason::QuicRouted, Reason::QuicStranger];
+
+/// The one counter that went up beside those.
 fn reason_of(edge: &Edge, before: &[(Reason, u64)]) -> Reason {
     let before: BTreeMap<Reason, u64> = before.iter().copied().collect();
-    let mut raised = edge.verdicts().into_iter().filter(|(reason, count)| {
-        *reason != Reason::NatEvicted && *count > before.get(reason).copied().unwrap_or_default()
-    });
+    let mut raised = edge
+        .verdicts()
+        .into_iter()
+        .filter(|(reason, count)| !BESIDE.contains(reason) && *count > before.get(reason).copied().unwrap_or_default());
     let (reason, _) = raised.next().unwrap();
     assert_eq!(raised.next(), None, "a packet leaves once");
     reason

@@ -6,8 +6,8 @@ use lb_common::abi::backend::state;
 use lb_common::abi::service::flags;
 use lb_common::abi::vip::flags::{ECHO, REJECT};
 use lb_common::abi::{
-    AclKey, BackendEntry, FlowEntry, FlowKey, ProtectionEntry, RangeEntry, RangeKey, Reason, ServiceEntry, ServiceKey,
-    Slot, mapped_v4, names,
+    AclKey, BackendEntry, FlowEntry, FlowKey, ProtectionEntry, QuicKey, RangeEntry, RangeKey, Reason, ServiceEntry,
+    ServiceKey, Slot, mapped_v4, names,
 };
 
 use crate::edge::{CONFIG, DROP, Edge, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX, backend, backend_v6};
@@ -62,6 +62,12 @@ impl Pair {
     pub fn set_service(&mut self, key: ServiceKey, entry: ServiceEntry) {
         self.edge.set_service(&key, &entry);
         self.model.services.insert(key, entry);
+    }
+
+    /// Gives a server an id in the connection ids of a service.
+    pub fn set_quic_server(&mut self, key: QuicKey, entry: FlowEntry) {
+        self.edge.set_quic_server(&key, &entry);
+        self.model.quic.insert(key, entry);
     }
 
     /// Leads the ports from that of a key to `last` to one service.
@@ -386,7 +392,7 @@ pub fn flow(port: u16) -> FlowKey {
         source_port: port.to_be_bytes(),
         destination_port: 80u16.to_be_bytes(),
         protocol: 6,
-        pad: [0; 3],
+        via: [0; 3],
     }
 }
 

@@ -3,7 +3,7 @@
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapError, xdp::DevMapHash};
 use lb_common::abi::{
-    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, RangeEntry, RangeKey,
+    Address, BackendEntry, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry, RangeKey,
     SLOTS_PER_ELEMENT, ServiceEntry, ServiceKey, Slot, SlotPair, VipEntry, names, services_map,
 };
 use lb_common::nat::ports::index_of;
@@ -41,6 +41,10 @@ impl Lookup for Edge {
         let ranges =
             LpmTrie::<_, [u8; 20], Plain<RangeEntry>>::try_from(self.ebpf.map(names::RANGES).unwrap()).unwrap();
         Ok(ranges.get(&Key::new(key.prefix_len, data), 0).ok().map(|value| value.0))
+    }
+
+    fn quic_server(&self, key: &QuicKey) -> Result<Option<FlowEntry>, DataplaneError> {
+        Ok(self.value(names::QUIC_SERVERS, *key))
     }
 
     fn slot(&self, index: u32) -> Result<Slot, DataplaneError> {

@@ -16,5 +16,6 @@ mod model;
 mod nat;
 mod packets;
 mod protection;
+mod quic;
 mod random;
 mod unwrapping;

@@ -46,6 +46,8 @@ fn every_map_of_the_load_balancer_has_its_name_in_the_abi() {
         names::BUCKETS,
         names::VIPS,
         names::RANGES,
+        names::QUIC_SERVERS,
+        names::QUIC_NAMED,
         names::FRAGMENTS,
         names::ASIDE,
         names::WAY,

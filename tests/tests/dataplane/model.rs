@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::abi::{
-    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, Reason, ServiceEntry,
-    ServiceKey, ServiceStats, Slot,
+    AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, QuicKey, Reason,
+    ServiceEntry, ServiceKey, ServiceStats, Slot,
 };
 
 use crate::edge::{DROP, INGRESS, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
@@ -15,6 +15,7 @@ use crate::packets::{V4, V6, checksum, transport_checksum};
 pub mod edges;
 pub mod nat;
 pub mod protection;
+pub mod quic;
 
 /// The maps, and what was counted.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,10 @@ pub struct Model {
     pub opened: BTreeMap<FlowKey, FlowEntry>,
     pub pinned: BTreeMap<FlowKey, FlowEntry>,
     pub translated: BTreeMap<FlowKey, nat::Flow>,
+    /// Those that gave way to another of their tuple: their servers' answers find their place until it is given away.
+    pub left: Vec<(FlowKey, nat::Flow)>,
+    /// The servers that connection ids name.
+    pub quic: BTreeMap<QuicKey, FlowEntry>,
     pub acl: BTreeMap<AclKey, u32>,
     pub protection: BTreeMap<u32, ProtectionEntry>,
     pub taken: BTreeMap<protection::Bucket, u32>,
@@ -125,15 +130,20 @@ impl Model {
             self.service_stats.entry(service.id).or_default().refused[position] += 1;
             return (DROP, reason, None);
         }
+        let named = quic::named(self, packet, service);
         if service.flags & 4 != 0 {
-            return nat::forward(self, packet, service, made);
+            return nat::forward(self, packet, service, made, named);
         }
-        if service.slots_len == 0 {
+        if service.slots_len == 0 && named.is_none() {
             let answer = (service.flags & 1 != 0).then(|| packet.answer()).flatten();
             return answer.map_or((DROP, Reason::EmptyPool, None), |bytes| (TX, Reason::Rejected, Some(bytes)));
         }
         let hash = packet.hash(self.config.unwrap().hash_key, service.flags);
-        let Some((index, backend)) = self.choose(packet, service, hash) else {
+        let chosen = match named {
+            Some(index) => Some((index, self.backends[&index])),
+            None => self.choose(packet, service, hash),
+        };
+        let Some((index, backend)) = chosen else {
             return (DROP, Reason::NoBackend, None);
         };
         match self.made(packet, service, &backend, hash) {
@@ -315,7 +325,7 @@ impl<'a> Packet<'a> {
             source_port: [self.transport[0], self.transport[1]],
             destination_port: [self.transport[2], self.transport[3]],
             protocol: self.protocol,
-            pad: [0; 3],
+            via: [0; 3],
         }
     }
 

@@ -30,7 +30,7 @@ fn pair(v6: bool, change: impl FnOnce(&mut BackendEntry)) -> Pair {
 }
 
 /// What the server answers to a packet that the edge sent it.
-fn reply(to: &Outcome, flags: u8) -> Frame {
+pub fn reply(to: &Outcome, flags: u8) -> Frame {
     let bytes = &to.bytes;
     let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     let v6 = bytes[12..14] == [0x86, 0xdd];
@@ -62,7 +62,7 @@ fn key_of(frame: &Frame) -> FlowKey {
         Transport::Other { .. } => panic!("no ports"),
     };
     let [source_port, destination_port] = ports.map(u16::to_be_bytes);
-    FlowKey { source, destination, source_port, destination_port, protocol, pad: [0; 3] }
+    FlowKey { source, destination, source_port, destination_port, protocol, via: [0; 3] }
 }
 
 fn flow(pair: &Pair, frame: &Frame) -> (u32, NatFlow) {
@@ -257,7 +257,7 @@ fn a_full_table_evicts_half_open_and_ended_flows_and_never_a_living_one() {
     pair.run("opens", &opened.bytes());
     let (_, half_open) = flow(&pair, &opened);
     let established =
-        NatFlow { from_client: 3, from_server: 1, key: FlowKey { pad: [1; 3], ..half_open.key }, ..half_open };
+        NatFlow { from_client: 3, from_server: 1, key: FlowKey { via: [1; 3], ..half_open.key }, ..half_open };
     let old = |seconds| NatFlow { seen: half_open.seen.wrapping_sub(ticks(seconds) + 1), ..established };
     let cases = [
         (established, false, 0),
@@ -286,7 +286,7 @@ fn a_flow_that_gave_way_is_forgotten_and_its_tuple_opens_anew() {
     // Only this flow gives way: everywhere else are established ones.
     fill(
         &mut pair,
-        &NatFlow { from_client: 3, from_server: 1, key: FlowKey { pad: [1; 3], ..half_open.key }, ..half_open },
+        &NatFlow { from_client: 3, from_server: 1, key: FlowKey { via: [1; 3], ..half_open.key }, ..half_open },
     );
     pair.edge.set_nat_flow(index, &half_open);
     let taken = (5000..=65_000u16).find(|port| pair.edge.run(&Frame::tcp(*port, SYN).bytes()).action == TX).unwrap();

@@ -17,6 +17,8 @@ mod neighbours;
 mod playground;
 mod policies;
 mod protection;
+mod quic;
+mod quic_peers;
 mod ranges;
 mod scene;
 mod tls;

@@ -24,7 +24,7 @@ fn edge() -> (World, Shared) {
 }
 
 fn ask(maps: &Shared, number: u16) -> Explanation {
-    explain(maps, client(number), service(1, 80)).unwrap()
+    explain(maps, client(number), service(1, 80), None).unwrap()
 }
 
 #[test]
@@ -32,16 +32,16 @@ fn a_packet_to_no_service_is_passed_unless_its_address_is_ours() {
     let (mut world, maps) = edge();
     world.settle(&mut world.agent(Arc::clone(&maps)));
     let other = ServiceAddress { port: 81, ..service(1, 80) };
-    let answer = explain(&maps, client(1), other).unwrap();
+    let answer = explain(&maps, client(1), other, None).unwrap();
     assert_eq!((answer.opening.action, answer.opening.reason, answer.steps.len()), ("reject", "closed_rejected", 1));
     let udp = ServiceAddress { protocol: Protocol::Udp, ..service(1, 80) };
-    assert_eq!(explain(&maps, client(1), udp).unwrap().opening.action, "reject");
-    let elsewhere = explain(&maps, client(1), service(99, 80)).unwrap().opening;
+    assert_eq!(explain(&maps, client(1), udp, None).unwrap().opening.action, "reject");
+    let elsewhere = explain(&maps, client(1), service(99, 80), None).unwrap().opening;
     assert_eq!((elsewhere.action, elsewhere.reason), ("pass", "no_service"));
     let Document::Lb(of) = lb(1, None) else { unreachable!() };
     world.put(&[Document::Lb(Lb { on_closed_port: ClosedPort::Drop, ..of })]);
     world.settle(&mut world.agent(Arc::clone(&maps)));
-    let silent = explain(&maps, client(1), other).unwrap().opening;
+    let silent = explain(&maps, client(1), other, None).unwrap().opening;
     assert_eq!((silent.action, silent.reason), ("drop", "closed_dropped"));
 }
 
@@ -94,7 +94,7 @@ fn on_a_moving_slot_new_and_established_connections_part_until_an_entry_joins_th
         source_port: [a, b],
         destination_port: 80u16.to_be_bytes(),
         protocol: 6,
-        pad: [0; 3],
+        via: [0; 3],
     };
     let entry = FlowEntry { backend: established.index, generation: established.generation };
     tamper(&maps, |maps| {
@@ -140,7 +140,7 @@ fn what_cannot_be_answered_is_an_error() {
     let (world, maps) = edge();
     world.settle(&mut world.agent(Arc::clone(&maps)));
     let v6 = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 5));
-    assert!(matches!(explain(&maps, v6, service(1, 80)), Err(ExplainError::Family { .. })));
+    assert!(matches!(explain(&maps, v6, service(1, 80), None), Err(ExplainError::Family { .. })));
     let failing: &dyn Dataplane = &ChaosDataplane::new(maps, 1, Odds { reads: 1.0, writes: 0.0 });
-    assert!(matches!(explain(failing, client(1), service(1, 80)), Err(ExplainError::Dataplane(_))));
+    assert!(matches!(explain(failing, client(1), service(1, 80), None), Err(ExplainError::Dataplane(_))));
 }

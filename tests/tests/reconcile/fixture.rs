@@ -120,6 +120,7 @@ pub(crate) fn backend(number: u128, lb: u128, servers: &[(u8, u32, bool)], delet
         algorithm: Algorithm::Roundrobin,
         sticky_sessions: StickySessions::None,
         sticky_prefix_v6: PrefixV6::WHOLE,
+        quic: None,
         slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::Reject,

@@ -13,5 +13,6 @@ mod forwarding;
 mod heal;
 mod nat;
 mod planner;
+mod quic;
 mod ranges;
 mod steps;

@@ -78,7 +78,7 @@ fn a_port_for_itself_wins_over_the_range_around_it() {
     for port in [1, 79, 81, 65535] {
         assert_eq!(service_of(&contents, port), Some(range_key(1)));
     }
-    let answer = explain(&dataplane, "198.51.100.7:4000".parse().unwrap(), service(1, 443)).unwrap();
+    let answer = explain(&dataplane, "198.51.100.7:4000".parse().unwrap(), service(1, 443), None).unwrap();
     assert_eq!(answer.steps[0].what, "no service has 192.0.0.1 443/tcp for itself; it is in the range from 1 on");
     assert_eq!((answer.opening.action, answer.opening.backend.unwrap().port), ("forward", 443));
 }

@@ -326,7 +326,7 @@ fn a_quarantine_is_one_write_per_service_and_address_and_so_is_its_end() {
         world.settle(&mut agent);
         assert_eq!(writes(&dataplane), before + 2, "the service, and its address");
         assert_holds(&contents(&dataplane), &world.plan());
-        let explained = [1, 2].map(|number| explain(&dataplane, client, service(number, 80)).unwrap().opening);
+        let explained = [1, 2].map(|number| explain(&dataplane, client, service(number, 80), None).unwrap().opening);
         let expected = if is_contained { ("drop", "quarantined") } else { ("forward", "transmitted") };
         assert_eq!((explained[0].action, explained[0].reason), expected);
         assert_eq!(explained[1].action, "forward", "the other load balancer is not concerned");
@@ -341,7 +341,7 @@ fn an_access_list_is_written_before_it_is_used_and_removed_after() {
     world.settle(&mut agent);
     let verdict = |client: &str| {
         let client = format!("{client}:4000").parse().unwrap();
-        let opening = explain(&dataplane, client, service(1, 80)).unwrap().opening;
+        let opening = explain(&dataplane, client, service(1, 80), None).unwrap().opening;
         (opening.action, opening.reason)
     };
     let (forwarded, denied) = (("forward", "transmitted"), ("drop", "acl_denied"));

@@ -11,7 +11,7 @@ use lb_ebpf::Frame;
 
 use super::{headers_of, next, reply, what};
 use crate::verdict::Verdict;
-use crate::{account, config, direct, forward, gue, nat, protect, steer, transmit};
+use crate::{account, config, direct, forward, gue, nat, protect, quic, steer, transmit};
 
 /// Finds the service. A verdict, or the [`next`] step.
 #[unsafe(no_mangle)]
@@ -34,6 +34,14 @@ pub(super) extern "C" fn aside_service(context: *mut xdp_md) -> u64 {
         let judged = protect::check(service, &headers);
         if judged != protect::ADMITTED {
             return judged;
+        }
+    }
+    if service.flags & flags::QUIC != 0 {
+        nat::hand_over(&headers);
+        if what == what::WHOLE {
+            quic::route(context.ctx, service);
+        } else {
+            quic::forget();
         }
     }
     if service.flags & flags::L2 != 0 {
@@ -148,8 +156,11 @@ fn choose(
     hash: FlowHash,
 ) -> Result<Option<Decision<&'static BackendEntry>>, Reason> {
     // Anybody may send an error: nothing is noted of its flow.
-    let decision =
-        if what == what::ERROR { steer::find(service, headers, hash) } else { steer::choose(service, headers, hash) };
+    let decision = if what == what::ERROR {
+        steer::find(service, headers, hash)
+    } else {
+        steer::choose_or_named(service, headers, hash)
+    };
     match decision {
         Ok(decision) => Ok(Some(decision)),
         Err(Reason::EmptyPool) if what == what::WHOLE && service.flags & flags::EMPTY_REJECT != 0 => Ok(None),

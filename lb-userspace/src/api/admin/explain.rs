@@ -24,7 +24,7 @@ pub(in crate::api) async fn get(
     Extension(actor): Extension<Actor>,
     pairs: Pairs,
 ) -> Result<Json<serde_json::Value>, ApiError> {
-    let pairs = pairs.known(&["client", "service", "protocol"])?;
+    let pairs = pairs.known(&["client", "service", "protocol", "connection_id"])?;
     let mut arguments = Arguments::default();
     let client = pairs.one(&mut arguments, "client");
     let client = arguments.needed("client", client, "address and port, as in 198.51.100.7:40000", endpoint);
@@ -32,12 +32,18 @@ pub(in crate::api) async fn get(
     let service = arguments.needed("service", service, "address and port, as in 192.0.2.10:80", endpoint);
     let protocol = pairs.one(&mut arguments, "protocol");
     let protocol = arguments.or("protocol", protocol, Protocol::Tcp, str::parse);
+    let id = pairs.one(&mut arguments, "connection_id");
+    let id = arguments.or("connection_id", id, None, |text| text.parse().map(Some).map_err(Invalid::format));
+    if protocol == Some(Protocol::Tcp) && matches!(id, Some(Some(_))) {
+        let help = "a connection id is of QUIC, which goes over UDP: give `protocol=udp` as well";
+        arguments.wrong("connection_id", &Invalid::constraint(help));
+    }
     if let Some((client, service)) = client.zip(service)
         && client.is_ipv4() != service.is_ipv4()
     {
         arguments.wrong("client", &Invalid::constraint("client and service are of one address family"));
     }
-    let ((client, service), protocol) = arguments.build(client.zip(service).zip(protocol))?;
+    let (((client, service), protocol), connection_id) = arguments.build(client.zip(service).zip(protocol).zip(id))?;
     let address = service.ip();
     let snapshot = context.ledger.snapshot();
     let nothing = || {
@@ -50,7 +56,7 @@ pub(in crate::api) async fn get(
         return Err(nothing());
     }
     let service = ServiceAddress { address, port: service.port(), protocol, is_range: false };
-    context.explain.explain(client, service).await.map(Json).map_err(|error| match error {
+    context.explain.explain(client, service, connection_id).await.map(Json).map_err(|error| match error {
         ExplainError::NotFound(what) => {
             ApiError::nothing_there(what, "`snowshed status` lists the services".to_owned())
         }

@@ -25,7 +25,7 @@ use crate::api::{ApiError, Context};
 use crate::ledger::Snapshot;
 use crate::model::{
     Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, Kind, LbId, Name, PrefixV6,
-    Protocol, StickySessions, Times, address,
+    Protocol, Quic, StickySessions, Times, address,
 };
 
 /// Makes a backend.
@@ -140,6 +140,8 @@ pub(in crate::api) async fn update(
                     sticky_sessions,
                     sticky_prefix_v6: prefix(sticky_sessions, settings.sticky_prefix_v6, before.sticky_prefix_v6)
                         .map_err(|invalid| ApiError::argument("sticky_prefix_v6", &invalid))?,
+                    quic: Quic::changed(before.quic, settings.quic_server_id_length, settings.quic_config_id)
+                        .map_err(|invalid| ApiError::argument("quic_config_id", &invalid))?,
                     slow_start: settings.slow_start.unwrap_or(before.slow_start),
                     forwarding: settings.forwarding.unwrap_or(before.forwarding),
                     on_empty: settings.on_empty.unwrap_or(before.on_empty),
@@ -217,6 +219,8 @@ struct Settings {
     algorithm: Option<Algorithm>,
     sticky_sessions: Option<StickySessions>,
     sticky_prefix_v6: Option<PrefixV6>,
+    quic_server_id_length: Option<u8>,
+    quic_config_id: Option<u8>,
     /// `Some(None)` takes it away.
     slow_start: Option<Option<Duration>>,
     forwarding: Option<Forwarding>,
@@ -243,8 +247,12 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
     let sticky = whole.as_ref().and_then(|(settings, _)| settings.sticky_sessions).unwrap_or_default();
     let given = whole.as_ref().and_then(|(settings, _)| settings.sticky_prefix_v6);
     let prefix = arguments.take("sticky_prefix_v6", prefix(sticky, given, PrefixV6::WHOLE));
-    let parsed = whole.zip(health_check).zip(servers).zip(prefix);
-    let ((((settings, ((name, protocol), forward_port)), health_check), servers), sticky_prefix_v6) =
+    let quic = whole
+        .as_ref()
+        .map_or(Ok(None), |(settings, _)| Quic::changed(None, settings.quic_server_id_length, settings.quic_config_id));
+    let quic = arguments.take("quic_config_id", quic);
+    let parsed = whole.zip(health_check).zip(servers).zip(prefix.zip(quic));
+    let ((((settings, ((name, protocol), forward_port)), health_check), servers), (sticky_prefix_v6, quic)) =
         arguments.build(parsed)?;
     Ok(Backend {
         id: BackendId::new(),
@@ -255,6 +263,7 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
         algorithm: settings.algorithm.unwrap_or_default(),
         sticky_sessions: sticky,
         sticky_prefix_v6,
+        quic,
         slow_start: settings.slow_start.flatten(),
         forwarding: settings.forwarding.unwrap_or_default(),
         on_empty: settings.on_empty.unwrap_or_default(),
@@ -279,12 +288,22 @@ fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description
     let prefix = arguments.or("sticky_prefix_v6", request.sticky_prefix_v6, None, |bits| bits.try_into().map(Some));
     let slow_start =
         arguments.or("slow_start", request.slow_start, None, |time| Backend::parse_slow_start(time.0).map(Some));
+    let length = arguments
+        .or("quic_server_id_length", request.quic_server_id_length, None, |bytes| Quic::parse_length(bytes).map(Some));
+    let config =
+        arguments.or("quic_config_id", request.quic_config_id, None, |number| Quic::parse_config_id(number).map(Some));
     unavailable(arguments, &request);
     let needed = name.zip(protocol).zip(port);
-    let kept = algorithm.zip(sticky).zip(forwarding).zip(on_empty).zip(timeout).zip(prefix.zip(slow_start));
+    let kept = algorithm
+        .zip(sticky)
+        .zip(forwarding)
+        .zip(on_empty)
+        .zip(timeout)
+        .zip(prefix.zip(slow_start))
+        .zip(length.zip(config));
     needed.zip(kept).map(|(((name, protocol), forward_port), kept)| {
-        let (((((algorithm, sticky_sessions), forwarding), on_empty), timeout_server), times) = kept;
-        let (sticky_prefix_v6, slow_start) = times;
+        let ((((((algorithm, sticky_sessions), forwarding), on_empty), timeout_server), times), quic) = kept;
+        let ((sticky_prefix_v6, slow_start), (quic_server_id_length, quic_config_id)) = (times, quic);
         Settings {
             name,
             protocol,
@@ -292,6 +311,8 @@ fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description
             algorithm,
             sticky_sessions,
             sticky_prefix_v6,
+            quic_server_id_length,
+            quic_config_id,
             slow_start,
             forwarding,
             on_empty,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HealthCheck, HealthCheckSpec, Lb, Millis};
 use crate::model::{Algorithm, BackendId, EmptyPool, Forwarding, PrefixV6, Protocol, StickySessions};
+use crate::plan::ServerRef;
 
 /// A backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -87,6 +88,12 @@ pub struct Backend {
     #[serde(default)]
     #[schema(value_type = u8, minimum = 1, maximum = 128)]
     pub sticky_prefix_v6: PrefixV6,
+    /// Snowshed's own: bytes of the server ids that QUIC connection ids begin with; 0 is none.
+    #[serde(default)]
+    pub quic_server_id_length: u8,
+    /// Snowshed's own: number of the configuration that QUIC connection ids with a server id name.
+    #[serde(default)]
+    pub quic_config_id: u8,
     /// Snowshed's own: time in which a new or returned server's share rises, milliseconds; null is at once.
     #[serde(default)]
     pub slow_start: Option<Millis>,
@@ -103,7 +110,7 @@ pub struct Backend {
 }
 
 /// A server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Server {
     /// Its address.
     #[schema(value_type = String)]
@@ -121,10 +128,17 @@ pub struct Server {
     /// When its drain ends: from then on it gets nothing at all.
     #[serde(default)]
     pub drain_deadline: Option<Timestamp>,
+    /// The id that its QUIC connection ids begin with, as hexadecimal digits; null where they name no server.
+    #[serde(default)]
+    pub quic_server_id: Option<String>,
 }
 
-impl From<&crate::model::Server> for Server {
-    fn from(server: &crate::model::Server) -> Self {
+impl Server {
+    /// A server of a backend.
+    #[must_use]
+    pub fn of(backend: &crate::model::Backend, server: &crate::model::Server) -> Self {
+        let reference = ServerRef { backend: backend.id, address: server.address };
+        let identity = crate::reconcile::identity(reference, backend.forward_port.get());
         Self {
             address: server.address,
             weight: server.weight.get(),
@@ -132,6 +146,7 @@ impl From<&crate::model::Server> for Server {
             drain: server.drains(),
             drain_timeout: server.drain_timeout().map(Millis),
             drain_deadline: server.deadline(),
+            quic_server_id: backend.quic.map(|quic| quic.server_id(identity)),
         }
     }
 }
@@ -246,6 +261,12 @@ macro_rules! settings {
             /// Snowshed's own: 1 to 128, with `sticky_sessions: table`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub sticky_prefix_v6: Option<i64>,
+            /// Snowshed's own: bytes of the server ids in QUIC connection ids, 1 to 8, of a backend of UDP; 0 is none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub quic_server_id_length: Option<i64>,
+            /// Snowshed's own: 0 to 6, with `quic_server_id_length`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub quic_config_id: Option<i64>,
             /// Snowshed's own: up to an hour; 0 is none.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub slow_start: Option<Millis>,
@@ -292,6 +313,8 @@ impl CreateBackend {
             forwarding: self.forwarding.clone(),
             on_empty: self.on_empty.clone(),
             sticky_prefix_v6: self.sticky_prefix_v6,
+            quic_server_id_length: self.quic_server_id_length,
+            quic_config_id: self.quic_config_id,
             slow_start: self.slow_start,
         }
     }

@@ -68,12 +68,16 @@ fn settings(wanted: &BackendSpec) -> Map<String, Value> {
         "forward_port": wanted.forward_port,
         "forward_port_algorithm": wanted.algorithm.as_str(),
         "sticky_sessions": sticky_word(wanted.sticky_sessions),
+        "quic_server_id_length": wanted.quic_server_id_length,
         "slow_start": millis(wanted.slow_start),
         "forwarding": wanted.forwarding.as_str(),
         "on_empty": on_empty_word(wanted.on_empty),
     }));
     if wanted.sticky_sessions == StickySessions::Table {
         body.insert("sticky_prefix_v6".into(), json!(wanted.sticky_prefix_v6));
+    }
+    if wanted.quic_server_id_length != 0 {
+        body.insert("quic_config_id".into(), json!(wanted.quic_config_id));
     }
     body.extend(wanted.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
     body
@@ -95,6 +99,12 @@ fn setting_changes(wanted: &BackendSpec, current: &wire::Backend) -> Vec<FieldCh
             &current.sticky_prefix_v6.bits().to_string(),
             &wanted.sticky_prefix_v6.bits().to_string(),
         ),
+        change(
+            "quic_server_id_length",
+            &current.quic_server_id_length.to_string(),
+            &wanted.quic_server_id_length.to_string(),
+        ),
+        change("quic_config_id", &current.quic_config_id.to_string(), &wanted.quic_config_id.to_string()),
         change("sticky_sessions", sticky_word(current.sticky_sessions), sticky_word(wanted.sticky_sessions)),
         change("forwarding", current.forwarding.as_str(), wanted.forwarding.as_str()),
         change("on_empty", on_empty_word(current.on_empty), on_empty_word(wanted.on_empty)),

@@ -59,6 +59,8 @@ pub(super) struct BackendDocument {
     pub(super) algorithm: Option<Text>,
     pub(super) sticky_sessions: Option<Text>,
     pub(super) sticky_prefix_v6: Option<Text>,
+    pub(super) quic_server_id_length: Option<Text>,
+    pub(super) quic_config_id: Option<Text>,
     pub(super) slow_start: Option<Text>,
     pub(super) forwarding: Option<Text>,
     pub(super) on_empty: Option<Text>,

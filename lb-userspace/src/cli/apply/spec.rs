@@ -61,6 +61,10 @@ pub struct BackendSpec {
     pub sticky_sessions: StickySessions,
     /// How much of an IPv6 client's address does.
     pub sticky_prefix_v6: PrefixV6,
+    /// Bytes of the server ids in QUIC connection ids; 0 is none.
+    pub quic_server_id_length: u8,
+    /// Number of the configuration that those name.
+    pub quic_config_id: u8,
     /// In which time the share of a server that is new or came back rises; zero is at once.
     pub slow_start: Duration,
     /// How packets travel to a server.
@@ -230,6 +234,8 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
         |text| one_of(text, &[("none", StickySessions::None), ("table", StickySessions::Table)]),
         StickySessions::None,
     );
+    let quic_server_id_length =
+        problems.maybe(document.quic_server_id_length.as_ref(), value::quic_server_id_length, 0);
     BackendSpec {
         name: problems.parse(&document.name, value::name, String::new()),
         protocol: problems.maybe(document.protocol.as_ref(), value::protocol, Protocol::Tcp),
@@ -247,6 +253,15 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
                 StickySessions::None => Err("`sticky_prefix_v6` counts with `sticky_sessions: table`".to_owned()),
             },
             PrefixV6::WHOLE,
+        ),
+        quic_server_id_length,
+        quic_config_id: problems.maybe(
+            document.quic_config_id.as_ref(),
+            |text| match quic_server_id_length {
+                0 => Err("`quic_config_id` counts with `quic_server_id_length`".to_owned()),
+                _ => value::quic_config_id(text),
+            },
+            0,
         ),
         slow_start: problems.maybe(document.slow_start.as_ref(), slow_start, Duration::ZERO),
         forwarding: problems.maybe(

@@ -179,6 +179,8 @@ fn backend(spec: &BackendSpec) -> wire::Backend {
         "forward_port": spec.forward_port,
         "forward_port_algorithm": spec.algorithm,
         "sticky_prefix_v6": spec.sticky_prefix_v6,
+        "quic_server_id_length": spec.quic_server_id_length,
+        "quic_config_id": spec.quic_config_id,
         "slow_start": Some(spec.slow_start).filter(|time| !time.is_zero()).map(Millis),
         "sticky_sessions": spec.sticky_sessions,
         "health_check": wire::HealthCheck::from(check),
@@ -270,6 +272,18 @@ fn only_fields_that_differ_are_changed() {
         |web| web.replace("forward_port: 80", "forward_port: 80\n    sticky_sessions: table\n    sticky_prefix_v6: 64"),
         false,
         &["Update backend web; sticky_prefix_v6: 128 > 64; sticky_sessions: none > table"],
+    );
+    check(
+        |web| {
+            let udp = "protocol: udp\n    quic_server_id_length: 4\n    quic_config_id: 2";
+            web.replace("forward_port: 80", &format!("forward_port: 80\n    {udp}"))
+        },
+        false,
+        &[
+            "Replace frontend http; inbound_port: 80 > -",
+            "Update backend web; protocol: tcp > udp; quic_server_id_length: 0 > 4; quic_config_id: 0 > 2",
+            "Create frontend http; inbound_port: - > 80; backend: - > web",
+        ],
     );
 }
 
@@ -419,6 +433,17 @@ fn every_mistake_in_a_file_is_named_with_its_position() {
             "forward_port: 80\n    sticky_sessions: table\n    sticky_prefix_v6: 0",
             "prefix length 0 is outside 1 to 128",
         ),
+        ("forward_port: 80", "forward_port: 80\n    quic_config_id: 2", "counts with `quic_server_id_length`"),
+        (
+            "forward_port: 80",
+            "forward_port: 80\n    quic_server_id_length: 9",
+            "a server id of 9 bytes is outside 1 to 8",
+        ),
+        (
+            "forward_port: 80",
+            "forward_port: 80\n    quic_server_id_length: 4\n    quic_config_id: 7",
+            "configuration 7 is outside 0 to 6",
+        ),
         ("weight: 3", "drain_timeout: 1m", "counts for a server with `drain: true`"),
         ("weight: 3", "drain: true, drain_timeout: 1", "`1` is not a duration"),
         ("forward_port: 80", "forward_port: 80\n    on_empty: wait", "`wait` is not known here: reject or drop"),
@@ -492,6 +517,8 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                         algorithm: if sticky { Algorithm::Leastconn } else { Algorithm::Roundrobin },
                         sticky_sessions: if sticky { StickySessions::Table } else { StickySessions::None },
                         sticky_prefix_v6: if sticky { PrefixV6::try_from(64).unwrap() } else { PrefixV6::WHOLE },
+                        quic_server_id_length: if udp { 4 } else { 0 },
+                        quic_config_id: if udp && sticky { 2 } else { 0 },
                         slow_start: std::time::Duration::from_secs(seconds - 1),
                         forwarding: Forwarding::Ipip,
                         on_empty: EmptyPool::Reject,

@@ -6,9 +6,11 @@ use super::*;
 use crate::guard::rules;
 use crate::model::{
     Acl, AclAction, AclId, Algorithm, Backend, BackendId, Dependent, DependentId, DependentKind, DocumentKey,
-    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, PrefixV6, Probe, Protocol, RateLimits,
+    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, PrefixV6, Probe, Protocol, Quic, RateLimits,
     Server, StickySessions, Weight,
 };
+use crate::plan::ServerRef;
+use crate::reconcile::identity;
 
 /// A backend of load balancer `lb` on a port, with one server `10.0.0.last` for each `last`.
 fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]) -> Backend {
@@ -23,6 +25,7 @@ fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]
         algorithm: Algorithm::default(),
         sticky_sessions: StickySessions::default(),
         sticky_prefix_v6: PrefixV6::WHOLE,
+        quic: None,
         slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::default(),
@@ -224,6 +227,10 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
             ],
             &["rates 40: connection_rate_limit"],
         ),
+        // connection ids of QUIC
+        (vec![create(quic(Protocol::Udp, shared_ids().as_slice(), 2))], &[]),
+        (vec![create(quic(Protocol::Udp, shared_ids().as_slice(), 1))], &["quic 31: quic_server_id_length"]),
+        (vec![create(quic(Protocol::Tcp, &[1], 4))], &["quic 31: quic_server_id_length"]),
         // immutable
         (
             vec![update(Document::Frontend(frontend(40, 12, 80, 30)))],
@@ -295,6 +302,24 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         (vec![update(pool(&[1, 2, 3, 4]))], &["quotas 30: lb_servers 2/3"]),
         (vec![create(Document::Lb(lb(13, 1))), create(Document::Lb(lb(14, 1)))], &["quotas 13: lbs 2/3"]),
     ]
+}
+
+/// A new backend whose connection ids name servers by so many bytes.
+fn quic(protocol: Protocol, servers: &[u8], length: u8) -> Document {
+    let quic = Quic::changed(None, Some(length), None).unwrap();
+    Document::Backend(Backend { quic, ..backend(31, 10, protocol, 53, servers) })
+}
+
+/// Two servers of that backend whose ids begin with the same byte, and only with that.
+fn shared_ids() -> [u8; 2] {
+    let Document::Backend(pool) = quic(Protocol::Udp, &[], 1) else { unreachable!() };
+    let bytes = |last| {
+        let server = ServerRef { backend: pool.id, address: [10, 0, 0, last].into() };
+        identity(server, 53).to_be_bytes()
+    };
+    let pairs = (1..=255u8).flat_map(|second| (1..second).map(move |first| [first, second]));
+    let is_shared = |[first, second]: &[u8; 2]| bytes(*first)[0] == bytes(*second)[0];
+    pairs.filter(is_shared).find(|[first, second]| bytes(*first)[1] != bytes(*second)[1]).unwrap()
 }
 
 /// The backend with one server, by its IPv6 address.

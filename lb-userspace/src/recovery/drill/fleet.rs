@@ -134,6 +134,7 @@ impl Fleet {
                 algorithm: Algorithm::Roundrobin,
                 sticky_sessions: StickySessions::None,
                 sticky_prefix_v6: PrefixV6::WHOLE,
+                quic: None,
                 slow_start: None,
                 forwarding: Forwarding::Ipip,
                 on_empty: EmptyPool::Reject,

@@ -142,6 +142,18 @@ async fn wrong_queries_of_a_delete_and_of_explain_are_refused() {
             "protocol",
             "`tcp` or `udp`",
         ),
+        (
+            Method::GET,
+            format!("{explain}?client=198.51.100.7:1&service=192.0.2.1:80&protocol=udp&connection_id=123"),
+            "connection_id",
+            "1 to 20 bytes as hexadecimal digits",
+        ),
+        (
+            Method::GET,
+            format!("{explain}?client=198.51.100.7:1&service=192.0.2.1:80&connection_id=1234"),
+            "connection_id",
+            "goes over UDP",
+        ),
     ] {
         let (status, problem) = api.call(method, &path, None).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {problem}");

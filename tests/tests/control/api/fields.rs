@@ -147,6 +147,8 @@ fn update_backend() -> UpdateBackend {
         forwarding: some_text(),
         on_empty: some_text(),
         sticky_prefix_v6: Some(1),
+        quic_server_id_length: Some(1),
+        quic_config_id: Some(1),
         slow_start: time(),
     }
 }

@@ -110,7 +110,7 @@ async fn a_drain_has_a_deadline_that_counts_from_when_it_began() {
     let path = ids.path("/backends/{backend}/servers");
     let put = async |server: serde_json::Value| {
         let answer = api.ok(Method::POST, &path, &json!({"servers": [server]})).await;
-        serde_json::from_value::<wire::Backend>(answer).unwrap().servers[0]
+        serde_json::from_value::<wire::Backend>(answer).unwrap().servers.remove(0)
     };
     let drained = put(json!({"address": "10.0.0.1", "drain": true, "drain_timeout": "10m"})).await;
     assert!(drained.drain && drained.drain_timeout == Some(wire::Millis(Duration::from_secs(600))), "{drained:?}");

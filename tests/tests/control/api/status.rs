@@ -129,6 +129,8 @@ async fn explain_is_passed_on_for_a_service_of_the_project_only() {
     Ids::create(&api).await;
     let path = "/snowshed/v1/explain?client=198.51.100.7:40000&service=192.0.2.1:80";
     assert_eq!(text(&api.get(path).await, "/client"), "198.51.100.7:40000");
+    let quic = format!("{path}&protocol=udp&connection_id=48A1b2");
+    assert_eq!(text(&api.get(&quic).await, "/connection_id"), "48a1b2");
     let (status, problem) = api.call_as("secret-two", Method::GET, path, None).await;
     assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"));
 }

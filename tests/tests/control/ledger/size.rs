@@ -24,6 +24,7 @@ fn documents(number: u32) -> Vec<Change> {
         algorithm: Algorithm::Roundrobin,
         sticky_sessions: StickySessions::None,
         sticky_prefix_v6: PrefixV6::WHOLE,
+        quic: None,
         slow_start: None,
         forwarding: Forwarding::Ipip,
         on_empty: EmptyPool::Reject,

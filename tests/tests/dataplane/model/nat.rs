@@ -2,7 +2,7 @@
 
 use lb_common::abi::{BackendEntry, Reason, ServiceEntry};
 
-use super::{Judged, Model, Packet, edges, link_to};
+use super::{Judged, Model, Packet, edges, link_to, quic};
 use crate::edge::{DROP, INGRESS, NAT_SOURCES, OTHER_INTERFACE, Outcome, PASS, REDIRECT, TX};
 use crate::packets::{checksum, transport_checksum};
 
@@ -13,7 +13,7 @@ pub struct Flow {
     pub source: ([u8; 16], [u8; 2]),
     /// The server's address and port.
     pub server: ([u8; 16], [u8; 2]),
-    backend: u32,
+    pub(super) backend: u32,
     generation: u32,
     /// MACs and tags of the client's last packet, turned around.
     link: Vec<u8>,
@@ -22,14 +22,21 @@ pub struct Flow {
 }
 
 /// A client's packet to a translated service.
-pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceEntry, made: &Outcome) -> Judged {
+pub(super) fn forward(
+    model: &mut Model,
+    packet: &Packet<'_>,
+    service: &ServiceEntry,
+    made: &Outcome,
+    named: Option<u32>,
+) -> Judged {
     let is_tcp = packet.protocol == 6;
-    let key = packet.flow_key();
+    let key = quic::flow_key(model, packet, named);
     let known = model.translated.get(&key).filter(|flow| is_live(model, flow));
     let has_ended = known.is_some_and(Flow::has_ended);
     let index = match known {
         Some(flow) if !(is_tcp && packet.opens() && has_ended) => flow.backend,
         None if is_tcp && !packet.opens() => return refused(packet, service, Reason::NatUnknownFlow),
+        _ if named.is_some() => named.unwrap(),
         _ if service.slots_len == 0 => return refused(packet, service, Reason::EmptyPool),
         _ => {
             let hash = packet.hash(model.config.unwrap().hash_key, service.flags);
@@ -52,7 +59,9 @@ pub(super) fn forward(model: &mut Model, packet: &Packet<'_>, service: &ServiceE
     }
     if is_new {
         let flow = opened(model, packet, made, index, &backend, port_of(packet, service, &backend));
-        model.translated.insert(key, flow);
+        model.left.retain(|(_, left)| left.source != flow.source);
+        let before = model.translated.insert(key, flow);
+        model.left.extend(before.map(|flow| (key, flow)));
     }
     let flow = model.translated.get_mut(&key).unwrap();
     flow.link = turned(packet);
@@ -76,9 +85,11 @@ pub(super) fn back(model: &mut Model, packet: &Packet<'_>) -> Judged {
     }
     let to = (packet.destination, [packet.transport[2], packet.transport[3]]);
     let from = (packet.source, [packet.transport[0], packet.transport[1]]);
+    let left = model.left.iter_mut().map(|(key, flow)| (&*key, flow));
     let found = model
         .translated
         .iter_mut()
+        .chain(left)
         .find(|(key, flow)| (flow.source, flow.server, key.protocol) == (to, from, packet.protocol));
     let Some((key, flow)) = found else { return (PASS, Reason::NatNoFlow, None) };
     if packet.ttl() <= 1 {
@@ -112,9 +123,11 @@ pub(super) fn way_there(model: &Model, packet: &Packet<'_>) -> Option<Result<(Wa
 pub(super) fn way_back(model: &Model, packet: &Packet<'_>) -> Option<Way> {
     let to = (packet.destination, [packet.transport[2], packet.transport[3]]);
     let from = (packet.source, [packet.transport[0], packet.transport[1]]);
+    let left = model.left.iter().map(|(key, flow)| (key, flow));
     let (key, flow) = model
         .translated
         .iter()
+        .chain(left)
         .find(|(key, flow)| (flow.source, flow.server, key.protocol) == (to, from, packet.protocol))?;
     let (vip, client) = ((key.destination, key.destination_port), (key.source, key.source_port));
     Some(Way { from: vip, to: client, link: flow.link.clone(), ifindex: INGRESS })
