@@ -4,6 +4,7 @@
 //! Any change of layout or meaning raises [`ABI_VERSION`]: an agent adopts pinned maps only of its own version.
 
 pub mod backend;
+pub mod capture;
 pub mod config;
 pub mod flow;
 pub mod nat;
@@ -97,8 +98,20 @@ pub mod names {
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array of one [`crate::bucket::Bucket`]: the rate of answers. Not pinned, nothing outlives the program.
     pub const REJECTS: &str = "REJECTS";
+    /// Array of one [`super::capture::CaptureFilter`]: what is captured. As all maps of captures, of one load only, not pinned.
+    pub const CAPTURE_FILTER: &str = "CAPTURE_FILTER";
+    /// Ring buffer: [`super::capture::CaptureRecord`]s, each before its packets' bytes.
+    pub const CAPTURE_EVENTS: &str = "CAPTURE_EVENTS";
+    /// Per-CPU array of one u64: packets of interest that there was no rate or no room for.
+    pub const CAPTURE_LOST: &str = "CAPTURE_LOST";
+    /// Array of one [`crate::bucket::Bucket`]: the rate of captures.
+    pub const CAPTURE_RATE: &str = "CAPTURE_RATE";
+    /// Per-CPU array of one: the packet at hand, as it came in.
+    pub const CAPTURED: &str = "CAPTURED";
     /// The load balancer's XDP program.
     pub const PROGRAM: &str = "snowshed";
+    /// The same, which also captures.
+    pub const CAPTURING_PROGRAM: &str = "snowshed_shows";
     /// The server-side decapsulator's XDP program (`snowshed backend attach`).
     pub const DECAP_PROGRAM: &str = "snowshed_decap";
     /// Hash: VIP (16 bytes, v4-mapped) → u32 flags; the addresses the decapsulator unwraps for.

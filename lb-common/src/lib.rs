@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod bucket;
+pub mod capture;
 pub mod checksum;
 pub mod decapsulation;
 pub mod direct;

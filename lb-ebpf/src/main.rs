@@ -17,6 +17,8 @@ use lb_ebpf::Frame;
 mod account;
 #[path = "snowshed/aside.rs"]
 mod aside;
+#[path = "snowshed/capture.rs"]
+mod capture;
 #[path = "snowshed/config.rs"]
 mod config;
 #[path = "snowshed/direct.rs"]
@@ -44,16 +46,31 @@ mod verdict;
 
 use verdict::Verdict;
 
-/// The one entry point.
+/// The one entry point for traffic.
 #[xdp(frags)]
 fn snowshed(context: XdpContext) -> u32 {
-    let mut judged = handle(Frame::new(&context), context.ctx);
+    live(&context) as u32
+}
+
+/// The same, for as long as somebody watches: a program of its own, so that the other one has nothing of it.
+#[xdp(frags)]
+fn snowshed_shows(context: XdpContext) -> u32 {
+    capture::capture_before(context.ctx);
+    let judged = live(&context);
+    capture::capture_after(context.ctx, judged);
+    judged as u32
+}
+
+/// A packet's life, and the verdict on it as one word.
+#[inline(always)]
+fn live(context: &XdpContext) -> u64 {
+    let mut judged = handle(Frame::new(context), context.ctx);
     // One place, and not one for each kind of frame: the stack is the sum of all that is called.
     if judged & aside::STEP != 0 {
         judged = aside::judge(context.ctx, judged);
     }
     account::verdict((judged >> 32) as u32);
-    judged as u32
+    judged
 }
 
 /// A verdict as one word, all that a subprogram can return: XDP's action, and in the upper half the reason.

@@ -34,6 +34,7 @@ use crate::{answering, api, health, nexthop};
 
 mod adopt;
 mod backups;
+mod capture;
 mod delivery;
 mod descriptors;
 mod explain;
@@ -180,7 +181,8 @@ pub(crate) async fn run(
     adopted.wait_for_ways(&mut next_hops, RESOLVE_AT_START).await;
 
     let (shares_sender, shares) = watch::channel(Arc::default());
-    let sources = Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops, shares };
+    let sources =
+        Sources { snapshots: ledger.subscribe(), health: health.view.clone(), next_hops: next_hops.clone(), shares };
     let reconciler = Reconciler::new(Arc::clone(&dataplane), sources, settings);
     let mut status = reconciler.status();
     let tables = reconciler.tables();
@@ -270,7 +272,16 @@ pub(crate) async fn run(
             expects_denial: false,
         },
     };
-    let context = context(config, parts, &health, &dataplane);
+    let captures = capture::FromProgram {
+        dataplane: Arc::clone(&dataplane),
+        ledger: Arc::clone(&ledger),
+        tables: parts.tables.clone(),
+        next_hops,
+        stop: stop.child_token(),
+        now: Arc::default(),
+        running: Arc::default(),
+    };
+    let context = context(config, parts, &health, &dataplane, captures.clone());
     let serving = tokio::spawn(api::serve(api::router(context), listeners, stop.clone()));
     notify::ready();
     log::info!("ready: generation {}, API on {}", ledger.snapshot().generation(), config.api.socket.display());
@@ -287,6 +298,7 @@ pub(crate) async fn run(
     notify::stopping();
     stop.cancel();
     events.close();
+    captures.end().await;
     if serving.await.is_err() {
         log::error!("the API broke off while it was drained");
     }
@@ -394,7 +406,13 @@ fn traffic_source(counters: Arc<KernelCounters>, directory: watch::Receiver<Arc<
     })
 }
 
-fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &Shared) -> api::Context {
+fn context(
+    config: &Config,
+    parts: Parts,
+    health: &health::Health,
+    dataplane: &Shared,
+    captures: capture::FromProgram,
+) -> api::Context {
     let Parts {
         ledger,
         status,
@@ -445,6 +463,7 @@ fn context(config: &Config, parts: Parts, health: &health::Health, dataplane: &S
         delivery,
         faults,
         explain: Arc::new(explain::FromMaps(Arc::clone(dataplane))),
+        captures: Arc::new(captures),
     }
 }
 

@@ -5,8 +5,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -18,7 +21,7 @@ use crate::guard::Limits;
 use crate::health::HealthView;
 use crate::ledger::Authorized;
 use crate::model::Pools;
-use crate::observe::{Events, LiveTraffic, Traffic};
+use crate::observe::{Events, LiveTraffic, Traffic, capture};
 use crate::plan::{ServiceAddress, Tables};
 use crate::reconcile::Status;
 use crate::recovery::heal::Heal;
@@ -94,6 +97,8 @@ pub struct Context {
     pub faults: Faults,
     /// Answers `/snowshed/v1/explain`.
     pub explain: Arc<dyn Explain>,
+    /// Answers `/snowshed/v1/capture`.
+    pub captures: Arc<dyn Captures>,
 }
 
 /// What the API knows of deliveries.
@@ -120,6 +125,46 @@ pub trait Explain: Send + Sync {
         service: ServiceAddress,
         connection_id: Option<ConnectionId>,
     ) -> BoxFuture<'_, Result<serde_json::Value, ExplainError>>;
+}
+
+/// Shows packets with the verdicts on them as they come.
+pub trait Captures: Send + Sync {
+    /// Begins a capture; it ends when the stream is let go.
+    fn begin(&self, order: CaptureOrder) -> BoxFuture<'_, Result<BoxStream<'static, Bytes>, CaptureError>>;
+}
+
+/// A capture that is wanted.
+#[derive(Clone, Debug)]
+pub struct CaptureOrder {
+    /// Who wants it.
+    pub by: String,
+    /// Which packets.
+    pub wanted: capture::Wanted,
+    /// How they are written.
+    pub format: capture::Format,
+    /// It ends after so many.
+    pub count: Option<u64>,
+    /// It ends after so long.
+    pub lasts: Duration,
+}
+
+/// Why there is no capture.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// There is one already.
+    #[error("{by} captures already, until {until} at the latest")]
+    Busy {
+        /// Who wanted it.
+        by: String,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
+    /// The program could not be loaded or swapped.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why there is no explanation.

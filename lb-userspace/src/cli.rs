@@ -13,6 +13,7 @@ pub mod apply;
 pub mod backend;
 pub mod backend_attach;
 pub mod backup;
+pub mod capture;
 pub mod client;
 pub mod completion;
 pub mod contain;
@@ -52,6 +53,7 @@ pub mod terminal;
 mod tls;
 pub mod token;
 pub mod top;
+pub mod trace;
 pub mod value;
 pub mod wait;
 
@@ -104,7 +106,8 @@ const APPLY_HELP: &str = "A file describes whole load balancers, everything by n
         interval: 1s
 
 All keys, with [defaults]:
-  name; description []; tags []; type [LB-S]; ips [one IPv4 when made, then left alone]; frontends []; backends [];
+  name; description []; tags []; type [LB-S]; answers_echo [true]; on_closed_port [reject] or drop;
+  ips [one IPv4 when made, then left alone]; frontends []; backends [];
   subscriber [left alone], the name of who is told of it (snowshed subscriber create)
   frontend  name; inbound_port, a number, a range such as 8000-8999, or any; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
@@ -183,6 +186,24 @@ Examples:
   snowshed explain 198.51.100.7:40000 192.0.2.10:80
   snowshed explain [2001:db8::7]:5000 [2001:db8::10]:5353/udp -o json")]
     Explain(explain::Explain),
+    /// Capture packets with the verdicts on them into a file that Wireshark and tshark open
+    #[command(
+        after_help = "Each packet stands there as it came in, and behind it what left in its place; the comments say why it left, of which
+service it is, and which server got it. A packet that no filter wants costs little, and traffic loses none of its own.
+It ends by itself: after --for, after --count, with this command. For operators of the fleet.
+
+Examples:
+  snowshed capture --service 203.0.113.10:443 -w web.pcapng
+  snowshed capture --client 198.51.100.0/24 --reason acl_denied -c 100 --for 10m -w denied.pcapng
+  snowshed capture --service :53 --protocol udp -w - | tshark -r - -V"
+    )]
+    Capture(capture::Capture),
+    /// Show what is decided about packets as they come: a sample, one line each
+    #[command(after_help = "Examples:
+  snowshed trace
+  snowshed trace --client 198.51.100.7 --rate 100
+  snowshed trace --reason nat_ports_exhausted --for 1h -o json")]
+    Trace(trace::Trace),
     /// Show what happens on the edge: changes, servers that go up or down, alarms
     #[command(after_help = "Examples:
   snowshed events                                what happened lately
@@ -430,6 +451,8 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Explain(args) => {
             patiently(&progress, async { args.run(&Client::new(&global)?, terminal, global.output).await })
         }
+        Command::Capture(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
+        Command::Trace(args) => block_on(async { args.run(&Client::new(&global)?, terminal, global.output).await }),
         // Before anything starts a thread: all of the process moves into the jail.
         Command::Drill(command) => command.run(terminal, global.output),
         Command::Gate(args) => block_on(async { args.run(&mut Session::open(&global, terminal).await?).await }),

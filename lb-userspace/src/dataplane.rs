@@ -13,10 +13,13 @@ use lb_common::abi::{
 
 pub mod arena;
 mod attach;
+pub mod capture;
 pub mod chaos;
 mod counters;
 pub mod decap;
 pub mod detach;
+pub mod ethtool;
+pub mod fill;
 pub mod kernel;
 mod lookup;
 mod maps;

@@ -7,7 +7,11 @@ use serde::Serialize;
 use crate::dataplane::{Attachment, DataplaneError, KernelConfig};
 use crate::netlink::Netlink;
 
+mod maps;
+mod offloads;
 pub mod reach;
+
+pub use maps::maps;
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -147,6 +151,8 @@ fn of_interface(root: &Path, interface: &str, attached: &[Attachment]) -> Vec<Fi
         ),
     });
     findings.extend(link(interface, ifindex));
+    let is_generic = attached.iter().any(|one| one.interface == interface && one.mode == "generic");
+    findings.extend(offloads::of(interface, ifindex, is_generic));
     for scope in ["all", interface] {
         let path = root.join("proc/sys/net/ipv4/conf").join(scope).join("rp_filter");
         if std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "1") {
@@ -191,20 +197,6 @@ fn link(interface: &str, ifindex: u32) -> Vec<Finding> {
     findings
 }
 
-/// How full the maps are.
-#[must_use]
-pub fn fill(what: &str, used: usize, size: u32, setting: &str) -> Finding {
-    let line = format!("{used} of {size} {what}");
-    let remedy = format!(
-        "raise `dataplane.{setting}` in agent.toml; it counts once the agent is stopped, `snowshed detach` run and the agent started"
-    );
-    match used as f64 / f64::from(size.max(1)) {
-        0.0..0.8 => Finding::ok("maps", line),
-        0.8..1.0 => Finding::warning("maps", line, remedy),
-        _ => Finding::failure("maps", line, remedy),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -246,15 +238,6 @@ mod tests {
         assert_eq!(probe_device(here.path()).level, Level::Ok);
         let absent = probe_device(Path::new("/dev/nosuch"));
         assert!(absent.level == Level::Warning && absent.what.contains("/dev/nosuch") && !absent.remedy.is_empty());
-    }
-
-    #[test]
-    fn maps_that_fill_up_are_told_before_they_are_full() {
-        let level = |used| fill("services", used, 100, "max_services").level;
-        assert_eq!(
-            [0, 79, 80, 99, 100].map(level),
-            [Level::Ok, Level::Ok, Level::Warning, Level::Warning, Level::Failure]
-        );
     }
 
     #[test]

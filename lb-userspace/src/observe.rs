@@ -1,5 +1,6 @@
 //! What the agent tells about itself: Prometheus metrics and events. Log lines stand where things happen.
 
+pub mod capture;
 mod edge;
 pub mod events;
 mod live;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -34,6 +34,9 @@ pub trait Site {
         vec![Network::INTERFACE]
     }
 }
+
+/// The token of an operator of the fleet; what [`Edge::token_file`] holds is that of a project's editor.
+pub const OPERATOR: &str = "playground-operator";
 
 /// The agent of an edge.
 #[derive(Debug)]
@@ -148,6 +151,16 @@ impl Edge {
         self.command(arguments).output().with_context(|| format!("start {}", self.snowshed.display()))
     }
 
+    /// Starts `snowshed …` as an operator of the fleet, with its output in pipes.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_as_operator(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = self.command(&[arguments, &["--token", OPERATOR]].concat());
+        command.env_remove("SNOWSHED_TOKEN_FILE").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().with_context(|| format!("start {}", self.snowshed.display()))
+    }
+
     /// Runs `snowshed …`, which must succeed, and returns what it printed.
     ///
     /// # Errors
@@ -243,6 +256,9 @@ impl Edge {
         writeln!(text, "[[api.tokens]]\nname = \"operator\"\nsecret_file = {:?}", self.token_file())?;
         writeln!(text, "organization = \"aaaaaaaa-0000-4000-8000-000000000001\"")?;
         writeln!(text, "project = \"bbbbbbbb-0000-4000-8000-000000000001\"\n")?;
+        // The digest of [`OPERATOR`].
+        writeln!(text, "[[api.tokens]]\nname = \"fleet\"\nrole = \"operator\"")?;
+        writeln!(text, "secret_sha256 = \"8d076a3d38d7d10fdcae98af7177eaabfacdf47f9fffea8cf494d9db97bab5cd\"\n")?;
         writeln!(text, "[ledger]\npath = {:?}\n", self.directory.join("ledger.db"))?;
         writeln!(text, "[dataplane]\ninterfaces = {:?}", site.interfaces())?;
         writeln!(text, "hash_key = \"{HASH_KEY}\"")?;

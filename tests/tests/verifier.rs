@@ -10,6 +10,7 @@ use aya::maps::MapInfo;
 use aya::programs::{ProgramInfo, Xdp};
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_type};
 use aya_obj::{Function, Object};
+use lb_common::abi::names;
 use tests::objects;
 use tests::vm::{PROGRAM, Program};
 
@@ -17,7 +18,11 @@ use tests::vm::{PROGRAM, Program};
 /// and bytes of stack summed up over its functions; the kernel's limit is 512 for those that call one another. A
 /// program that outgrows its budget gets another one here, on purpose: kernels differ by a third, and the oldest of
 /// them is in the field.
-const BUDGETS: [(&str, u32, u32); 2] = [("snowshed/snowshed", 400_000, 3_072), ("decap/snowshed_decap", 20_000, 256)];
+const BUDGETS: [(&str, u32, u32); 3] = [
+    ("snowshed/snowshed", 400_000, 3_072),
+    ("snowshed/snowshed_shows", 400_000, 3_584),
+    ("decap/snowshed_decap", 20_000, 256),
+];
 /// `BPF_LOG_STATS` of the kernel's `include/linux/bpf_verifier.h`.
 const LOG_STATS: u32 = 4;
 
@@ -41,6 +46,31 @@ fn every_program_is_verified_within_its_budget() {
             assert!(stack <= most_stack, "{program:?}, budget {most_stack} bytes of stack");
         }
     }
+}
+
+#[test]
+fn the_program_that_normally_runs_has_nothing_of_captures() {
+    let bytes = std::fs::read(objects().join("snowshed.o")).unwrap();
+    let mut ebpf = EbpfLoader::new().map_max_entries("SLOTS", 1024).load(&bytes).unwrap();
+    let mut of = |name: &str| {
+        let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let info = program.info().unwrap();
+        let maps = info
+            .map_ids()
+            .unwrap()
+            .unwrap()
+            .into_iter()
+            .map(|id| MapInfo::from_id(id).unwrap().name_as_str().unwrap().to_owned());
+        (maps.collect::<HashSet<_>>(), info.size_translated().unwrap())
+    };
+    let (normal, capturing) = (of(names::PROGRAM), of(names::CAPTURING_PROGRAM));
+    let more: HashSet<&str> = capturing.0.difference(&normal.0).map(String::as_str).collect();
+    let captures =
+        [names::CAPTURE_FILTER, names::CAPTURE_EVENTS, names::CAPTURE_LOST, names::CAPTURE_RATE, names::CAPTURED];
+    assert_eq!(more, HashSet::from(captures));
+    assert_eq!(normal.0.difference(&capturing.0).count(), 0);
+    assert!(normal.1 < capturing.1, "{} bytes of instructions, with captures {}", normal.1, capturing.1);
 }
 
 /// Bytes of stack over all frames, from the verifier's log of a second load over the same maps.

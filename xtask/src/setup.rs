@@ -39,7 +39,7 @@ const VM_PACKAGES: &[&str] =
     &["qemu-system-x86", "busybox-static", "debian-archive-keyring", "ipvsadm", "kmod", "xz-utils", "binutils"];
 
 /// Packages of the playground: what runs in it, and what looks into it.
-const PLAYGROUND_PACKAGES: &[&str] = &["nginx", "wrk", "ethtool", "iproute2", "curl", "bpftool", "procps"];
+const PLAYGROUND_PACKAGES: &[&str] = &["nginx", "wrk", "ethtool", "iproute2", "curl", "bpftool", "procps", "tshark"];
 
 /// Packages of what runs beside an edge: Prometheus, the checks of a unit, what makes and installs a package; and the
 /// servers that health checks are for.

@@ -32,9 +32,6 @@ static BUCKETS: Array<ServiceBuckets> = Array::with_max_entries(limits::MAX_SERV
 /// The packet goes on.
 pub(crate) const ADMITTED: u64 = 0;
 
-/// How often a token is tried for while other CPUs take theirs; who loses every time is refused.
-const TRIES: u32 = 8;
-
 /// Bits of what a packet does, in the word that goes to the subprogram.
 const OPENS: u64 = 1;
 const IS_V6: u64 = 2;
@@ -117,19 +114,6 @@ fn take_of_source(prefix: [u64; 2], service: u32, rate: &Rate, now: u64) -> Resu
 /// A token of a bucket that every CPU takes from.
 #[inline(always)]
 fn take(bucket: *mut Bucket, rate: &Rate, now: u64, reason: Reason) -> Result<(), Reason> {
-    for _ in 0..TRIES {
-        // SAFETY: a bucket is one word in a map's value, aligned to eight bytes; should the element be reused for
-        // another source meanwhile, that one has a token less.
-        let before = unsafe { bucket.read_volatile() };
-        let mut after = before;
-        if !after.take(now, rate.interval_ns, rate.burst) {
-            return Err(reason);
-        }
-        // SAFETY: as above.
-        let found = unsafe { atomic::compare_exchange(bucket.cast(), before.full_at_ns, after.full_at_ns) };
-        if found == before.full_at_ns {
-            return Ok(());
-        }
-    }
-    Err(reason)
+    // SAFETY: every bucket here is in a map's value.
+    if unsafe { atomic::take(bucket, rate, now) } { Ok(()) } else { Err(reason) }
 }

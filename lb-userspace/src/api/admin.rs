@@ -1,6 +1,7 @@
 //! Snowshed's own paths, beside Scaleway's.
 
 pub(super) mod advice;
+pub(super) mod capture;
 pub(super) mod deliveries;
 pub(super) mod dependents;
 pub(super) mod document;

@@ -81,7 +81,7 @@ impl Pairs {
 }
 
 /// Keys that take any text.
-const TEXTS: [&str; 8] = ["name", "verb", "actor", "kind", "after", "client", "service", "ip_address"];
+const TEXTS: [&str; 6] = ["name", "verb", "actor", "kind", "after", "ip_address"];
 
 /// Keys that every list has.
 const COMMON: [&str; 5] = ["name", "order_by", "page", "page_size", "cursor"];

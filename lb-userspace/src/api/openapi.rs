@@ -136,6 +136,32 @@ parameters! {
         #[param(min_length = 2, max_length = 40)]
         connection_id: String,
     }
+    /// What is captured.
+    Query CaptureQuery {
+        /// Only packets of clients of this address or prefix.
+        client: String,
+        /// Only packets of this service: `address`, `prefix`, `address:port` or `:port`.
+        service: String,
+        /// Only this protocol: `tcp`, `udp`, `icmp`, `icmpv6`, or a number.
+        protocol: String,
+        /// Only packets that left for this reason, such as `acl_denied`; may be repeated.
+        reason: String,
+        /// Ends after so many packets.
+        #[param(minimum = 1)]
+        count: u64,
+        /// Ends after so many seconds.
+        #[param(minimum = 1, maximum = 3600, default = 60)]
+        seconds: u32,
+        /// Packets a second at most; those above are counted as lost.
+        #[param(minimum = 1, maximum = 100_000, default = 1000)]
+        rate: u32,
+        /// Bytes of each packet that are kept.
+        #[param(minimum = 64, maximum = 2047, default = 256)]
+        snap: u32,
+        /// `pcapng` when not given.
+        #[param(inline)]
+        format: crate::observe::capture::Format,
+    }
     /// Filters of operations.
     Query OperationFilter {
         /// Only those before this number.

@@ -77,6 +77,7 @@ fn guarded() -> OpenApiRouter<Context> {
         .nest("/lb/v1/zones/{zone}", zoned())
         .routes(routes!(admin::status::get))
         .routes(routes!(admin::explain::get))
+        .routes(routes!(admin::capture::get))
         .routes(routes!(admin::freezes::list, admin::freezes::create))
         .routes(routes!(admin::freezes::delete))
         .routes(routes!(admin::quarantines::list, admin::quarantines::create))
@@ -184,7 +185,7 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, subscribers and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, lbs/{id}/advice, lbs/{id}/heal, heal, dependents, impact, incident, operations, events, deliveries, undo, restore, organizations, \
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, capture, lbs/{id}/advice, lbs/{id}/heal, heal, dependents, impact, incident, operations, events, deliveries, undo, restore, organizations, \
          projects and tokens, /healthz and /metrics; /openapi.json describes all of it"
             .to_owned(),
     )

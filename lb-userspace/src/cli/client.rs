@@ -252,11 +252,29 @@ impl Client {
     ) -> Result<reqwest::Response, Failure> {
         let mut request = self.http.get(format!("{}{path}", self.base)).query(query).timeout(STREAM_TIMEOUT);
         request = request.header("Accept", "text/event-stream");
-        if let Some(token) = &self.token {
-            request = request.header("X-Auth-Token", token);
-        }
         if let Some(last_seen) = last_seen {
             request = request.header("Last-Event-ID", last_seen);
+        }
+        self.open(request).await
+    }
+
+    /// Opens an answer that comes bit by bit, up to so long.
+    ///
+    /// # Errors
+    /// When the agent cannot be reached, or answers with an error.
+    pub async fn download(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        lasts: Duration,
+    ) -> Result<reqwest::Response, Failure> {
+        let lasts = lasts + REQUEST_TIMEOUT;
+        self.open(self.http.get(format!("{}{path}", self.base)).query(query).timeout(lasts)).await
+    }
+
+    async fn open(&self, mut request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+        if let Some(token) = &self.token {
+            request = request.header("X-Auth-Token", token);
         }
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();

@@ -11,6 +11,7 @@ use super::terminal::Terminal;
 use crate::answering;
 use crate::dataplane::detach::{Detached, attached, detach};
 use crate::dataplane::{Attachment, DataplaneError, directories};
+use crate::health::unroute;
 
 /// Arguments of `detach`.
 #[derive(Args, Debug)]
@@ -64,6 +65,13 @@ impl Detach {
             ))
             .help("`ip addr` shows them as deprecated, with `proto 0x53`; `ip addr del` takes them off")
         })?;
+        // Of one interface the agent's probes may go on through the others.
+        if self.iface.is_none() {
+            unroute().map_err(|error| {
+                Failure::error(format!("XDP is off, but the rule of the probes' mark stays: {error}"))
+                    .help("`ip rule` shows it with fwmark 0x5350; `ip rule del fwmark 0x5350` takes it off, `ip -6 rule` likewise")
+            })?;
+        }
         if !format.is_table() {
             return output::value(terminal, format, &json!(done));
         }

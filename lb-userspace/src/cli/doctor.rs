@@ -17,7 +17,7 @@ use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
 use crate::config::{self, Config};
 use crate::dataplane::tun;
 use crate::doctor::reach::{self, Answer};
-use crate::doctor::{Finding, Level, fill, interfaces, kernel, probe_device};
+use crate::doctor::{Finding, Level, interfaces, kernel, maps, probe_device};
 use crate::health::Tunnel;
 use crate::model::{Forwarding, Protocol};
 
@@ -51,17 +51,13 @@ impl Doctor {
         if let Some(config) = &config {
             let dataplane = &config.dataplane;
             findings.extend(interfaces(Path::new("/"), &dataplane.interfaces, &dataplane.pin_dir));
+            findings.extend(maps(&dataplane.pin_dir));
             findings.push(probe_device(Path::new(tun::DEVICE)));
         }
         match Client::new(global)?.status().await {
             Ok(report) => {
                 findings.extend(agent(&report));
                 findings.extend(own_addresses(&report));
-                if let Some(config) = &config {
-                    let (maps, sizes) = (&report.reconcile, &config.dataplane);
-                    findings.push(fill("services", maps.services, sizes.max_services, "max_services"));
-                    findings.push(fill("backend entries", maps.backends, sizes.max_backends, "max_backends"));
-                }
                 let asked = tokio::task::spawn_blocking(move || servers(&report)).await;
                 findings.extend(asked.map_err(|error| Failure::error(format!("the servers were not asked: {error}")))?);
             }

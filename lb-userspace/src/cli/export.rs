@@ -14,7 +14,7 @@ use super::output::text;
 use super::session::{Noun, Session, id_of};
 use super::value::{self, Reference};
 use crate::api::wire;
-use crate::model::{PrefixV6, Probe, ports_text};
+use crate::model::{ClosedPort, PrefixV6, Probe, ports_text};
 
 /// Arguments of `export`.
 #[derive(Args, Debug)]
@@ -122,6 +122,10 @@ struct LbFile {
     tags: Vec<String>,
     #[serde(rename = "type")]
     kind: String,
+    #[serde(skip_serializing_if = "Clone::clone")]
+    answers_echo: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_closed_port: Option<String>,
     ips: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriber: Option<String>,
@@ -223,6 +227,8 @@ async fn export(session: &Session<'_>, lb: &Value) -> Result<String, Failure> {
         description: lb.description,
         tags: lb.tags,
         kind: lb.kind,
+        answers_echo: lb.answers_echo,
+        on_closed_port: Some(lb.on_closed_port).filter(|policy| policy != ClosedPort::default().as_str()),
         ips: lb.ip.iter().map(|ip| ip.ip_address.to_string()).collect(),
         subscriber: lb.subscriber.map(|subscriber| subscriber.name),
         frontends,

@@ -10,7 +10,7 @@ use super::failure::{Exit, Failure};
 use super::output::{Column, text};
 use super::session::{Noun, Session, id_of, keep};
 use super::value::{self, IpReference, Reference};
-use crate::model::LbType;
+use crate::model::{ClosedPort, LbType};
 
 /// Fields that an update replaces together.
 const FIELDS: [&str; 3] = ["name", "description", "tags"];
@@ -52,10 +52,11 @@ pub enum LbCommand {
   snowshed lb list --tag production -o yaml
   snowshed lb list --show-deleted --watch")]
     List(List),
-    /// Change a load balancer's name, description or labels; what is not given stays
+    /// Change a load balancer's name, description, labels or what its addresses answer; what is not given stays
     #[command(after_help = "Examples:
   snowshed lb update web --name www
-  snowshed lb update web --tag production --tag eu")]
+  snowshed lb update web --tag production --tag eu
+  snowshed lb update web --answers-echo false --on-closed-port drop")]
     Update(Update),
     /// Delete load balancers with their frontends and backends
     #[command(
@@ -108,6 +109,12 @@ pub struct Create {
     /// Refuse to be deleted until the protection is taken off
     #[arg(long)]
     protected: bool,
+    /// Whether its addresses answer echo requests (ping)
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    answers_echo: bool,
+    /// What clients see of ports that nobody listens on: reject (RST, ICMP unreachable) or drop (nothing)
+    #[arg(long, value_name = "POLICY", default_value = "reject", value_parser = value::closed_port)]
+    on_closed_port: ClosedPort,
     /// Project that will own it; the token's own when not given
     #[arg(long, value_name = "ID", value_parser = value::project)]
     project: Option<Uuid>,
@@ -126,7 +133,8 @@ pub struct List {
 
 /// Arguments of `lb update`.
 #[derive(Args, Debug)]
-#[group(id = "changes", required = true, multiple = true, args = ["name", "description", "tags", "no_tags", "protected"])]
+#[group(id = "changes", required = true, multiple = true, args = ["name", "description", "tags", "no_tags", "protected", "answers_echo",
+    "on_closed_port"])]
 pub struct Update {
     /// Name or id
     lb: Reference,
@@ -145,6 +153,12 @@ pub struct Update {
     /// Whether it refuses to be deleted
     #[arg(long, value_name = "true|false")]
     protected: Option<bool>,
+    /// Whether its addresses answer echo requests (ping)
+    #[arg(long, value_name = "true|false")]
+    answers_echo: Option<bool>,
+    /// What clients see of ports that nobody listens on: reject (RST, ICMP unreachable) or drop (nothing)
+    #[arg(long, value_name = "POLICY", value_parser = value::closed_port)]
+    on_closed_port: Option<ClosedPort>,
 }
 
 /// Arguments of `lb delete`.
@@ -283,6 +297,8 @@ impl Create {
             "assign_flexible_ipv6": self.ipv6,
             "ip_ids": ip_ids,
             "protected": self.protected,
+            "answers_echo": self.answers_echo,
+            "on_closed_port": self.on_closed_port.as_str(),
         }));
         if let Some(project) = self.project {
             body.insert("project_id".into(), json!(project));
@@ -300,6 +316,8 @@ impl Update {
             body.extend(self.name.as_ref().map(|name| ("name".to_owned(), json!(name))));
             body.extend(self.description.as_ref().map(|text| ("description".to_owned(), json!(text))));
             body.extend(self.protected.map(|protected| ("protected".to_owned(), json!(protected))));
+            body.extend(self.answers_echo.map(|answers| ("answers_echo".to_owned(), json!(answers))));
+            body.extend(self.on_closed_port.map(|policy| ("on_closed_port".to_owned(), json!(policy.as_str()))));
             if self.no_tags || !self.tags.is_empty() {
                 body.insert("tags".into(), json!(self.tags));
             }
@@ -321,6 +339,8 @@ fn show(session: &mut Session<'_>, lb: &Value) -> Result<(), Failure> {
             ("type", text(lb, "/type")),
             ("description", text(lb, "/description")),
             ("tags", text(lb, "/tags")),
+            ("answers echo", text(lb, "/answers_echo")),
+            ("on closed port", text(lb, "/on_closed_port")),
             ("frontends", text(lb, "/frontend_count")),
             ("backends", text(lb, "/backend_count")),
             ("project", text(lb, "/project_id")),

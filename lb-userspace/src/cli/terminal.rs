@@ -120,6 +120,14 @@ impl Terminal {
         self.progress.aside(|| writeln!(out, "{text}").and_then(|()| out.flush())).map_err(output_failed)
     }
 
+    /// Bytes of the command's result, as they are.
+    ///
+    /// # Errors
+    /// When the output is closed or full.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(output_failed)
+    }
+
     /// Clears the screen before it is shown anew; off a terminal an empty line parts one showing from the next.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::model::{LbType, Name, PrefixV6, Protocol, Quic, Tags, Weight, ports_text};
+use crate::model::{ClosedPort, LbType, Name, PrefixV6, Protocol, Quic, Tags, Weight, ports_text};
 
 /// Names a load balancer, frontend or backend: its id, or its name when only one has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,6 +334,14 @@ pub fn rate(text: &str) -> Result<u32, String> {
 /// What is allowed, when the text is not.
 pub fn description(text: &str) -> Result<String, String> {
     super::lb::description(text)
+}
+
+/// What a client sees of a port that nobody listens on.
+///
+/// # Errors
+/// What is allowed, when the text is none.
+pub fn closed_port(text: &str) -> Result<ClosedPort, String> {
+    text.parse().map_err(|invalid: crate::model::Invalid| invalid.to_string())
 }
 
 /// A duration of at least a millisecond.

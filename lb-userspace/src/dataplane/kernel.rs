@@ -1,7 +1,7 @@
 //! The kernel's maps: pinned, adopted by the next agent, written in place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,12 @@ use crate::config::XdpMode;
 
 use super::arena::{Arena, Range};
 use super::attach::Link;
+use super::capture::{Capture, Ground};
 use super::counters::KernelCounters;
 use super::maps::{Backends, Map, Slots, Table};
 use super::nat::Nat;
 use super::object::{self, LOAD_BALANCER, Object, Sizes};
-use super::pins::{Lock, PinDir};
+use super::pins::{Lock, PinDir, setup};
 use super::protections::Protections;
 use super::services::Services;
 use super::versions::{self, Predecessor};
@@ -57,6 +58,8 @@ pub struct KernelDataplane {
     directory: PinDir,
     _lock: Lock,
     program: OwnedFd,
+    /// The program that runs in its place while somebody watches.
+    capturing: Option<OwnedFd>,
     /// By interface; also those of interfaces that are no longer in the configuration.
     links: BTreeMap<String, Link>,
     /// Other versions, which forward until [`Dataplane::take_over`].
@@ -102,6 +105,7 @@ impl KernelDataplane {
         let slots = Slots::new(open(names::SLOTS)?)?;
         let mut dataplane = Self {
             program,
+            capturing: None,
             links: BTreeMap::new(),
             predecessors,
             services: Services::open(|name| directory.pin(name))?,
@@ -131,6 +135,53 @@ impl KernelDataplane {
         }
         object::note_current(&dataplane.directory, object)?;
         Ok(dataplane)
+    }
+
+    /// Over which maps a program that captures is loaded; takes no time here.
+    #[must_use]
+    pub fn capture_ground(&self) -> Ground {
+        Ground { pin_dir: self.config.pin_dir.clone(), shapes: self.config.sizes.shapes() }
+    }
+
+    /// Lets a program that captures run on every interface. No packet is lost: a link's program is swapped between two of
+    /// them.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the kernel refuses; nothing is captured then.
+    pub fn begin_capture(&mut self, capture: &Capture) -> Result<(), DataplaneError> {
+        let program = capture.program.try_clone().map_err(|error| {
+            setup("keeping the program".to_owned(), "raise the limit of open files".to_owned(), error)
+        })?;
+        self.capturing = Some(program);
+        self.swap_all().inspect_err(|_| {
+            if let Err(error) = self.end_capture() {
+                log::error!("the program that captures stays on an interface: {error}; it captures nothing any more");
+            }
+        })
+    }
+
+    /// Lets the program that normally runs do so again.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the kernel refuses; the reconciler tries again.
+    pub fn end_capture(&mut self) -> Result<(), DataplaneError> {
+        self.capturing = None;
+        self.swap_all()
+    }
+
+    fn swap_all(&self) -> Result<(), DataplaneError> {
+        let mut failure = None;
+        for link in self.links.values() {
+            if let Err(error) = link.swap(self.running()) {
+                failure = failure.or(Some(error));
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The program that is to run.
+    fn running(&self) -> BorrowedFd<'_> {
+        self.capturing.as_ref().unwrap_or(&self.program).as_fd()
     }
 
     /// Backend entries there is room for.
@@ -207,7 +258,7 @@ impl KernelDataplane {
                     link.pin_again()?;
                     return Ok(Some(format!("{interface}: the link's pin was gone; pinned again")));
                 }
-                let swapped = link.swap(self.program.as_fd())?;
+                let swapped = link.swap(self.running())?;
                 return Ok(swapped.then(|| format!("{interface}: another program ran there; swapped back")));
             }
             doing = "the program had been taken off; attached again";
@@ -219,7 +270,7 @@ impl KernelDataplane {
             return Ok(None);
         }
         let pin = self.directory.link(interface);
-        let link = Link::attach(self.program.as_fd(), interface, self.config.xdp_mode, &pin)?;
+        let link = Link::attach(self.running(), interface, self.config.xdp_mode, &pin)?;
         let mode = link.attachment().map_or_else(String::new, |attachment| format!(" ({} mode)", attachment.mode));
         self.links.insert(interface.to_owned(), link);
         Ok(Some(format!("{interface}: {doing}{mode}")))
@@ -437,7 +488,8 @@ impl Dataplane for KernelDataplane {
     fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {
         let mut done = Vec::new();
         while let Some(predecessor) = self.predecessors.last_mut() {
-            predecessor.hand_over(self.program.as_fd(), &self.directory, &mut self.links)?;
+            let program = self.capturing.as_ref().unwrap_or(&self.program).as_fd();
+            predecessor.hand_over(program, &self.directory, &mut self.links)?;
             if let Some(predecessor) = self.predecessors.pop() {
                 done.push(predecessor.remove()?);
             }

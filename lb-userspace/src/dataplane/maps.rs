@@ -27,7 +27,11 @@ pub(super) struct Map {
 impl Map {
     /// Opens a pinned map.
     pub(super) fn open(name: &'static str, path: &Path) -> Result<Self, DataplaneError> {
-        let fd = sys::open_pinned(path).map_err(failed(name, "opening the pin"))?;
+        Self::of(name, sys::open_pinned(path).map_err(failed(name, "opening the pin"))?)
+    }
+
+    /// A map that is open already.
+    pub(super) fn of(name: &'static str, fd: OwnedFd) -> Result<Self, DataplaneError> {
         let info = sys::map_info(fd.as_fd()).map_err(failed(name, "asking for its size"))?;
         Ok(Self { name, fd, info })
     }

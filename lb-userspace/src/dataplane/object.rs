@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::LazyLock;
 
-use aya::EbpfLoader;
 use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use lb_common::abi::{self, names};
 use lb_common::nat;
 use sha2::{Digest, Sha256};
@@ -14,25 +14,25 @@ use super::pins::{self, PinDir, setup};
 use super::{DataplaneError, sys};
 
 /// Kinds of maps, as `enum bpf_map_type` of `linux/bpf.h` numbers them.
-mod kind {
-    pub(super) const HASH: u32 = 1;
-    pub(super) const ARRAY: u32 = 2;
-    pub(super) const PERCPU_ARRAY: u32 = 6;
-    pub(super) const LRU_HASH: u32 = 9;
-    pub(super) const LPM_TRIE: u32 = 11;
-    pub(super) const DEVMAP_HASH: u32 = 25;
+pub(super) mod kind {
+    pub(in crate::dataplane) const HASH: u32 = 1;
+    pub(in crate::dataplane) const ARRAY: u32 = 2;
+    pub(in crate::dataplane) const PERCPU_ARRAY: u32 = 6;
+    pub(in crate::dataplane) const LRU_HASH: u32 = 9;
+    pub(in crate::dataplane) const LPM_TRIE: u32 = 11;
+    pub(in crate::dataplane) const DEVMAP_HASH: u32 = 25;
 }
 
 /// What a map must look like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapShape {
     pub(super) name: &'static str,
-    kind: u32,
+    pub(super) kind: u32,
     key_size: u32,
     value_size: u32,
     max_entries: u32,
     /// The setting that sizes it; empty when nothing does.
-    setting: &'static str,
+    pub(super) setting: &'static str,
     /// What the setting counts, so many in each entry.
     per_entry: u32,
 }
@@ -177,8 +177,22 @@ impl Object {
     /// # Errors
     /// [`DataplaneError::Setup`] when a pinned map has another shape, or the kernel refuses.
     pub(super) fn load(&self, directory: &PinDir, shapes: &[MapShape]) -> Result<OwnedFd, DataplaneError> {
+        self.load_program(directory, shapes, self.program, &[]).map(|(_, program)| program)
+    }
+
+    /// The same of any of the object's programs, with its maps that are pinned nowhere; `own` are sizes of those.
+    pub(super) fn load_program(
+        &self,
+        directory: &PinDir,
+        shapes: &[MapShape],
+        name: &str,
+        own: &[(&'static str, u32)],
+    ) -> Result<(Ebpf, OwnedFd), DataplaneError> {
         check(directory, shapes)?;
         let mut loader = EbpfLoader::new();
+        for (map, entries) in own {
+            loader.map_max_entries(map, *entries);
+        }
         for shape in shapes {
             loader.map_max_entries(shape.name, shape.max_entries).map_pin_path(shape.name, directory.pin(shape.name));
         }
@@ -190,13 +204,13 @@ impl Object {
         let mut loaded = loader.load(self.bytes).map_err(|error| refused("creating the maps", Box::new(error)))?;
         // The maps may have been made by us just now, with what the object says of them.
         check(directory, shapes)?;
-        let program: &mut Xdp = match loaded.program_mut(self.program) {
+        let program: &mut Xdp = match loaded.program_mut(name) {
             Some(program) => {
                 program.try_into().map_err(|error: ProgramError| refused("reading the object", Box::new(error)))?
             }
             None => {
                 return Err(DataplaneError::Setup {
-                    doing: format!("the object has no program {}", self.program),
+                    doing: format!("the object has no program {name}"),
                     remedy: "this binary was built wrong: run `cargo xtask build-ebpf` and build again".to_owned(),
                     source: None,
                 });
@@ -204,9 +218,10 @@ impl Object {
         };
         program.load().map_err(|error| refused("loading the program", Box::new(error)))?;
         let fd = program.fd().map_err(|error| refused("loading the program", Box::new(error)))?;
-        fd.as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| setup("keeping the program".to_owned(), "raise the limit of open files".to_owned(), error))
+        let fd = fd.as_fd().try_clone_to_owned().map_err(|error| {
+            setup("keeping the program".to_owned(), "raise the limit of open files".to_owned(), error)
+        })?;
+        Ok((loaded, fd))
     }
 }
 
@@ -299,7 +314,7 @@ pub(super) fn refused_by_kernel(doing: String, error: std::io::Error) -> Datapla
 /// What this needs.
 pub(super) const PRIVILEGES: &str = "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
 
-fn refused(doing: &str, error: Box<dyn std::error::Error + Send + Sync>) -> DataplaneError {
+pub(super) fn refused(doing: &str, error: Box<dyn std::error::Error + Send + Sync>) -> DataplaneError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
     let mut code = None;
     while let Some(one) = cause {

@@ -114,6 +114,11 @@ unsafe impl Plain for lb_common::abi::RangeEntry {}
 // SAFETY: bytes, explicit padding, const-asserted size.
 unsafe impl Plain for lb_common::abi::QuicKey {}
 
+// SAFETY: two u64, a rate of 16 bytes, two words, two ends of 40 bytes and two u32 make 128 bytes, const-asserted.
+unsafe impl Plain for lb_common::abi::capture::CaptureFilter {}
+// SAFETY: a u64 and eight u32 make 40 bytes, const-asserted.
+unsafe impl Plain for lb_common::abi::capture::CaptureRecord {}
+
 /// The bytes of a value.
 pub(super) fn bytes_of<T: Plain>(value: &T) -> &[u8] {
     // SAFETY: `Plain` has no padding, so every byte is initialized; the lifetime is the value's.

@@ -37,6 +37,8 @@ use crate::plan::{NextHop, NextHops, Resolution, Unresolved};
 
 /// Name of the device.
 pub const INTERFACE: &str = "snowshed-probe";
+/// Rules that are taken off at most.
+const MAX_RULES: usize = 16;
 /// Mark of the probes' sockets, number of their routing table, and priority of the rule that joins the two.
 const NUMBER: u32 = 0x5350;
 /// Largest packet of a probe: the smallest MTU of IPv6 (RFC 8200 §5), so that every outer header fits everywhere.
@@ -269,6 +271,26 @@ fn route() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes the rules of the probes' mark off, which outlive the agent; whether there was one.
+///
+/// # Errors
+/// When the kernel cannot be asked, or refuses.
+pub fn unroute() -> io::Result<bool> {
+    let mut netlink = Netlink::open()?;
+    let mut was_any = false;
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        // An agent that was killed while it made its own may have left two.
+        for _ in 0..MAX_RULES {
+            match first_error(netlink.order(vec![RouteNetlinkMessage::DelRule(rule(family))])?) {
+                Ok(()) => was_any = true,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EAFNOSUPPORT)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(was_any)
 }
 
 fn first_error(answers: Vec<crate::netlink::Answer>) -> io::Result<()> {

@@ -11,6 +11,8 @@ const WHOLE: &str = "
 name: whole
 description: all of it
 tags: [a, b]
+answers_echo: false
+on_closed_port: drop
 ips: [ipv4]
 frontends:
   - name: http
@@ -54,6 +56,7 @@ fn what_is_exported_is_what_there_is() {
     let agent = Agent::with_web();
     ok(agent.type_in("apply -f -", WHOLE));
     let exported = ok(agent.typed("export web whole")).out;
+    assert!(exported.contains("answers_echo: false\non_closed_port: drop"), "{exported}");
     let compared = agent.type_in("diff -f - --prune", &exported);
     assert_eq!(compared.exit, Exit::Ok, "{exported}\n{compared:?}");
     let differs = agent.type_in("diff -f -", &WEB.replace("weight: 3", "weight: 4"));

@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::body::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use lb_userspace::api::{self, Context, Explain, ExplainError, Listeners, Tls, router, serve};
+use lb_userspace::api::{
+    self, CaptureError, CaptureOrder, Captures, Context, Explain, ExplainError, Listeners, Tls, router, serve,
+};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::cli::failure::Exit;
 use lb_userspace::cli::terminal::{Buffer, Terminal};
@@ -142,6 +146,7 @@ impl Agent {
             },
             faults: lb_userspace::faults::Faults::default(),
             explain: Arc::new(NoMaps),
+            captures: Arc::new(NoMaps),
             heal: scoreboard(&ledger),
         };
         let socket = directory.path().join("snowshed.sock");
@@ -327,6 +332,12 @@ impl std::io::Write for Until {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+impl Captures for NoMaps {
+    fn begin(&self, _: CaptureOrder) -> BoxFuture<'_, Result<BoxStream<'static, Bytes>, CaptureError>> {
+        async { Err(CaptureError::Failed("there is no program".to_owned())) }.boxed()
     }
 }
 

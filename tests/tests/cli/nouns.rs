@@ -27,6 +27,14 @@ fn a_load_balancer_is_made_shown_listed_changed_and_deleted() {
     assert_eq!((&changed["name"], &changed["description"]), (&"store".into(), &"hello".into()), "the rest stays");
     assert_eq!(changed["tags"].as_array().map(Vec::len), Some(0));
 
+    let default = (&made["answers_echo"], &made["on_closed_port"]);
+    assert_eq!(default, (&true.into(), &"reject".into()));
+    let silent = ok(agent.typed("lb update store --answers-echo false --on-closed-port drop -o json")).json();
+    assert_eq!((&silent["answers_echo"], &silent["on_closed_port"]), (&false.into(), &"drop".into()));
+    assert_eq!(silent["description"], "hello", "the rest stays");
+    let made = ok(agent.typed("lb create --name mute --answers-echo false --on-closed-port drop -o json")).json();
+    assert_eq!((&made["answers_echo"], &made["on_closed_port"]), (&false.into(), &"drop".into()));
+
     ok(agent.typed("lb delete store --yes"));
     assert_eq!(agent.typed("lb get store").exit, Exit::NotFound, "lists hide it");
     let gone = ok(agent.typed(&format!("lb get {id} -o yaml")));

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, StatusCode};
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use lb_userspace::api::{self, Context, Explain, ExplainError, Requests};
+use futures_util::stream::BoxStream;
+use lb_userspace::api::{self, CaptureError, CaptureOrder, Captures, Context, Explain, ExplainError, Requests};
 use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::delivery::{Address, Outbox, SigningKey, Targets};
 use lb_userspace::explain::ConnectionId;
@@ -32,6 +34,7 @@ mod acls;
 mod advice;
 mod bad_input;
 mod bad_query;
+mod capture;
 mod conflicts;
 mod containment;
 mod coverage;
@@ -145,6 +148,21 @@ impl Explain for Echo {
     }
 }
 
+/// Captures what was asked for, in words; of port 9 somebody else does already.
+struct Camera;
+
+impl Captures for Camera {
+    fn begin(&self, order: CaptureOrder) -> BoxFuture<'_, Result<BoxStream<'static, Bytes>, CaptureError>> {
+        Box::pin(async move {
+            if order.wanted.port == Some(9) {
+                return Err(CaptureError::Busy { by: "ops".to_owned(), until: jiff::Timestamp::UNIX_EPOCH });
+            }
+            let words = Bytes::from(serde_json::to_vec(&format!("{order:?}")).unwrap());
+            Ok(futures_util::stream::iter([words]).boxed())
+        })
+    }
+}
+
 impl Api {
     fn new() -> Self {
         Self::over(Arc::new(MemoryLedger::new()))
@@ -205,6 +223,7 @@ impl Api {
                 expects_denial: false,
             },
             explain: Arc::new(Echo),
+            captures: Arc::new(Camera),
             heal: Arc::new(Heal::new(heal::Sources {
                 ledger: Arc::clone(&ledger),
                 status: edge.subscribe(),

@@ -27,6 +27,14 @@ fn a_server_that_does_not_unwrap_fails_its_probes_though_its_own_address_answers
         found.iter().any(|it| it["level"] == level && it["what"].as_str().unwrap().contains(what))
     };
     assert!(said(&found, "ok", "XDP is attached in native mode"), "{found:#?}");
+    assert!(said(&found, "ok", "no offload stands in XDP's way"), "{found:#?}");
+    let used = |map: &str| format!("{map}: 2 of 65536 (0.0 %)");
+    for map in ["SERVICES_V4", "SERVICES_V6"] {
+        assert!(said(&found, "ok", &used(map)), "{map}: {found:#?}");
+    }
+    for map in ["BACKENDS", "SLOTS", "FLOWS_PINNED", "NAT_FLOWS", "ACL", "RANGES"] {
+        assert!(said(&found, "ok", &format!("{map}: ")), "{map}: {found:#?}");
+    }
     for server in [0, 1] {
         for vip in [format!("{VIP_V4}:80"), format!("[{VIP_V6}]:80")] {
             let line = format!("{} for {vip}: answers through the tunnel", scene.v4(server));

@@ -44,7 +44,7 @@ fn a_closed_port_is_refused_at_once() {
 }
 
 /// Sends an echo request from the client and returns the answer's type and data.
-fn ping(scene: &Scene, vip: IpAddr) -> std::io::Result<(u8, Vec<u8>)> {
+pub fn ping(scene: &Scene, vip: IpAddr) -> std::io::Result<(u8, Vec<u8>)> {
     let asked = scene.network.client.run(|| {
         let (family, protocol, kind) = match vip {
             IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, 8),

@@ -153,11 +153,17 @@ fn only_detach_takes_the_program_off() {
 
     let pin_dir = scene.network.pin_dir();
     let detach = ["detach", "--pin-dir", &pin_dir.to_string_lossy()];
+    let marked = |scene: &Scene| {
+        let rules = ["-4", "-6"].map(|family| scene.network.edge.exec("ip", &[family, "rule"]).unwrap());
+        rules.map(|rules| rules.contains("fwmark 0x5350"))
+    };
+    assert_eq!(marked(&scene), [true; 2], "the rules of the probes outlive the agent");
     let asked = scene.network.edge.run(|| scene.edge.run(&detach)).unwrap().unwrap();
     assert_eq!(asked.status.code(), Some(2), "without a terminal it asks for --yes");
     assert_eq!(scene.get(VIP_V4).unwrap(), scene.name(0));
     scene.network.edge.run(|| scene.edge.ok(&[&detach[..], &["--yes"]].concat())).unwrap().unwrap();
     assert_eq!(attached_program(&scene), None);
+    assert_eq!(marked(&scene), [false; 2], "and are taken off with the program");
     let target = http_target(VIP_V4);
     let asked = scene.network.client.run(|| http::get(target, "/", Duration::from_millis(500))).unwrap();
     assert!(asked.is_err(), "traffic went on without the program");

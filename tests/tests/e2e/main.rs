@@ -1,6 +1,7 @@
 //! The whole product in network namespaces: real clients, real servers, a real agent. Needs root.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step of a test ends it; measures are shown")]
 
+mod capture;
 #[path = "../shared/certificates.rs"]
 mod certificates;
 mod command_line;

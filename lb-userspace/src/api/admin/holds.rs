@@ -117,7 +117,7 @@ pub(in crate::api) async fn approve(
 }
 
 /// An edge's hold is the fleet's: no role of a tenant, and not Trust & Safety, lets go of it.
-fn operators_only(actor: &Actor) -> Result<(), ApiError> {
+pub(super) fn operators_only(actor: &Actor) -> Result<(), ApiError> {
     let (role, act) = (actor.role, Act::Administer);
     let is_operator = role.may(act) && matches!(actor.reach, Reach::Fleet);
     let key = DocumentKey { kind: Kind::Measure, id: uuid::Uuid::nil() };

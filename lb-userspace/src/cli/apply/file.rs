@@ -16,12 +16,19 @@ pub(super) struct LbDocument {
     pub(super) tags: Vec<Text>,
     #[serde(rename = "type")]
     pub(super) kind: Option<Text>,
+    #[serde(default = "yes")]
+    pub(super) answers_echo: bool,
+    pub(super) on_closed_port: Option<Text>,
     pub(super) ips: Option<Vec<Text>>,
     pub(super) subscriber: Option<Text>,
     #[serde(default)]
     pub(super) frontends: Vec<FrontendDocument>,
     #[serde(default)]
     pub(super) backends: Vec<BackendDocument>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// A frontend as a file writes it.

@@ -11,7 +11,7 @@ use super::{acl, backend};
 use crate::api::wire;
 use crate::cli::lb::object;
 use crate::cli::value::millis;
-use crate::model::ports_text;
+use crate::model::{ClosedPort, ports_text};
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,6 +170,8 @@ fn create_lb(spec: &LbSpec, ips: &[wire::Ip], steps: &mut Vec<Step>) -> Result<(
         "description": spec.description,
         "tags": spec.tags,
         "type": spec.kind.as_str(),
+        "answers_echo": spec.answers_echo,
+        "on_closed_port": spec.on_closed_port.as_str(),
         "assign_flexible_ip": wishes.contains(&IpWish::AnyIpv4),
         "assign_flexible_ipv6": wishes.contains(&IpWish::AnyIpv6),
         "ip_ids": ip_ids,
@@ -178,6 +180,9 @@ fn create_lb(spec: &LbSpec, ips: &[wire::Ip], steps: &mut Vec<Step>) -> Result<(
     let mut changes = vec![set("ips", &addresses.join(", ")), set("type", spec.kind.as_str())];
     changes.extend((!spec.description.is_empty()).then(|| set("description", &spec.description)));
     changes.extend((!spec.tags.is_empty()).then(|| set("tags", &spec.tags.join(", "))));
+    changes.extend((!spec.answers_echo).then(|| set("answers_echo", "false")));
+    let closed = spec.on_closed_port;
+    changes.extend((closed != ClosedPort::default()).then(|| set("on_closed_port", closed.as_str())));
     steps.push(Step::new(Action::Create, "lb", &spec.name, changes, vec![Call::CreateLb(body)]));
     Ok(())
 }
@@ -194,7 +199,10 @@ fn update_lb(spec: &LbSpec, lb: &wire::Lb) -> Result<Step, String> {
     let mut changes = Vec::new();
     changes.extend(change("description", &lb.description, &spec.description));
     changes.extend(change("tags", &lb.tags.join(", "), &spec.tags.join(", ")));
-    let body = json!({"name": spec.name, "description": spec.description, "tags": spec.tags});
+    changes.extend(change("answers_echo", &lb.answers_echo.to_string(), &spec.answers_echo.to_string()));
+    changes.extend(change("on_closed_port", &lb.on_closed_port, spec.on_closed_port.as_str()));
+    let body = json!({"name": spec.name, "description": spec.description, "tags": spec.tags,
+        "answers_echo": spec.answers_echo, "on_closed_port": spec.on_closed_port.as_str()});
     Ok(Step::of_changes("lb", &spec.name, changes, vec![Call::UpdateLb(object(body))]))
 }
 

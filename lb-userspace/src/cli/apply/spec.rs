@@ -11,7 +11,8 @@ use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument
 use crate::cli::health_check as flags;
 use crate::cli::value::{self, Ports, ServerArg};
 use crate::model::{
-    Algorithm, Backend, EmptyPool, Forwarding, HealthCheck, LbType, PrefixV6, Probe, Protocol, StickySessions, Weight,
+    Algorithm, Backend, ClosedPort, EmptyPool, Forwarding, HealthCheck, LbType, PrefixV6, Probe, Protocol,
+    StickySessions, Weight,
 };
 
 /// A load balancer.
@@ -25,6 +26,10 @@ pub struct LbSpec {
     pub tags: Vec<String>,
     /// Type.
     pub kind: LbType,
+    /// Its addresses answer echo requests.
+    pub answers_echo: bool,
+    /// What a client sees of a port that nobody listens on.
+    pub on_closed_port: ClosedPort,
     /// Its addresses; `None` when the file does not say: one IPv4 address when it is made, then whatever it has.
     pub ips: Option<Vec<IpWish>>,
     /// Name of the subscriber that is told of it; `None` keeps whoever is, unless what the file does not name is removed.
@@ -155,6 +160,8 @@ pub(super) fn lb(document: &LbDocument, problems: &mut Problems) -> LbSpec {
         description: problems.maybe(document.description.as_ref(), crate::cli::lb::description, String::new()),
         tags: document.tags.iter().map(|tag| problems.parse(tag, value::tag, String::new())).collect(),
         kind: problems.maybe(document.kind.as_ref(), value::lb_type, LbType::S),
+        answers_echo: document.answers_echo,
+        on_closed_port: problems.maybe(document.on_closed_port.as_ref(), value::closed_port, ClosedPort::default()),
         ips: document.ips.as_deref().map(|ips| self::ips(ips, problems)),
         subscriber: document.subscriber.as_ref().map(|name| problems.parse(name, value::name, String::new())),
         backends,

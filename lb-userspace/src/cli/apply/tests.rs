@@ -94,8 +94,8 @@ fn applied(spec: &LbSpec) -> Observed {
         kind: spec.kind.as_str().to_owned(),
         subscriber: None,
         ssl_compatibility_level: String::new(),
-        answers_echo: true,
-        on_closed_port: "reject".to_owned(),
+        answers_echo: spec.answers_echo,
+        on_closed_port: spec.on_closed_port.as_str().to_owned(),
         created_at: Some(now),
         updated_at: Some(now),
         private_network_count: 0,
@@ -250,6 +250,11 @@ fn only_fields_that_differ_are_changed() {
         |web| web.replace("name: web\nips", "name: web\ndescription: hello\nips"),
         false,
         &["Update lb web; description: - > hello"],
+    );
+    check(
+        |web| web.replace("name: web\nips", "name: web\nanswers_echo: false\non_closed_port: drop\nips"),
+        false,
+        &["Update lb web; answers_echo: true > false; on_closed_port: reject > drop"],
     );
     check(
         |web| web.replace("{ address: 10.0.0.6 }", "{ address: 10.0.0.6, drain: true }"),
@@ -563,6 +568,8 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                 description: if described { "text".into() } else { String::new() },
                 tags: Vec::new(),
                 kind: LbType::S,
+                answers_echo: true,
+                on_closed_port: crate::model::ClosedPort::Reject,
                 ips: Some(vec![super::spec::IpWish::AnyIpv4]),
                 subscriber: None,
                 backends,
