@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
@@ -153,6 +153,8 @@ pub struct Reconciler<D> {
     dirty_servers: BTreeSet<ServerRef>,
     audit_every: Duration,
     audited_at: Option<Timestamp>,
+    /// When the program was last seen to be attached: cheap, and so looked at however long an audit takes.
+    attached_at: Option<Timestamp>,
     backoff: Duration,
     /// `BACKENDS` had no room for a server, and what there is to say about it.
     no_room: Option<String>,
@@ -197,8 +199,8 @@ pub trait Observer: Send + Sync {
 pub struct Activation {
     /// When the next one is due, if no source changes before.
     pub next: Timestamp,
-    /// Everything the maps hold was read.
-    pub is_audited: bool,
+    /// How long it took to read everything the maps hold, where that was done.
+    pub audited_in: Option<Duration>,
 }
 
 impl<D: Dataplane> Reconciler<D> {
@@ -230,6 +232,7 @@ impl<D: Dataplane> Reconciler<D> {
             dirty_servers: BTreeSet::new(),
             audit_every: settings.audit_interval,
             audited_at: None,
+            attached_at: None,
             backoff: BACKOFF.0,
             no_room: None,
             unresolved: BTreeMap::new(),
@@ -293,19 +296,19 @@ impl<D: Dataplane> Reconciler<D> {
         self.read_sources(now, &mut trouble);
         let steering = Arc::clone(&self.steering.borrow_and_update());
         self.tries.follow(&steering, |address| self.tables.services.get(address).map(|service| service.lb));
-        let mut is_audited = false;
+        let mut audited_in = None;
         if self.is_adopted {
             // Changes first: they do not wait for the audit.
             self.apply(now, &mut trouble);
         }
         let is_due = |at: Timestamp| now.duration_since(at).unsigned_abs() >= self.audit_every;
         if self.audited_at.is_none_or(is_due) || !self.is_adopted {
-            is_audited = true;
-            let is_first = !self.is_adopted;
+            let (is_first, began) = (!self.is_adopted, Instant::now());
             match self.audit(now) {
                 Ok(()) => self.audited_at = Some(now),
                 Err(error) => trouble.note(|| chain(&error)),
             }
+            audited_in = Some(began.elapsed());
             if self.is_adopted {
                 if is_first {
                     // What was found tells which servers the agent before held for down.
@@ -314,9 +317,16 @@ impl<D: Dataplane> Reconciler<D> {
                 self.apply(now, &mut trouble);
             }
         }
+        let is_due = |at: Timestamp| now.duration_since(at).unsigned_abs() >= self.settings.audit_interval;
+        if self.is_adopted && self.attached_at.is_none_or(is_due) {
+            match self.attach(now) {
+                Ok(()) => self.attached_at = Some(now),
+                Err(error) => trouble.note(|| chain(&error)),
+            }
+        }
         self.take_over(now, &mut trouble);
         let next = self.conclude(now, &trouble);
-        Activation { next, is_audited }
+        Activation { next, audited_in }
     }
 
     fn read_sources(&mut self, now: Timestamp, trouble: &mut Trouble) {
@@ -425,7 +435,11 @@ impl<D: Dataplane> Reconciler<D> {
     /// Publishes the status; returns when to look again.
     fn conclude(&mut self, now: Timestamp, trouble: &Trouble) -> Timestamp {
         let after = |wait: Duration| now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        let mut next = self.audited_at.map_or(now, |at| at.checked_add(self.audit_every).unwrap_or(Timestamp::MAX));
+        let due = |at: Option<Timestamp>, every: Duration| {
+            at.map_or(now, |at| at.checked_add(every).unwrap_or(Timestamp::MAX))
+        };
+        let (audit, attachment) = (self.audited_at, self.attached_at);
+        let mut next = due(audit, self.audit_every).min(due(attachment, self.settings.audit_interval));
         let error = trouble.sentence();
         if let Some(error) = error.as_ref().filter(|error| self.status.last_error.as_ref() != Some(*error)) {
             log::error!("{error}; trying again until it works");

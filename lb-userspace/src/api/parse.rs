@@ -117,7 +117,7 @@ impl Arguments {
         let owner = match authority::project_of(current, actor, named) {
             Ok(Some(owner)) => owner,
             Ok(None) => {
-                let help = "a token of an organization or of the fleet has no project of its own: name one";
+                let help = "a token of an organization or of the fleet has no project of its own: name one (`project_id`; `--project` of the CLI)";
                 self.wrong("project_id", &Invalid::required(help));
                 return None;
             }

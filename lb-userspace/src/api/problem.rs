@@ -272,7 +272,8 @@ impl ApiError {
             "{key} has live traffic: {:.1} packets and {:.1} new connections a second in the last minutes",
             rate.packets_per_second, rate.connections_per_second
         );
-        let help = "nothing was changed. If it is to go nevertheless, say so: `with_traffic=true` (`--with-traffic`)";
+        let help = "nothing was changed. If it is to go nevertheless, say so: `with_traffic=true` (`--with-traffic`); to go at \
+                    once (`now`, `--now`), its servers are drained first";
         Self::precondition(key, message, help.to_owned(), "lb_has_no_traffic")
     }
 

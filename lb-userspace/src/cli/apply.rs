@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use uuid::Uuid;
 
 use self::execute::Executor;
 use self::plan::{Action, Observed, Step};
 use self::spec::{LbSpec, Problems};
 use super::failure::{Exit, Failure};
-use super::output;
+use super::output::{self, Format};
 use super::session::{Noun, Session, id_of};
 use super::terminal::{Paint, Terminal};
-use super::value::Reference;
+use super::value::{self, Reference};
 use crate::api::wire;
 
 pub mod acl;
@@ -40,6 +41,9 @@ pub struct Apply {
     /// Remove frontends, backends, servers and addresses of these load balancers that the files do not name
     #[arg(long)]
     prune: bool,
+    /// Project of load balancers and addresses that are made; the token's own when not given, and an operator's has none
+    #[arg(long, value_name = "ID", value_parser = value::project)]
+    project: Option<Uuid>,
 }
 
 /// Arguments of `diff`.
@@ -56,7 +60,7 @@ pub struct Diff {
 impl From<Diff> for Apply {
     /// What `apply --dry-run` does.
     fn from(Diff { files, prune }: Diff) -> Self {
-        Self { files, dry_run: true, prune }
+        Self { files, dry_run: true, prune, project: None }
     }
 }
 
@@ -71,7 +75,7 @@ impl Apply {
     /// Makes a load balancer what a file says, and nothing else.
     #[must_use]
     pub fn whole_file(path: PathBuf) -> Self {
-        Self { files: vec![path], dry_run: false, prune: true }
+        Self { files: vec![path], dry_run: false, prune: true, project: None }
     }
 
     /// Every load balancer of the files, checked as a whole; nothing is sent for it.
@@ -125,7 +129,7 @@ impl Apply {
         let total = work.iter().flat_map(|work| &work.steps).filter(|step| step.action.is_change()).count();
         let (mut done, mut lbs) = (0, Vec::with_capacity(work.len()));
         for work in &work {
-            let mut executor = Executor::new(&work.observed);
+            let mut executor = Executor::new(&work.observed, self.project);
             for step in &work.steps {
                 executor.step(step, session).await.map_err(|failure| stopped(failure, work, step, done, total))?;
                 done += usize::from(step.action.is_change());
@@ -135,8 +139,10 @@ impl Apply {
             }
             lbs.extend(executor.lb);
         }
-        if !session.format.is_table() {
-            output::value(session.terminal, session.format, &report(&work)?)?;
+        match session.format {
+            Format::Name => lbs.iter().try_for_each(|lb| session.terminal.line(lb.to_string()))?,
+            format if format.is_table() => {}
+            format => output::value(session.terminal, format, &report(&work)?)?,
         }
         if done > 0 { session.client.wait_for(&lbs).await } else { Ok(()) }
     }
@@ -205,6 +211,10 @@ fn report_dry_run(work: &[Work], session: &mut Session<'_>) -> Result<(), Failur
                 session.terminal.line(line(session.terminal, &work.spec.name, step, false))?;
             }
         }
+    } else if session.format == Format::Name {
+        // What is not made yet has no id.
+        let is_changed = |work: &&Work| work.steps.iter().any(|step| step.action.is_change());
+        work.iter().filter(is_changed).try_for_each(|work| session.terminal.line(work.spec.name.to_string()))?;
     } else {
         output::value(session.terminal, session.format, &report(work)?)?;
     }

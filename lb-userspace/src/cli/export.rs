@@ -1,5 +1,6 @@
 //! `snowshed export`: a load balancer as a file that `apply` reads, and `snowshed edit`: the same in an editor.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, to_value};
 
 use super::apply::Apply;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output::text;
 use super::session::{Noun, Session, id_of};
 use super::value::{self, Reference};
@@ -221,7 +222,10 @@ async fn export(session: &Session<'_>, lb: &Value) -> Result<String, Failure> {
         frontends.push(frontend_file(typed(frontend)?, &rules));
     }
     let backends = session.client.list(&format!("lbs/{id}/backends"), "backends", &[]).await?;
-    let backends = backends.into_iter().map(|backend| backend_file(&typed(backend)?)).collect::<Result<_, _>>()?;
+    let backends: Vec<BackendFile> =
+        backends.into_iter().map(|backend| backend_file(&typed(backend)?)).collect::<Result<_, _>>()?;
+    unambiguous("frontend", frontends.iter().map(|it| it.name.as_str()))?;
+    unambiguous("backend", backends.iter().map(|it| it.name.as_str()))?;
     let file = LbFile {
         name: lb.name,
         description: lb.description,
@@ -235,6 +239,21 @@ async fn export(session: &Session<'_>, lb: &Value) -> Result<String, Failure> {
         backends,
     };
     serde_saphyr::to_string(&file).map_err(|error| Failure::error(format!("no YAML can be made of it: {error}")))
+}
+
+/// Files know frontends and backends by their names alone; the API lets several have one.
+fn unambiguous<'a>(noun: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("two {noun}s are called `{name}`, and a file could not tell them apart"),
+            )
+            .help(format!("rename one: snowshed {noun} list; snowshed {noun} update ID --name NAME")));
+        }
+    }
+    Ok(())
 }
 
 fn frontend_file(frontend: wire::Frontend, rules: &[Value]) -> FrontendFile {

@@ -68,7 +68,11 @@ impl Init {
             ("token", secret.as_str().to_owned()),
         ];
         output::object(terminal, format, &shown, &fields)?;
-        terminal.note(format!("next: snowshed agent --config {}", self.config.display()))
+        terminal.note(format!(
+            "next: snowshed agent --config {}; then, with the token, the first tenant: snowshed org create --name NAME, \
+             snowshed project create --name NAME --organization ID",
+            self.config.display()
+        ))
     }
 
     fn write_config(&self) -> Result<(), Failure> {

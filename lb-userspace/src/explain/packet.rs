@@ -29,6 +29,8 @@ pub struct Made {
     pub action: Action,
     /// What it is counted under. Answers are taken to be within their rates, and services within their limits.
     pub reason: Reason,
+    /// Why it is answered in the server's place, as it would be counted were there no answer.
+    pub because: Option<Reason>,
     /// The server it goes to, or would go to.
     pub chosen: Option<Chosen>,
     /// What leaves instead of it; `None` of a packet that is passed or dropped.
@@ -366,7 +368,7 @@ impl Packet<'_> {
         match written {
             Some(bytes) => {
                 let leaves = Some(Leaves { bytes, open: Vec::new() });
-                Made { action: Action::Answer, reason: sent, chosen: None, leaves }
+                Made { action: Action::Answer, reason: sent, because: Some(unanswered), chosen: None, leaves }
             }
             None => Made::drop(Reason::NoHeadroom),
         }
@@ -384,17 +386,17 @@ impl Packet<'_> {
         } else {
             return Made { chosen, ..Made::drop(Reason::EgressMissing) };
         };
-        Made { action: Action::Forward, reason, chosen, leaves: Some(leaves) }
+        Made { action: Action::Forward, reason, because: None, chosen, leaves: Some(leaves) }
     }
 }
 
 impl Made {
     const fn pass(reason: Reason) -> Self {
-        Self { action: Action::Pass, reason, chosen: None, leaves: None }
+        Self { action: Action::Pass, reason, because: None, chosen: None, leaves: None }
     }
 
     const fn drop(reason: Reason) -> Self {
-        Self { action: Action::Drop, reason, chosen: None, leaves: None }
+        Self { action: Action::Drop, reason, because: None, chosen: None, leaves: None }
     }
 }
 

@@ -230,7 +230,10 @@ impl Outcome {
         let headers = made.leaves.as_ref().map(|leaves| headers(&leaves.bytes, &leaves.open)).unwrap_or_default();
         let chosen = made.chosen.as_ref().map(|chosen| chosen.why);
         let backend = made.chosen.as_ref().map(BackendFacts::of);
-        let outcome = Self { chosen, backend, headers, ..Self::nothing(made.action, made.reason) };
+        let mut outcome = Self { chosen, backend, headers, ..Self::nothing(made.action, made.reason) };
+        if made.because == Some(Reason::NatUnknownFlow) {
+            outcome.remedy = "the edge knows no such connection, and only a SYN opens one";
+        }
         (outcome, made)
     }
 

@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -32,6 +33,9 @@ pub(super) struct Witnessed {
     pub(super) hash: ChainHash,
 }
 
+/// How long a lock is waited for: an agent that was killed holds it until the kernel has taken all of it down.
+const DYING: Duration = Duration::from_secs(3);
+
 impl Witnessed {
     /// As it stands in the witness.
     pub(super) fn text(&self) -> String {
@@ -49,10 +53,17 @@ impl Witness {
         path.push(".head");
         let path = PathBuf::from(path);
         let file = private().truncate(false).open(&path).map_err(engine)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Self { file, path }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(LedgerError::InUse { path: ledger.display().to_string() }),
-            Err((_, errno)) => Err(engine(std::io::Error::from(errno))),
+        let (mut file, deadline) = (file, Instant::now() + DYING);
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => return Ok(Self { file, path }),
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < deadline => file,
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                    return Err(LedgerError::InUse { path: ledger.display().to_string() });
+                }
+                Err((_, errno)) => return Err(engine(std::io::Error::from(errno))),
+            };
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

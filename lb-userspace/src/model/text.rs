@@ -70,8 +70,10 @@ impl TryFrom<String> for Name {
         if text.trim().is_empty() {
             return Err(Invalid::required("a name is needed: 1 to 255 characters"));
         }
-        if text.trim().len() != text.len() || text.chars().any(char::is_control) {
-            return Err(Invalid::format("a name has no control characters and no blanks at its ends"));
+        if text.trim().len() != text.len() || text.chars().any(|char| char.is_control() || is_bidi_control(char)) {
+            return Err(Invalid::format(
+                "a name has no control characters, none that turn the direction of writing, and no blanks at its ends",
+            ));
         }
         if text.chars().count() > Self::MAX_CHARS {
             return Err(Invalid::constraint(format!(
@@ -82,6 +84,11 @@ impl TryFrom<String> for Name {
         }
         Ok(Self(text))
     }
+}
+
+/// Characters that turn the direction in which a terminal writes what follows (Unicode Standard Annex 9, 2).
+const fn is_bidi_control(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl From<Name> for String {

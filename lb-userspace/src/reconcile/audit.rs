@@ -22,6 +22,11 @@ impl<D: Dataplane> Reconciler<D> {
             self.adopt(&observed, now);
             self.is_adopted = true;
         }
+        Ok(())
+    }
+
+    /// Attaches the program where it is not, and its pins.
+    pub(super) fn attach(&mut self, now: Timestamp) -> Result<(), DataplaneError> {
         let repaired = self.dataplane.ensure_attached();
         self.status.attachments = self.dataplane.attachments();
         for what in repaired? {

@@ -13,6 +13,8 @@ use crate::health::HealthView;
 
 /// An audit takes at most this part of the time: reading tens of thousands of tables must not delay changes.
 const AUDIT_SHARE: u32 = 100;
+/// Longest time between two audits, however long one takes: what somebody altered is not left for longer.
+const AUDIT_AT_MOST: Duration = Duration::from_secs(30);
 
 impl<D: Dataplane + 'static> Reconciler<D> {
     /// Runs on a thread of its own until stopped: no other task delays a change on its way to the maps. Stopping
@@ -37,8 +39,9 @@ impl<D: Dataplane + 'static> Reconciler<D> {
             let started = Instant::now();
             let activation = self.activate(Timestamp::now());
             self.report(started, &mut known_health);
-            if activation.is_audited {
-                self.audit_every = self.settings.audit_interval.max(started.elapsed() * AUDIT_SHARE);
+            if let Some(took) = activation.audited_in {
+                let least = self.settings.audit_interval;
+                self.audit_every = (took * AUDIT_SHARE).clamp(least, AUDIT_AT_MOST.max(least));
             }
             let wait = Timestamp::now().duration_until(activation.next);
             let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);

@@ -2,7 +2,7 @@
 
 use lb_userspace::cli::failure::Exit;
 
-use crate::harness::{Agent, Reconciler, WEB};
+use crate::harness::{Agent, OPERATOR, Reconciler, WEB};
 
 #[test]
 fn a_second_apply_says_unchanged_and_changes_nothing() {
@@ -31,6 +31,33 @@ fn a_dry_run_shows_the_difference_and_changes_nothing() {
     let dry = agent.type_in("apply -f - --dry-run", &WEB.replace("weight: 3", "weight: 9"));
     assert!(dry.exit == Exit::Differs && dry.out.contains("server 10.0.0.5: weight 3 → weight 9"), "{dry:?}");
     assert_eq!(agent.generation(), before);
+}
+
+#[test]
+fn an_operator_makes_the_first_tenant_and_names_the_project_of_what_a_file_makes() {
+    let agent = Agent::empty(Reconciler::Works);
+    let file = agent.file("web.yaml", WEB);
+    let operator =
+        |command: &str| agent.plain(&format!("{command} --socket={} --token={OPERATOR}", agent.socket().display()));
+    let refused = operator(&format!("apply -f {}", file.display()));
+    assert!(refused.exit == Exit::Usage && refused.err.contains("--project"), "{refused:?}");
+    assert_eq!(agent.changes(), 0);
+    let organization = operator("org create --name acme -o name").out;
+    let project = operator(&format!("project create --name web --organization {} -o name", organization.trim())).out;
+    let applied = operator(&format!("apply -f {} --project {}", file.display(), project.trim()));
+    assert_eq!(applied.exit, Exit::Ok, "{applied:?}");
+    let lb = operator("lb get web -o json").json();
+    assert_eq!(lb["project_id"], project.trim());
+    assert_eq!(lb["ip"][0]["project_id"], project.trim());
+}
+
+#[test]
+fn apply_shows_the_ids_of_load_balancers_as_names() {
+    let agent = Agent::empty(Reconciler::Works);
+    let dry = agent.type_in("apply -f - --dry-run -o name", WEB);
+    assert_eq!((dry.exit, dry.out.as_str()), (Exit::Differs, "web\n"), "{dry:?}");
+    let ran = agent.type_in("apply -f - -o name", WEB);
+    assert_eq!((ran.exit, ran.out.trim()), (Exit::Ok, agent.id_of("web").as_str()), "{ran:?}");
 }
 
 #[test]

@@ -95,3 +95,12 @@ fn deleted_load_balancers_are_shown_when_they_are_asked_for() {
     assert_eq!(agent.typed("lb get web").exit, Exit::NotFound);
     assert!(ok(agent.typed("lb get web --show-deleted")).out.contains("to_delete"));
 }
+
+#[test]
+fn names_that_a_file_could_not_tell_apart_are_not_exported() {
+    let agent = Agent::with_web();
+    ok(agent.typed("backend create --lb web --name web --forward-port 8181"));
+    let ran = agent.typed("export web");
+    assert_eq!(ran.exit, Exit::Refused, "{ran:?}");
+    assert!(ran.out.is_empty() && ran.err.contains("two backends are called `web`"), "{ran:?}");
+}

@@ -34,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The token of the agent's only tenant.
 pub const TOKEN: &str = "the-token-of-the-test";
+/// The operator's token.
+pub const OPERATOR: &str = "the-operators-token-of-the-test";
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -117,7 +119,13 @@ impl Agent {
             reach: Reach::Project { owner },
             digest: token_key.digest(TOKEN),
         };
-        bootstrap(&*ledger, &[token], Timestamp::now()).unwrap();
+        let operator = Bootstrap {
+            name: Name::try_from("operator".to_owned()).unwrap(),
+            role: Role::Operator,
+            reach: Reach::Fleet,
+            digest: token_key.digest(OPERATOR),
+        };
+        bootstrap(&*ledger, &[token, operator], Timestamp::now()).unwrap();
         let tenancy = ledger.snapshot().generation().0;
         let flows = Arc::new(Flows::default());
         let context = Context {

@@ -268,7 +268,7 @@ fn waiting_ends_when_the_maps_hold_the_change_or_the_time_is_over() {
     let stands = Agent::empty(Reconciler::Stands);
     let ran = stands.typed("lb create --name web --wait --timeout 50ms");
     assert_eq!(ran.exit, Exit::TimedOut);
-    assert!(ran.err.contains("generation 0 of 4"), "{ran:?}");
+    assert!(ran.err.contains("generation 0 of 5"), "{ran:?}");
     assert_eq!(stands.changes(), 1, "the change is recorded all the same");
 }
 

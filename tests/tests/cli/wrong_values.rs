@@ -158,7 +158,7 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("--output", "xml", Exit::Usage, "[possible values: table, wide, name, json, yaml]"),
     ("--wait", "soon", Exit::Usage, "[possible values: applied, ready, locked, deleted]"),
     ("--timeout", "30", Exit::Usage, "a number with its unit, for example 500ms, 30s"),
-    ("--name", " x", Exit::Usage, "no control characters and no blanks at its ends"),
+    ("--name", " x", Exit::Usage, "no control characters"),
     ("--description", LONG, Exit::Usage, "at most 1024 are allowed"),
     ("--tag", "", Exit::Usage, "a tag has 1 to 128 characters"),
     ("--type", "XXL", Exit::Usage, "LB-S, LB-GP-M, LB-GP-L, LB-GP-XL are offered"),

@@ -169,7 +169,7 @@ impl Run {
         for _ in 0..2000 {
             let activation = self.world.activate(&mut self.agent);
             let is_calm = self.agent.status().borrow().last_error.is_none();
-            if activation.is_audited && is_calm {
+            if activation.audited_in.is_some() && is_calm {
                 return;
             }
             self.world.now = activation.next.max(self.world.now);

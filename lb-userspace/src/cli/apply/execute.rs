@@ -20,16 +20,19 @@ pub(super) struct Executor {
     backends: BTreeMap<String, Uuid>,
     frontends: BTreeMap<String, Uuid>,
     reserved: Vec<Uuid>,
+    /// Project of what is made, if one was named.
+    project: Option<Uuid>,
 }
 
 impl Executor {
     /// Starts from what there is.
-    pub(super) fn new(observed: &Observed) -> Self {
+    pub(super) fn new(observed: &Observed, project: Option<Uuid>) -> Self {
         Self {
             lb: observed.lb.as_ref().map(|lb| lb.id.as_uuid()),
             backends: observed.backends.iter().map(|backend| (backend.name.clone(), backend.id.as_uuid())).collect(),
             frontends: observed.frontends.iter().map(|it| (it.name.clone(), it.id.as_uuid())).collect(),
             reserved: Vec::new(),
+            project,
         }
     }
 
@@ -51,11 +54,11 @@ impl Executor {
         };
         match call {
             Call::Reserve(body) => {
-                let ip = send(Method::POST, "ips".into(), body.clone()).await?;
+                let ip = send(Method::POST, "ips".into(), self.owned(body)).await?;
                 self.reserved.push(id_of(&ip)?);
             }
             Call::CreateLb(body) => {
-                let mut body = body.clone();
+                let mut body = self.owned(body);
                 if let Some(Value::Array(ids)) = body.get_mut("ip_ids") {
                     ids.extend(self.reserved.drain(..).map(|id| json!(id)));
                 }
@@ -109,6 +112,13 @@ impl Executor {
 
     async fn attach(&self, ip: Uuid, lb: Value, session: &Session<'_>) -> Result<(), Failure> {
         session.client.change(Method::PATCH, &format!("ips/{ip}"), &json!({"lb_id": lb})).await.map(drop)
+    }
+
+    /// The body, with the project that was named.
+    fn owned(&self, body: &Map<String, Value>) -> Map<String, Value> {
+        let mut body = body.clone();
+        body.extend(self.project.map(|project| ("project_id".to_owned(), json!(project))));
+        body
     }
 
     fn lb(&self) -> Result<Uuid, Failure> {

@@ -11,7 +11,10 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
             refuse(change.key(), Refusal::Argument { argument: "ip_address", invalid: Invalid::constraint(help) });
         };
         if !case.pools.contains(address) {
-            wrong(format!("{address} is in none of the edge's pools ({})", case.pools));
+            wrong(format!(
+                "{address} is in none of the edge's pools ({}), whose first and last addresses are left out",
+                case.pools
+            ));
         }
         let taken = case.current.ip_with_address(address).is_some()
             || case.changes().any(|other| {

@@ -25,8 +25,8 @@ impl Place<'_> {
             generation,
             what,
             remedy: format!(
-                "Keep a copy of {path}* for the inquiry, then put back the newest backup of these files together \
-                 (`{path}`, `{path}-wal`, `{}`) and start again. Packets keep flowing with the last good tables \
+                "Keep a copy of {path}* for the inquiry, then `snowshed backup restore --name latest` and start again \
+                 (or put back a copy of `{path}`, `{path}-wal` and `{}`, together). Packets keep flowing with the last good tables \
                  meanwhile",
                 self.witness.display()
             ),

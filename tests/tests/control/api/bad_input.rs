@@ -43,6 +43,7 @@ fn text_cases() -> Vec<Case> {
         ("name", long(), "name", "at most 255"),
         ("name", json!(7), "name", "expected a string"),
         ("description", long(), "description", "at most 1024"),
+        ("name", json!("web\u{202e}bew"), "name", "turn the direction"),
         ("description", json!("a\u{0}b"), "description", "no control characters"),
         ("tags", json!([""]), "tags", "1 to 128 characters"),
         ("tags", json!("a"), "tags", "expected a sequence"),

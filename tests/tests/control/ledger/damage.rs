@@ -270,6 +270,20 @@ fn a_second_agent_cannot_open_the_ledger() {
 }
 
 #[test]
+fn an_agent_waits_for_one_that_is_being_killed() {
+    let (files, _) = Files::filled(1, false);
+    let dying = SqliteLedger::open(&files.path()).unwrap();
+    let path = files.path();
+    std::thread::scope(|scope| {
+        let next = scope.spawn(move || SqliteLedger::open(&path).map(drop));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!next.is_finished(), "it neither waits nor is refused");
+        drop(dying);
+        next.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn only_the_owner_can_read_the_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("made/by/the/agent/ledger.db");
