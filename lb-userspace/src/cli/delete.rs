@@ -82,8 +82,10 @@ pub async fn plan_and_apply(
     let [packets, connections] = ["packets_per_second", "connections_per_second"]
         .map(|key| shown.get(key).and_then(Value::as_f64).unwrap_or_default());
     let pass = format!("they pass {packets} packets and {connections} new connections per second");
-    session.terminal.note(format!("{action} {} load balancers: {pass}", lbs.len()))?;
-    if action == "delete" && packets + connections > 0.0 && !with_traffic {
+    let cuts = action == "delete";
+    let what = if cuts { format!(": {pass}") } else { String::new() };
+    session.terminal.note(format!("{action} {} load balancers{what}", lbs.len()))?;
+    if cuts && packets + connections > 0.0 && !with_traffic {
         return Err(Failure::new(Exit::Refused, format!("{pass}: nothing was deleted"))
             .help("drain their servers first, or add --with-traffic"));
     }

@@ -245,6 +245,23 @@ fn deleting_asks_and_more_than_one_needs_its_count() {
 }
 
 #[test]
+fn several_that_gave_their_addresses_back_come_back_with_them() {
+    let agent = Agent::with_web();
+    ok(agent.typed("lb create --name other"));
+    let whole = |id: &str| ok(agent.typed(&format!("lb get {id} -o json"))).json();
+    let before: Vec<_> = ["web", "other"].into_iter().map(whole).collect();
+    ok(agent.typed("lb delete web --yes --release-ip"));
+    ok(agent.typed("lb delete other --yes --release-ip"));
+    assert_eq!(ok(agent.typed("ip list")).out, "", "they were given back");
+    let ids: Vec<String> = before.iter().map(|lb| lb["id"].as_str().unwrap().to_owned()).collect();
+    ok(agent.typed(&format!("lb undelete {} --expect-count 2", ids.join(" "))));
+    for (id, before) in ids.iter().zip(&before) {
+        let after = whole(id);
+        assert_eq!((&after["etag"], &after["ip"]), (&before["etag"], &before["ip"]), "the same, byte for byte");
+    }
+}
+
+#[test]
 fn refusals_end_with_their_own_exit_code() {
     let agent = Agent::with_web();
     for name in ["b", "c", "d"] {
