@@ -132,6 +132,8 @@ fn backend() -> Vec<(&'static str, &'static str, Value, Is)> {
         ("backend", "host", json!("a.example"), Refused("HTTP is not read here")),
         ("backend", "forwarding", json!("gue"), Served(|it| it["forwarding"] == "gue")),
         ("backend", "on_empty", json!("drop"), Served(|it| it["on_empty"] == "drop")),
+        ("backend", "quic_server_id_length", json!(4), Served(|it| it["quic_server_id_length"] == 4)),
+        ("backend", "quic_config_id", json!(3), Served(|it| it["quic_config_id"] == 3)),
         ("backend", "slow_start", json!(7000), Served(|it| it["slow_start"] == 7000)),
     ]
 }
@@ -245,6 +247,12 @@ fn with(base: &str, field: &str, value: &Value) -> Value {
     match field.split_once('.') {
         None => body[field] = value.clone(),
         Some((parent, field)) => body[parent][field] = value.clone(),
+    }
+    if field.starts_with("quic_") {
+        body["forward_protocol"] = json!("udp");
+    }
+    if field == "quic_config_id" {
+        body["quic_server_id_length"] = json!(8);
     }
     if field == "email_config" {
         body.as_object_mut().unwrap().remove("webhook_config");
