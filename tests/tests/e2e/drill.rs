@@ -72,6 +72,9 @@ fn the_figures_are_those_of_a_passed_drill(figures: &Value) {
     ] {
         assert!((number(key) - value).abs() < f64::EPSILON, "{key} is {}, not {value}", number(key));
     }
+    let all = serde_json::json!({"database": 500, "kubernetes": 229, "iot_hub": 33});
+    assert_eq!((&figures["dependents"], &figures["c_report_dependents"]), (&all, &all), "the whole register");
+    assert_eq!(figures["b_report_dependents"], serde_json::json!({"database": 500}), "those of the first fifty");
     assert!(number("lbs_in_traffic") >= 50.0);
     assert!(number("c_answering_again") >= 50.0);
     assert!(number("answered") > 1000.0);

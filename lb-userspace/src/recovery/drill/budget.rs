@@ -1,12 +1,13 @@
 //! Scenario B: the mass deletion goes through the API for real, with the guard off. The ledger's engine stops it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::time::Instant;
 
 use serde_json::Value;
 
 use super::product::{Product, Token};
-use super::scenarios::{Drill, between, milliseconds};
+use super::scenarios::{Drill, GENERATION, between, milliseconds};
 use super::traffic::Traffic;
 use super::{Doing as _, DrillError};
 use crate::faults::{Faults, Layer};
@@ -28,6 +29,7 @@ impl Drill<'_> {
         self.product.start_inside(count, Faults::of_drill(&[Layer::Guard], self.jail))?;
         self.traffic_flows(traffic)?;
         let before = traffic.mark();
+        let first = self.product.metric(GENERATION).unwrap_or(0) + 1;
         let alarm = alarm(&self.product)?;
         let began = Instant::now();
         let avalanche = self.delete_one_by_one()?;
@@ -44,6 +46,8 @@ impl Drill<'_> {
         self.note('B', what, "16:45 alarms reach a channel; 16:53 a person makes the API read-only");
         self.traffic_flows(traffic)?;
 
+        let report = format!("/snowshed/v1/incident?since={first}");
+        self.figures.b_report_dependents = self.product.dependents(&report, "/impact/dependents")?;
         self.bring_back(avalanche.freeze)?;
         self.figures.b_undeleted_ms = milliseconds(began);
         self.figures.b_missing = count.abs_diff(self.live()?);
@@ -129,6 +133,14 @@ fn alarm(product: &Product) -> Result<std::thread::JoinHandle<Result<Instant, Dr
 }
 
 impl Product {
+    /// Dependents by kind, as an answer counts them.
+    pub(super) fn dependents(&self, path: &str, pointer: &str) -> Result<BTreeMap<String, u64>, DrillError> {
+        let answer = self.json(Token::Operator, path)?;
+        let counts = answer.pointer(pointer).and_then(Value::as_object);
+        let counts = counts.ok_or_else(|| DrillError::new(format!("GET {path}"), &answer))?;
+        Ok(counts.iter().filter_map(|(kind, count)| Some((kind.clone(), count.as_u64()?))).collect())
+    }
+
     /// What a path answers.
     pub(super) fn json(&self, token: Token, path: &str) -> Result<Value, DrillError> {
         let (_, body) = self.ask_as(token, "GET", path, "")?;

@@ -1,5 +1,6 @@
 //! The fleet of the incident: organizations, load balancers, and what depends on them.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
@@ -8,9 +9,9 @@ use jiff::Timestamp;
 
 use super::DrillError;
 use crate::model::{
-    Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId, Lb,
-    LbId, LbType, Name, OrganizationId, Owner, PrefixV6, Probe, ProjectId, Protocol, RateLimits, Server,
-    StickySessions, Tags, Times, Weight,
+    Algorithm, Backend, BackendId, Dependent, DependentId, DependentKind, Document, EmptyPool, Forwarding, Frontend,
+    FrontendId, HealthCheck, Ip, IpId, Lb, LbId, LbSet, LbType, Name, OrganizationId, Owner, PrefixV6, Probe,
+    ProjectId, Protocol, RateLimits, Server, StickySessions, Tags, Times, Weight,
 };
 
 /// Figures of the incident (its post-mortem's impact analysis).
@@ -23,6 +24,11 @@ const IOT_HUBS: usize = 33;
 /// Load balancers with live clients, half TCP, half UDP.
 const SAMPLE: usize = 64;
 
+/// Kinds of dependents in the register.
+const DATABASE: &str = "database";
+pub(super) const KUBERNETES: &str = "kubernetes";
+const IOT_HUB: &str = "iot_hub";
+
 /// Port of TCP services, and of UDP services.
 pub(super) const TCP_PORT: u16 = 80;
 pub(super) const UDP_PORT: u16 = 53;
@@ -32,7 +38,7 @@ pub(super) const UDP_PORT: u16 = 53;
 pub(super) struct Fleet {
     pub(super) organizations: usize,
     pub(super) lbs: Vec<Service>,
-    pub(super) dependents: Vec<Dependent>,
+    pub(super) dependents: Vec<Relying>,
 }
 
 /// A load balancer with one service.
@@ -44,11 +50,12 @@ pub(super) struct Service {
     pub(super) protocol: Protocol,
 }
 
-/// Something that relies on a load balancer.
+/// Something that relies on a load balancer: it stands in the register.
 #[derive(Clone, Debug)]
-pub(super) struct Dependent {
-    pub(super) kind: &'static str,
-    pub(super) lb: LbId,
+pub(super) struct Relying {
+    kind: &'static str,
+    owner: Owner,
+    lb: LbId,
 }
 
 impl Service {
@@ -75,12 +82,16 @@ impl Fleet {
             })
             .collect();
         let of = |kind, count: usize, among: usize, first: usize| {
-            let lbs: Vec<LbId> = lbs.iter().skip(first).take(among).map(|service| service.lb).collect();
-            (0..count).map(move |number| Dependent { kind, lb: lbs[number % among] })
+            let lbs: Vec<(Owner, LbId)> =
+                lbs.iter().skip(first).take(among).map(|service| (service.owner, service.lb)).collect();
+            (0..count).map(move |number| {
+                let (owner, lb) = lbs[number % among];
+                Relying { kind, owner, lb }
+            })
         };
-        let dependents = of("database", DATABASES * scale, DATABASE_LBS * scale, 0)
-            .chain(of("kubernetes", CLUSTERS * scale, CLUSTERS * scale, DATABASE_LBS * scale))
-            .chain(of("iot", IOT_HUBS * scale, IOT_HUBS * scale, (DATABASE_LBS + CLUSTERS) * scale))
+        let dependents = of(DATABASE, DATABASES * scale, DATABASE_LBS * scale, 0)
+            .chain(of(KUBERNETES, CLUSTERS * scale, CLUSTERS * scale, DATABASE_LBS * scale))
+            .chain(of(IOT_HUB, IOT_HUBS * scale, IOT_HUBS * scale, (DATABASE_LBS + CLUSTERS) * scale))
             .collect();
         Self { organizations, lbs, dependents }
     }
@@ -90,6 +101,24 @@ impl Fleet {
         // An odd step: both protocols are in it.
         let step = (self.lbs.len() / SAMPLE).max(1) | 1;
         self.lbs.iter().step_by(step).take(SAMPLE).collect()
+    }
+
+    /// The register of the dependents.
+    pub(super) fn register(&self, now: Timestamp) -> Result<Vec<Document>, DrillError> {
+        let doing = |invalid: crate::model::Invalid| DrillError::new("registering a dependent", invalid);
+        let one = |(number, one): (usize, &Relying)| {
+            Ok(Document::Dependent(Dependent {
+                id: DependentId::new(),
+                owner: one.owner,
+                kind: DependentKind::try_from(one.kind.to_owned()).map_err(doing)?,
+                name: Name::try_from(format!("{}-{number}", one.kind)).map_err(doing)?,
+                lbs: LbSet::try_from(BTreeSet::from([one.lb])).map_err(doing)?,
+                webhook: None,
+                finalizer: false,
+                times: Times::created(now),
+            }))
+        };
+        self.dependents.iter().enumerate().map(one).collect()
     }
 
     /// The documents of a load balancer and what belongs to it.

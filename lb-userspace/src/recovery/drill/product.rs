@@ -90,6 +90,9 @@ impl Product {
             }
             ledger.append(self.proposal(&ledger, "drill.seed", changes)).doing("filling the ledger")?;
         }
+        let register = fleet.register(Timestamp::now())?;
+        let changes = register.into_iter().map(|after| Change { before: None, after }).collect();
+        ledger.append(self.proposal(&ledger, "drill.register", changes)).doing("registering the dependents")?;
         Ok(())
     }
 

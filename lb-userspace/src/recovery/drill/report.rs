@@ -1,5 +1,7 @@
 //! What a drill measured, and its timeline beside the incident's.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// The figures. A scenario that was not run has none.
@@ -17,6 +19,8 @@ pub struct Figures {
     pub a_calls: usize,
     /// A: operations that they led to.
     pub a_changes: u64,
+    /// Registered dependents by kind, as `impact` counts them for the zone.
+    pub dependents: BTreeMap<String, u64>,
     /// A: services that left the maps.
     pub a_services_lost: u64,
     /// A: questions of clients without an answer.
@@ -35,6 +39,8 @@ pub struct Figures {
     pub b_tombstoned: usize,
     /// B: writes of others that read-only mode refused.
     pub b_others_refused: usize,
+    /// B: dependents of what was deleted, by kind, as the incident report counts them.
+    pub b_report_dependents: BTreeMap<String, u64>,
     /// B: from the first deletion until an operator had undeleted everything.
     pub b_undeleted_ms: f64,
     /// B: load balancers that were not there then.
@@ -57,6 +63,8 @@ pub struct Figures {
     pub c_addresses_identical: f64,
     /// C: dependents that were there: databases, clusters, IoT hubs.
     pub c_dependents: usize,
+    /// C: the same by kind, as the incident report counts them.
+    pub c_report_dependents: BTreeMap<String, u64>,
     /// C: auto-healers that asked first and replaced a healthy node all the same.
     pub c_dependents_misled: usize,
     /// C: auto-healers that would have, had they not asked.

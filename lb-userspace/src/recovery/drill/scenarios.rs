@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::edge::Edge;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, KUBERNETES};
 use super::machines::Machines;
 use super::product::{Product, until};
 use super::report::{Figures, Moment};
@@ -19,7 +19,7 @@ use super::{Doing as _, DrillError, Jail};
 use crate::faults::{Faults, Layer};
 use crate::ledger::{Change, Ledger as _, Snapshot};
 use crate::model::{Document, DocumentKey, Generation, LbId};
-use crate::recovery::{Touches, advice, undo};
+use crate::recovery::{Touches, advice, incident, undo};
 
 /// A drill under way.
 pub(super) struct Drill<'a> {
@@ -123,6 +123,7 @@ impl<'a> Drill<'a> {
         self.figures.a_calls = CRAFTED.len();
         self.figures.a_changes = lost(generation, self.product.metric(GENERATION));
         self.figures.a_services_lost = lost(services, self.product.metric(SERVICES));
+        self.figures.dependents = self.product.dependents("/snowshed/v1/impact?place=zone", "/dependents")?;
         self.figures.a_packets_lost = self.lost_since(traffic, before);
         let what = format!("{} crafted calls were refused, {} changes", CRAFTED.len(), self.figures.a_changes);
         self.note('A', what, "16:35 the crafted call deletes 1574 load balancers");
@@ -175,7 +176,7 @@ impl<'a> Drill<'a> {
         })?;
         let before = edge.ledger.snapshot();
         let documents = self.documents(&before);
-        let healers = Healers::start(Arc::clone(&edge), &self.fleet);
+        let healers = Healers::start(Arc::clone(&edge));
 
         let began = Instant::now();
         let deletion = self.delete_everything(&edge)?;
@@ -199,6 +200,7 @@ impl<'a> Drill<'a> {
         let again = self.documents(&after);
         self.figures.c_documents_lost = documents.iter().filter(|(key, bytes)| again.get(key) != Some(bytes)).count();
         self.compare([&before, &after], [&in_maps, &now_in_maps]);
+        self.figures.c_report_dependents = report(&edge, deletion)?;
         (self.figures.c_dependents_misled, self.figures.c_dependents_misled_without_asking) = healers.stop()?;
         self.figures.c_answering_again = self.answering(traffic)?;
         self.note('C', "clients and dependents are back", "22:12 databases and IoT back; 00:04 all closed");
@@ -272,6 +274,22 @@ impl<'a> Drill<'a> {
     }
 }
 
+/// Dependents by kind that the incident report of a deletion and what followed counts.
+fn report(edge: &Edge, deletion: Generation) -> Result<BTreeMap<String, u64>, DrillError> {
+    let operations = edge.ledger.operations(Generation(deletion.0 - 1), usize::MAX).doing("reading the log")?;
+    let current = edge.ledger.snapshot();
+    let report = incident::report(&incident::Facts {
+        since: operations.first().map_or(Timestamp::MIN, |operation| operation.at),
+        until: Timestamp::now(),
+        operations: &operations,
+        events: &[],
+        events_missed: true,
+        current: &current,
+        dropped: Ok(BTreeMap::new()),
+    });
+    Ok(report.impact.dependents)
+}
+
 /// Name of the metric of the ledger's newest operation.
 pub(super) const GENERATION: &str = "snowshed_ledger_generation";
 const SERVICES: &str = "snowshed_services";
@@ -284,9 +302,11 @@ struct Healers {
 }
 
 impl Healers {
-    fn start(edge: Arc<Edge>, fleet: &Fleet) -> Self {
-        let clusters: Vec<LbId> =
-            fleet.dependents.iter().filter(|it| it.kind == "kubernetes").map(|it| it.lb).collect();
+    /// One of each cluster in the register.
+    fn start(edge: Arc<Edge>) -> Self {
+        let register = edge.ledger.snapshot();
+        let clusters = register.dependents().filter(|one| one.kind.as_str() == KUBERNETES && one.times.is_live());
+        let clusters: Vec<LbId> = clusters.flat_map(|one| one.lbs.iter()).collect();
         let stop: Arc<AtomicBool> = Arc::default();
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
