@@ -42,6 +42,7 @@ mod listeners;
 mod loads;
 mod nat_sources;
 mod notify;
+mod purging;
 mod tenancy;
 
 use adopt::Adopted;
@@ -220,6 +221,7 @@ pub(crate) async fn run(
     components.spawn(follow_tables(reconciler.tables(), wanted));
     let loads = (ledger.subscribe(), health.view.clone(), reconciler.directory());
     components.spawn(loads::follow(loads.0, loads.1, loads.2, Arc::clone(&counters), shares_sender));
+    components.spawn(purging::keep(Arc::clone(&ledger), config.deletion.retention, status.clone()));
     components.spawn(backups::keep(config.backups(), config.backup.clone(), sqlite, status.clone()));
     let answering = answering::follow(reconciler.tables(), config.dataplane.interfaces.clone());
     components.spawn(async move {

@@ -150,7 +150,7 @@ pub(crate) fn check_measure(current: &Snapshot, actor: &Actor, measure: &Measure
         What::Freeze { .. } => &[Act::Contain, Act::Administer],
         What::Plan(Plan { action: Action::Delete | Action::Undelete, .. }) => &[Act::Contain, Act::Edit],
         What::Plan(_) | What::Quarantine { .. } => &[Act::Contain],
-        What::LetGo { .. } => &[Act::Administer],
+        What::LetGo { .. } | What::Purge(_) => &[Act::Administer],
     };
     let may = acts.iter().any(|act| actor.role.may(*act));
     if may { Ok(()) } else { Err(Denied::Role { role: actor.role, act: Act::Contain }) }
@@ -161,6 +161,7 @@ pub(crate) fn measure_reach(current: &Snapshot, measure: &Measure) -> Option<Rea
     match &measure.what {
         What::Freeze { place, .. } | What::Quarantine { place } => place_reach(current, place),
         What::LetGo { .. } => Some(Reach::Fleet),
+        What::Purge(purge) => Some(Reach::Project { owner: purge.owner }),
         What::Plan(plan) => {
             let mut owners = plan.subjects.keys().map(|lb| current.lb(*lb).map(|lb| lb.owner));
             let first = owners.next()??;

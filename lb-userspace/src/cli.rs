@@ -42,6 +42,7 @@ pub mod man;
 pub mod ops;
 pub mod output;
 pub mod progress;
+pub mod purge;
 mod reading;
 pub mod recovery;
 pub mod server;
@@ -108,7 +109,7 @@ const APPLY_HELP: &str = "A file describes whole load balancers, everything by n
 All keys, with [defaults]:
   name; description []; tags []; type [LB-S]; answers_echo [true]; on_closed_port [reject] or drop;
   ips [one IPv4 when made, then left alone]; frontends []; backends [];
-  subscriber [left alone], the name of who is told of it (snowshed subscriber create)
+  subscriber [left alone], the name of who is told of it (snowshed subscriber create); dependents [left alone]
   frontend  name; inbound_port, a number, a range such as 8000-8999, or any; backend; timeout_client, connection_rate_limit, service_connection_rate_limit,
             packet_rate_limit, acls [each left alone]
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
@@ -120,6 +121,7 @@ All keys, with [defaults]:
                 transient_interval [interval]; send_proxy [false]; and one of
                 http {uri [/]; method [GET]; code [200 to 399]; host_header}, https {the same; sni},
                 mysql {user}, pgsql {user}, ldap {}, redis {}, without it a TCP connection
+  dependents    what is lost or misled when it is gone: kind; name; webhook; finalizer [false]
 
 Examples:
   snowshed apply -f web.yaml --dry-run      show what would change; ends with 3 if anything would
@@ -291,6 +293,8 @@ Examples:
     Measures(contain::Measures),
     #[command(subcommand)]
     Hold(hold::HoldCommand),
+    #[command(subcommand)]
+    Purge(purge::PurgeCommand),
     #[command(subcommand)]
     Ts(contain::TsCommand),
     /// Take the load balancer's program off this machine's interfaces and remove what it left in the kernel
@@ -489,6 +493,9 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Command::Hold(command) => patiently(&progress, async {
             command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
+        Command::Purge(command) => patiently(&progress, async {
+            command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
+        }),
         Command::Ts(command) => patiently(&progress, async {
             command.run(contain::Desk { client: &Client::new(&global)?, terminal, format: global.output }).await
         }),
@@ -646,6 +653,8 @@ impl Object {
     }
 }
 
+#[cfg(test)]
+mod examples;
 #[cfg(test)]
 mod tests {
     use super::*;

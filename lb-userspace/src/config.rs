@@ -237,6 +237,10 @@ section! {
         /// How long a deleted load balancer keeps forwarding.
         grace: Duration = Duration::from_secs(15 * 60),
             rule::duration(Duration::ZERO..=Duration::from_secs(7 * 24 * 3600));
+        /// How long what is deleted can be brought back. Then it is purged, and its addresses are free; the purge is said a
+        /// day before. At least `grace`.
+        retention: Duration = Duration::from_secs(7 * 24 * 3600),
+            rule::duration(Duration::from_secs(24 * 3600)..=Duration::from_secs(3650 * 24 * 3600));
     }
 
     /// The reconciler: it makes the kernel's maps hold what the ledger says.

@@ -19,6 +19,7 @@ pub mod difference;
 mod engine;
 mod files;
 pub mod memory;
+pub mod purge;
 mod scope;
 pub mod snapshot;
 pub mod sqlite;
@@ -72,6 +73,12 @@ impl Change {
     #[must_use]
     pub const fn key(&self) -> DocumentKey {
         self.after.key()
+    }
+
+    /// Whether the document leaves the snapshot.
+    #[must_use]
+    pub const fn purges(&self) -> bool {
+        self.after.times().purged_at.is_some()
     }
 }
 

@@ -24,5 +24,6 @@ pub mod netlink;
 pub mod nexthop;
 pub mod observe;
 pub mod plan;
+pub mod purge;
 pub mod reconcile;
 pub mod recovery;

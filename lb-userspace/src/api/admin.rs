@@ -19,6 +19,7 @@ pub(super) mod operations;
 pub(super) mod organizations;
 pub(super) mod plans;
 pub(super) mod projects;
+pub(super) mod purges;
 pub(super) mod quarantines;
 pub(super) mod recovery;
 pub(super) mod status;

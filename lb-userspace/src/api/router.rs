@@ -89,6 +89,8 @@ fn guarded() -> OpenApiRouter<Context> {
         .routes(routes!(admin::plans::get))
         .routes(routes!(admin::plans::approve))
         .routes(routes!(admin::plans::apply))
+        .routes(routes!(admin::purges::list))
+        .routes(routes!(admin::purges::get))
         .routes(routes!(admin::operations::list))
         .routes(routes!(admin::operations::get))
         .routes(routes!(admin::events::get))
@@ -105,9 +107,10 @@ fn guarded() -> OpenApiRouter<Context> {
         .routes(routes!(admin::impact::get))
         .routes(routes!(admin::incident::get))
         .routes(routes!(admin::dependents::list, admin::dependents::create))
-        .routes(routes!(admin::dependents::get, admin::dependents::delete))
+        .routes(routes!(admin::dependents::get, admin::dependents::change, admin::dependents::delete))
         .routes(routes!(admin::dependents::get_advice))
         .routes(routes!(admin::dependents::release))
+        .routes(routes!(admin::dependents::secret))
         .routes(routes!(admin::recovery::undo))
         .routes(routes!(admin::recovery::restore))
         .merge(tenancy())
@@ -185,7 +188,7 @@ async fn no_path(uri: Uri) -> ApiError {
     ApiError::nothing_there(
         format!("there is no path {}", uri.path()),
         "this version serves lbs, ips, frontends, acls, backends, their servers and health checks, subscribers and lb-types below \
-         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, capture, lbs/{id}/advice, lbs/{id}/heal, heal, dependents, impact, incident, operations, events, deliveries, undo, restore, organizations, \
+         /lb/v1/zones/{zone}, and /snowshed/v1/status, explain, capture, lbs/{id}/advice, lbs/{id}/heal, heal, dependents, purges, impact, incident, operations, events, deliveries, undo, restore, organizations, \
          projects and tokens, /healthz and /metrics; /openapi.json describes all of it"
             .to_owned(),
     )

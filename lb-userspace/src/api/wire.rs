@@ -18,6 +18,7 @@ pub mod measure;
 pub mod millis;
 pub mod operation;
 pub mod problem;
+pub mod purge;
 pub mod recovery;
 pub mod stats;
 pub mod status;
@@ -27,7 +28,9 @@ pub mod tenancy;
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
 pub use delivery::{AlarmTarget, AlarmTargetList, DeliveryList};
-pub use dependent::{CreateDependent, Dependent, DependentAdvice, DependentList, ReleaseDependent, WaitsFor};
+pub use dependent::{
+    CreateDependent, Dependent, DependentAdvice, DependentList, ReleaseDependent, UpdateDependent, WaitsFor,
+};
 pub use frontend::{CreateFrontend, Frontend, FrontendList, UpdateFrontend};
 pub use heal::{HealAnswer, HealList, ResolveFindings, RetryHealing};
 pub use health_check::{
@@ -41,6 +44,7 @@ pub use measure::{Impact, PlanSubject};
 pub use millis::Millis;
 pub use operation::{ChangedDocument, EventList, Operation, OperationList};
 pub use problem::{Detail, Problem, ProblemKind};
+pub use purge::{Purge, PurgeList};
 pub use recovery::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest};
 pub use status::{ServerStatus, ServiceStatus, StatusReport};
 pub use subscriber::{

@@ -21,6 +21,7 @@ use crate::api::wire;
 
 pub mod acl;
 mod backend;
+pub mod dependents;
 mod execute;
 mod file;
 pub mod plan;
@@ -170,10 +171,17 @@ async fn observe(spec: &LbSpec, session: &Session<'_>) -> Result<Observed, Failu
         Some(_) => list(session, "subscribers", "subscribers").await?,
         None => Vec::new(),
     };
+    let dependents = match spec.dependents {
+        None => Vec::new(),
+        Some(_) => {
+            let all = session.client.own_list(execute::DEPENDENTS, "dependents", &[]).await?;
+            all.into_iter().map(typed).collect::<Result<_, _>>()?
+        }
+    };
     let lb = match session.find(Noun::Lb, &Reference::Name(spec.name.clone()), None).await {
         Ok(lb) => lb,
         Err(failure) if failure.exit == Exit::NotFound => {
-            return Ok(Observed { ips, subscribers, ..Observed::default() });
+            return Ok(Observed { ips, subscribers, dependents, ..Observed::default() });
         }
         Err(failure) => return Err(failure),
     };
@@ -190,6 +198,7 @@ async fn observe(spec: &LbSpec, session: &Session<'_>) -> Result<Observed, Failu
         acls,
         ips,
         subscribers,
+        dependents,
     })
 }
 

@@ -74,6 +74,16 @@ Examples:
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
     },
+    /// Show the secret that verifies the signatures of what its webhook is told
+    #[command(after_help = "Signatures are those of Standard Webhooks (HMAC-SHA256 over id.timestamp.body).
+
+Examples:
+  snowshed dependent secret ID")]
+    Secret {
+        /// Id
+        #[arg(value_name = "DEPENDENT", value_parser = id)]
+        dependent: Uuid,
+    },
     /// Remove a dependent from the register; it holds nothing any more
     #[command(after_help = "Examples:
   snowshed dependent delete ID")]
@@ -148,6 +158,11 @@ impl DependentCommand {
                 let after = session.client.call(Method::POST, &path, &[], Some(&body), None).await?;
                 session.client.wait_applied().await?;
                 show(session, &after)
+            }
+            Self::Secret { dependent } => {
+                let path = format!("{PATH}/{dependent}/secret");
+                let answer = session.client.call(Method::GET, &path, &[], None, None).await?;
+                session.show(&answer, &[("secret", text(&answer, "/secret"))])
             }
             Self::Delete { dependent } => {
                 session.client.call(Method::DELETE, &format!("{PATH}/{dependent}"), &[], None, None).await?;

@@ -132,6 +132,18 @@ struct LbFile {
     subscriber: Option<String>,
     frontends: Vec<FrontendFile>,
     backends: Vec<BackendFile>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dependents: Vec<DependentFile>,
+}
+
+#[derive(Serialize)]
+struct DependentFile {
+    kind: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    finalizer: bool,
 }
 
 #[derive(Serialize)]
@@ -226,6 +238,9 @@ async fn export(session: &Session<'_>, lb: &Value) -> Result<String, Failure> {
         backends.into_iter().map(|backend| backend_file(&typed(backend)?)).collect::<Result<_, _>>()?;
     unambiguous("frontend", frontends.iter().map(|it| it.name.as_str()))?;
     unambiguous("backend", backends.iter().map(|it| it.name.as_str()))?;
+    let filter = [("lb_id", id.to_string())];
+    let dependents = session.client.own_list("/snowshed/v1/dependents", "dependents", &filter).await?;
+    let dependents = dependents.into_iter().map(typed::<wire::Dependent>).collect::<Result<Vec<_>, _>>()?;
     let file = LbFile {
         name: lb.name,
         description: lb.description,
@@ -237,6 +252,7 @@ async fn export(session: &Session<'_>, lb: &Value) -> Result<String, Failure> {
         subscriber: lb.subscriber.map(|subscriber| subscriber.name),
         frontends,
         backends,
+        dependents: dependents.into_iter().map(dependent_file).collect(),
     };
     serde_saphyr::to_string(&file).map_err(|error| Failure::error(format!("no YAML can be made of it: {error}")))
 }
@@ -254,6 +270,11 @@ fn unambiguous<'a>(noun: &str, names: impl Iterator<Item = &'a str>) -> Result<(
         }
     }
     Ok(())
+}
+
+fn dependent_file(one: wire::Dependent) -> DependentFile {
+    let wire::Dependent { kind, name, webhook, finalizer, .. } = one;
+    DependentFile { kind, name, webhook, finalizer }
 }
 
 fn frontend_file(frontend: wire::Frontend, rules: &[Value]) -> FrontendFile {

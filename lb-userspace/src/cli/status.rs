@@ -195,6 +195,18 @@ fn contained(containment: &Containment, now: Timestamp) -> Vec<(Paint, String)> 
         );
         alarms.push((Paint::Yellow, text));
     }
+    for purge in &containment.purges {
+        let documents: Vec<String> =
+            purge.documents.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
+        let text = format!(
+            "deleted long ago, gone for good after {}: {} of project {} (`snowshed purge show {}`)",
+            purge.not_before,
+            documents.join(", "),
+            purge.project_id,
+            purge.id
+        );
+        alarms.push((Paint::Yellow, text));
+    }
     for release in &containment.hold_releases {
         let waits = release.needs_approval && release.approved_by.is_none();
         let state = if waits { "waits for a second person" } else { "is in force" };

@@ -16,7 +16,15 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     pools(config, &mut problems);
     nat_sources(config, &mut problems);
     delivery(config, &mut problems);
+    deletion(config, &mut problems);
     problems
+}
+
+fn deletion(config: &Config, problems: &mut Vec<Problem>) {
+    if config.deletion.retention < config.deletion.grace {
+        let what = "is shorter than `grace`: what is deleted would be purged while it still forwards";
+        problems.push(Problem::of("deletion.retention", what));
+    }
 }
 
 fn tls(config: &Config, problems: &mut Vec<Problem>) {

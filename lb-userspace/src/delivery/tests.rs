@@ -15,25 +15,26 @@ use uuid::Uuid;
 
 use super::*;
 
-const QUICK: Backoff = Backoff { first: Duration::from_millis(2), longest: Duration::from_millis(20), attempts: 6 };
+pub(super) const QUICK: Backoff =
+    Backoff { first: Duration::from_millis(2), longest: Duration::from_millis(20), attempts: 6 };
 const KEY: SigningKey = SigningKey::new([3; 32]);
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-struct Arrived {
+pub(super) struct Arrived {
     headers: HeaderMap,
-    body: bytes::Bytes,
+    pub(super) body: bytes::Bytes,
 }
 
 /// An HTTP server that answers with these statuses, and with 204 from then on.
 #[derive(Clone, Default)]
-struct Receiver {
+pub(super) struct Receiver {
     answers: Arc<Mutex<VecDeque<StatusCode>>>,
     arrived: Arc<Mutex<Vec<Arrived>>>,
 }
 
 impl Receiver {
-    async fn start(answers: impl IntoIterator<Item = StatusCode>) -> (Self, String) {
+    pub(super) async fn start(answers: impl IntoIterator<Item = StatusCode>) -> (Self, String) {
         let receiver = Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Self::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/hook?token=1", listener.local_addr().unwrap());
@@ -42,7 +43,7 @@ impl Receiver {
         (receiver, uri)
     }
 
-    fn arrived(&self) -> Vec<Arrived> {
+    pub(super) fn arrived(&self) -> Vec<Arrived> {
         self.arrived.lock().unwrap().clone()
     }
 }
@@ -71,12 +72,12 @@ fn to(recipient: u128, uri: &str) -> Letter {
     letter(recipient, Address::Webhook { uri: uri.to_owned() })
 }
 
-fn loopback() -> Targets {
+pub(super) fn loopback() -> Targets {
     Targets { allowed: vec!["127.0.0.0/8".parse().unwrap()] }
 }
 
 /// A postman over an outbox; it ends with the guard.
-struct Postman(JoinHandle<&'static str>);
+pub(super) struct Postman(JoinHandle<&'static str>);
 
 impl Drop for Postman {
     fn drop(&mut self) {
@@ -84,7 +85,7 @@ impl Drop for Postman {
     }
 }
 
-fn postman(outbox: &Arc<Outbox>, targets: Targets, mailer: Option<Mailer>, backoff: Backoff) -> Postman {
+pub(super) fn postman(outbox: &Arc<Outbox>, targets: Targets, mailer: Option<Mailer>, backoff: Backoff) -> Postman {
     let carriers = Carriers { webhooks: Webhooks::new(KEY, targets, None).unwrap(), mailer };
     Postman(tokio::spawn(super::postman::run(Arc::clone(outbox), carriers, backoff, Timestamp::now)))
 }
@@ -101,7 +102,7 @@ async fn ended(outbox: &Outbox, id: Uuid) -> Delivery {
 }
 
 /// Verifies as a recipient would that read the specification, without our code but the HMAC.
-fn is_signed(arrived: &Arrived, recipient: Recipient) -> bool {
+pub(super) fn is_signed(arrived: &Arrived, recipient: Recipient) -> bool {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use hmac::{Hmac, KeyInit as _, Mac as _};

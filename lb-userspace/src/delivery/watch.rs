@@ -1,4 +1,4 @@
-//! Who has to be told what: the state of what subscribers follow and of the edge's alarms is held against what each of
+//! Who has to be told what: the state of what subscribers and dependents follow and of the edge's alarms is held against what each of
 //! them was told last. The difference becomes letters, in the same breath as the note that they were written: a change that
 //! happens while the agent is down is told when it is back, and none is told twice.
 
@@ -19,8 +19,13 @@ use crate::observe::events::alarms;
 use crate::plan::ServerRef;
 use crate::reconcile::Status;
 
+mod dependents;
+
 /// Shortest time between two looks: what changes and changes back meanwhile is not told.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Longest time between two looks: a plan expires without anything else that changes.
+const TICK: Duration = Duration::from_secs(30);
 
 /// States of an alarm, as told.
 const RAISED: &str = "raised";
@@ -76,6 +81,7 @@ pub async fn watch(watched: Watched, outbox: Arc<Outbox>, clock: impl Fn() -> Ti
             changed = snapshots.changed() => changed.is_err().then_some("ledger"),
             changed = health.changed() => changed.is_err().then_some("health checker"),
             changed = status.changed() => changed.is_err().then_some("reconciler"),
+            () = tokio::time::sleep(TICK) => None,
         };
         if let Some(ended) = ended {
             return ended;
@@ -109,6 +115,7 @@ impl Teller {
         };
         self.follow_addresses(snapshot, &mut known)?;
         let mut stands = of_subscribers(snapshot, health);
+        stands.extend(dependents::stands(snapshot, &known.told, now));
         stands.extend(of_alarms(self.outbox.alarm_targets(), health, status, &known.told));
         let (letters, told) = differences(&stands, &known.told, now);
         self.outbox.post_and_tell(now, &letters, &told)?;
@@ -124,7 +131,7 @@ impl Teller {
 
     fn read(&self) -> Result<Known, OutboxError> {
         let mut told = BTreeMap::new();
-        for kind in [RecipientKind::Subscriber, RecipientKind::Alarm] {
+        for kind in RecipientKind::ALL {
             let rows = self.outbox.told(kind)?;
             told.extend(rows.into_iter().filter_map(|row| Some(((row.to, row.subject), row.state?))));
         }
@@ -145,6 +152,10 @@ impl Teller {
                 self.outbox.readdress(to, &subscriber.address)?;
                 known.addresses.insert(subscriber.id, subscriber.address.clone());
             }
+        }
+        for to in dependents::gone(snapshot, &known.told) {
+            self.outbox.forget(to)?;
+            known.told.retain(|(told, _), _| *told != to);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ mod in_use;
 mod live;
 mod ports;
 mod protected;
+mod purge;
 mod quic;
 mod quotas;
 mod rates;
@@ -43,9 +44,10 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 19] = [
+pub(super) const ALL: [(&str, Rule); 20] = [
     ("scope", scope::check),
     ("freeze", freeze::check),
+    ("purge", purge::check),
     ("live", live::check),
     ("immutable", immutable::check),
     ("references", references::check),

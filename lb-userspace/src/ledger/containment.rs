@@ -258,8 +258,17 @@ pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<
             Some(_) => return Err(format!("it turns another document into {}", change.key())),
         }
     }
-    let Some(id) = proposal.plan else { return Ok(false) };
+    let purges = proposal.changes.iter().any(Change::purges);
+    let Some(id) = proposal.plan else {
+        return if purges { Err("it purges what no purge announced".to_owned()) } else { Ok(false) };
+    };
     let measure = current.measure(id).ok_or_else(|| format!("there is no plan {id}"))?;
+    if let What::Purge(purge) = &measure.what {
+        return super::purge::check(current, proposal, measure, purge).map(|()| false);
+    }
+    if purges {
+        return Err(format!("it purges, and {id} is no purge"));
+    }
     let plan = measure.plan().ok_or_else(|| format!("{id} is no plan"))?;
     if !measure.is_in_force(proposal.at) || plan.applied_at.is_some() {
         return Err(format!("the plan {id} has expired or was carried out"));
@@ -341,6 +350,7 @@ fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
                 ));
             }
         }
+        What::Purge(purge) => super::purge::check_new(proposal, measure, purge)?,
         What::Freeze { .. } | What::Quarantine { .. } => {}
     }
     Ok(())
@@ -367,6 +377,13 @@ fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Res
             }
             expected.applied_at = after.applied_at;
         }
+    }
+    if let (What::Purge(expected), Some(after)) = (&mut expected.what, after.purge())
+        && expected.applied_at.is_none()
+        && proposal.plan == Some(id)
+        && after.applied_at == Some(proposal.at)
+    {
+        expected.applied_at = after.applied_at;
     }
     if let (
         What::LetGo { agreed_by: expected, .. },

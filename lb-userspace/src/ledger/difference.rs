@@ -27,6 +27,8 @@ pub enum Action {
     Deleted,
     /// Its deletion was taken back.
     Restored,
+    /// It was deleted long ago, and left the snapshot.
+    Purged,
 }
 
 impl Action {
@@ -38,6 +40,7 @@ impl Action {
             Self::Updated => "updated",
             Self::Deleted => "deleted",
             Self::Restored => "restored",
+            Self::Purged => "purged",
         }
     }
 }
@@ -59,6 +62,9 @@ pub struct Difference {
 #[must_use]
 pub fn action(change: &Change) -> Action {
     let was_deleted = change.before.as_ref().map(|before| before.times().deleted_at.is_some());
+    if change.purges() {
+        return Action::Purged;
+    }
     match (was_deleted, change.after.times().deleted_at.is_some()) {
         (None, _) => Action::Created,
         (Some(false), true) => Action::Deleted,

@@ -98,7 +98,7 @@ pub(super) fn check_succession(current: &Snapshot, change: &Change) -> Result<()
         if current.knows(key) {
             return Err(format!("it creates {key}, which exists"));
         }
-        if change.after.times().deleted_at.is_some() {
+        if !change.after.times().is_live() {
             return Err(format!("it creates {key} as a deleted one"));
         }
         return Ok(());
@@ -114,6 +114,13 @@ pub(super) fn check_succession(current: &Snapshot, change: &Change) -> Result<()
     }
     if before.times().created_at != change.after.times().created_at {
         return Err(format!("it changes when {key} was made"));
+    }
+    if change.purges() {
+        let mut expected = before.clone();
+        expected.times_mut().purged_at = change.after.times().purged_at;
+        if expected != change.after {
+            return Err(format!("it changes {key} while it purges it"));
+        }
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::model::{
     Subscriber, SubscriberId, TokenId, What,
 };
 
+mod forget;
+
 /// Every document at one generation, tombstones included, with the indexes that guard, plan and API read.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -47,6 +49,8 @@ pub struct Snapshot {
     quarantines: OrdSet<(Place, MeasureId)>,
     /// What operations without an approved plan took out of service, as far back as the budget's window.
     removals: OrdMap<(Timestamp, Generation), Arc<Removal>>,
+    /// Deleted documents that were purged, as far back as the window of their budget.
+    purges: OrdMap<(Timestamp, Generation), usize>,
     /// Live and deleted documents of each project.
     by_project: OrdMap<ProjectId, Owned>,
     tenants: Tenants,
@@ -325,6 +329,7 @@ impl Snapshot {
     /// Keeps the key of an operation's request, and forgets those that are too old.
     pub(super) fn remember(&mut self, operation: &Operation) {
         self.remember_removals(operation);
+        self.remember_purges(operation);
         let (Some(attempt), Some(token)) = (&operation.attempt, operation.actor.token) else { return };
         while let Some(oldest) = self.attempts_by_age.get_min().cloned() {
             if operation.at.duration_since(oldest.0) < Self::ATTEMPTS_ARE_KEPT {
@@ -487,7 +492,10 @@ impl Snapshot {
         self.generation = generation;
         self.head = Some(hash);
         for document in documents {
-            self.put(document);
+            match document.times().purged_at {
+                None => self.put(document),
+                Some(_) => self.forget(document),
+            }
         }
     }
 
@@ -545,7 +553,7 @@ impl Snapshot {
             What::Quarantine { place } => {
                 self.quarantines.remove(&(place.clone(), measure.id));
             }
-            What::Plan(_) | What::LetGo { .. } => {}
+            What::Plan(_) | What::LetGo { .. } | What::Purge(_) => {}
         }
         self.measures.insert(measure.id, Arc::new(measure.clone()));
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DependentId, Invalid, LbSet, Name, Owner, Times};
+use crate::delivery::{Recipient, RecipientKind};
 
 /// A registered dependent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Dependent {
 }
 
 impl Dependent {
+    /// The dependent as a recipient of letters.
+    #[must_use]
+    pub const fn recipient(&self) -> Recipient {
+        Recipient { kind: RecipientKind::Dependent, id: self.id.as_uuid() }
+    }
+
     /// Whether deletions wait for it.
     #[must_use]
     pub const fn holds(&self) -> bool {

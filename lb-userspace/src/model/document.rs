@@ -19,13 +19,16 @@ pub struct Times {
     /// When it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// When it left the snapshot. The log still has it, and so has a backup made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
 }
 
 impl Times {
     /// Times of something made `now`.
     #[must_use]
     pub const fn created(now: Timestamp) -> Self {
-        Self { created_at: now, updated_at: now, deleted_at: None }
+        Self { created_at: now, updated_at: now, deleted_at: None, purged_at: None }
     }
 
     /// The same, changed `now`.
@@ -40,10 +43,16 @@ impl Times {
         Self { deleted_at: Some(now), ..self }
     }
 
-    /// Whether it is not deleted.
+    /// The same, purged `now`. Nothing else differs.
+    #[must_use]
+    pub const fn purged(self, now: Timestamp) -> Self {
+        Self { purged_at: Some(now), ..self }
+    }
+
+    /// Whether it is neither deleted nor purged.
     #[must_use]
     pub const fn is_live(&self) -> bool {
-        self.deleted_at.is_none()
+        self.deleted_at.is_none() && self.purged_at.is_none()
     }
 }
 

@@ -1,12 +1,12 @@
 //! A measure: something put in force to contain harm. A freeze, a quarantine, a plan of a removal, the release of
-//! services that an edge holds.
+//! services that an edge holds, a purge that is announced.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, ProjectId, Times};
+use super::{Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, ProjectId, Purge, Times};
 
 /// A measure. Ending one is its tombstone; nothing of it is ever edited but the progress of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agreed_by: Option<String>,
     },
+    /// What was deleted long ago leaves the snapshot.
+    Purge(Purge),
 }
 
 /// Where a freeze or a quarantine holds.
@@ -170,6 +172,7 @@ impl What {
             Self::Quarantine { .. } => "quarantine",
             Self::Plan(_) => "plan",
             Self::LetGo { .. } => "let_go",
+            Self::Purge(_) => "purge",
         }
     }
 }
@@ -186,7 +189,7 @@ impl Measure {
     pub const fn place(&self) -> Option<&Place> {
         match &self.what {
             What::Freeze { place, .. } | What::Quarantine { place } => Some(place),
-            What::Plan(_) | What::LetGo { .. } => None,
+            What::Plan(_) | What::LetGo { .. } | What::Purge(_) => None,
         }
     }
 
@@ -196,7 +199,16 @@ impl Measure {
         match &self.what {
             What::Plan(plan) => plan.needs_approval() && !plan.is_approved(),
             What::LetGo { services, agreed_by } => services.len() > Plan::ALONE && agreed_by.is_none(),
-            What::Freeze { .. } | What::Quarantine { .. } => false,
+            What::Freeze { .. } | What::Quarantine { .. } | What::Purge(_) => false,
+        }
+    }
+
+    /// The purge it is, if it is one.
+    #[must_use]
+    pub const fn purge(&self) -> Option<&Purge> {
+        match &self.what {
+            What::Purge(purge) => Some(purge),
+            _ => None,
         }
     }
 

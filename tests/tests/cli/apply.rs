@@ -98,6 +98,37 @@ fn what_the_file_no_longer_names_goes_only_with_prune() {
 }
 
 #[test]
+fn dependents_of_a_file_are_registered_changed_shared_and_leave_with_prune_and_let_go_only_with_a_reason() {
+    let agent = Agent::with_web();
+    let file = |dependents: &str| format!("{}dependents: {dependents}\n", WEB.trim_start());
+    let prod = "[{ kind: kubernetes, name: prod }, { kind: database, name: orders }]";
+    let ran = agent.type_in("apply -f -", &file(prod));
+    assert!(ran.exit == Exit::Ok && ran.out.contains("+ web: dependent prod: created"), "{ran:?}");
+    let made = agent.generation();
+    assert_eq!(agent.type_in("apply -f -", &file(prod)).exit, Exit::Ok);
+    assert_eq!(agent.generation(), made, "the second run wrote something");
+    let other = "name: other\nips: [ipv4]\ndependents: [{ kind: database, name: orders }]\n";
+    assert_eq!(agent.type_in("apply -f -", other).exit, Exit::Ok);
+    let orders = agent.typed("dependent list --dependent-kind database -o json").json();
+    assert_eq!(orders[0]["lb_ids"].as_array().map(Vec::len), Some(2), "one dependent of both: {orders}");
+
+    let told = "[{ kind: kubernetes, name: prod, webhook: https://hooks.example.com/x, finalizer: true }]";
+    let dry = agent.type_in("diff -f -", &file(told));
+    assert!(dry.exit == Exit::Differs && dry.out.contains("webhook: https://hooks.example.com/x"), "{dry:?}");
+    let ran = agent.type_in("apply -f - --prune", &file(told));
+    assert!(ran.exit == Exit::Ok && ran.out.contains("- web: dependent orders: removed"), "{ran:?}");
+    let all = agent.typed("dependent list -o json").json();
+    assert_eq!(all.as_array().map(Vec::len), Some(2), "the other load balancer still has it: {all}");
+    let refused = agent.type_in("apply -f -", &file(prod));
+    assert!(refused.exit == Exit::Refused && refused.err.contains("letting go takes a reason"), "{refused:?}");
+    let wrong = agent.type_in("apply -f -", &file("[{ kind: Kubernetes, name: x, webhook: ftp://x }]"));
+    assert!(
+        wrong.exit == Exit::Usage && wrong.err.contains("is no kind") && wrong.err.contains("is no webhook"),
+        "{wrong:?}"
+    );
+}
+
+#[test]
 fn nothing_is_sent_when_anything_in_any_file_is_wrong() {
     let agent = Agent::empty(Reconciler::Works);
     let good = agent.file("good.yaml", WEB);

@@ -37,6 +37,9 @@ backends:
     health_check: { transient_interval: 200ms, send_proxy: true, https: { uri: /up, code: 204, sni: a.example } }
   - { name: cache, forward_port: 6379, servers: [{ address: 10.0.0.6 }], health_check: { redis: {} } }
   - { name: dns, forward_port: 53, protocol: udp, quic_server_id_length: 4, quic_config_id: 2, health_check: { port: 3306, mysql: { user: health } } }
+dependents:
+  - { kind: kubernetes, name: prod, webhook: https://hooks.example.com/prod, finalizer: true }
+  - { kind: database, name: orders }
 ";
 
 fn ok(ran: Ran) -> Ran {

@@ -37,6 +37,11 @@ fn the_python_sdk_sets_access_rules_and_limits() {
 }
 
 #[test]
+fn a_controller_on_the_python_sdk_builds_nothing_while_the_api_is_read_only() {
+    Scene::new().pytest("test_read_only.py");
+}
+
+#[test]
 fn the_python_sdk_subscribes_a_receiver_that_is_told_signed() {
     Scene::new().pytest("test_subscribers.py");
 }

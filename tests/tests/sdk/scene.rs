@@ -143,6 +143,9 @@ impl Scene {
         }
         let servers: Vec<String> = self.network.servers.iter().map(|server| server.v4().to_string()).collect();
         command.env("SERVERS", servers.join(",")).env("CLIENT_NETNS", self.network.client.name());
+        // Beside the tenants' client, an operator's commands.
+        command.env("SNOWSHED", self.edge.snowshed()).env("SNOWSHED_SOCKET", self.edge.socket());
+        command.env("SNOWSHED_TOKEN_FILE", self.edge.token_file());
         let output = self.network.edge.run(|| command.output()).unwrap().unwrap();
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{program}: {}\n{}", output.status, String::from_utf8_lossy(&said));

@@ -16,7 +16,9 @@ use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
 use crate::api::parse::{Arguments, id};
-use crate::api::wire::{CreateDependent, Dependent as Shown, DependentAdvice, DependentList, ReleaseDependent};
+use crate::api::wire::{
+    CreateDependent, Dependent as Shown, DependentAdvice, DependentList, ReleaseDependent, SubscriberSecret,
+};
 use crate::api::{ApiError, Context};
 use crate::authority::Write;
 use crate::ledger::Snapshot;
@@ -24,6 +26,10 @@ use crate::model::{
     Act, Actor, Dependent, DependentId, DependentKind, Document, DocumentKey, Invalid, Kind, LbId, LbSet, Name, Owner,
     Scope, Times, Webhook,
 };
+
+mod changing;
+
+pub(in crate::api) use changing::*;
 
 /// Registers a dependent of load balancers.
 #[utoipa::path(
@@ -43,7 +49,7 @@ pub(in crate::api) async fn create(
             arguments.needed("kind", kind, "what it is, such as kubernetes or database", DependentKind::try_from);
         let name = arguments.needed("name", name, "1 to 255 characters", Name::try_from);
         let lbs = arguments.needed("lb_ids", lb_ids, "the load balancers it depends on", lb_set);
-        let webhook = arguments.or("webhook", webhook, None, |text| Webhook::try_from(text).map(Some));
+        let webhook = arguments.or("webhook", webhook, None, |text| told_at(context, text).map(Some));
         let parsed = kind.zip(name).zip(lbs).zip(webhook);
         let (((kind, name), lbs), webhook) = arguments.build(parsed)?;
         let owner = owner_of(&context.ledger.snapshot(), &actor, &lbs)?;
@@ -190,6 +196,31 @@ pub(in crate::api) async fn get_advice(
     let load_balancers: Vec<_> = found.lbs.iter().filter_map(|lb| advice::about(&context, &snapshot, lb)).collect();
     let safe = load_balancers.len() == found.lbs.len() && load_balancers.iter().all(|advice| advice.safe);
     Ok(Json(DependentAdvice { dependent_id: found.id, safe, load_balancers }))
+}
+
+/// An address that may be told, by what it says; whether its name leads elsewhere is looked at when it is told.
+fn told_at(context: &Context, text: String) -> Result<Webhook, Invalid> {
+    let webhook = Webhook::try_from(text)?;
+    context.delivery.targets.parse(webhook.as_str())?;
+    Ok(webhook)
+}
+
+/// Shows the secret that verifies the signatures of a dependent's webhooks: to whoever may change it.
+#[utoipa::path(
+    get, path = "/snowshed/v1/dependents/{id}/secret",
+    responses((status = 200, body = SubscriberSecret))
+)]
+pub(in crate::api) async fn secret(
+    State(context): State<Context>,
+    Extension(actor): Extension<Actor>,
+    path: Id,
+    pairs: Pairs,
+) -> Result<Json<SubscriberSecret>, ApiError> {
+    pairs.known(&[])?;
+    let snapshot = context.ledger.snapshot();
+    let found = find(&snapshot, &actor, path.parse("dependent_id")?, Life::Live)?;
+    right(&snapshot, &actor, &found)?;
+    Ok(Json(SubscriberSecret { secret: context.delivery.key.secret_of(found.recipient()).reveal() }))
 }
 
 fn lb_set(ids: Vec<String>) -> Result<LbSet, Invalid> {

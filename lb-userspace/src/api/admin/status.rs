@@ -10,7 +10,7 @@ use axum::{Extension, Json};
 use jiff::Timestamp;
 use lb_common::abi::stats::REFUSALS;
 
-use super::{freezes, holds, measures, plans, quarantines};
+use super::{freezes, holds, measures, plans, purges, quarantines};
 use crate::api::change::run;
 use crate::api::wire::measure::Containment;
 use crate::api::wire::{ServerStatus, ServiceStatus, StatusReport};
@@ -69,6 +69,7 @@ fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Contain
         quarantines: quarantines.iter().filter_map(|measure| quarantines::shown(snapshot, measure)).collect(),
         plans: plans::waiting(context, snapshot, actor),
         hold_releases: holds::releases(context, snapshot, actor),
+        purges: purges::waiting(context, snapshot, actor),
         removal_budget_remaining: crate::ledger::zone_budget_remaining(snapshot, (context.clock)()) as u64,
     }
 }

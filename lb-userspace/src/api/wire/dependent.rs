@@ -24,6 +24,24 @@ pub struct CreateDependent {
     pub finalizer: Option<bool>,
 }
 
+/// Body of `PATCH /snowshed/v1/dependents/{id}`: what is absent stays.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateDependent {
+    /// Name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The load balancers it depends on from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lb_ids: Option<Vec<String>>,
+    /// Where it is told of what happens to them; nowhere when empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+    /// True: deletions wait for it. Letting go takes a reason, and is a request of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finalizer: Option<bool>,
+}
+
 /// Body of `POST /snowshed/v1/dependents/{id}/release`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

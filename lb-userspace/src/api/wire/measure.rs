@@ -235,6 +235,9 @@ pub struct Containment {
     pub plans: Vec<WaitingPlan>,
     /// Releases of held services, in force or waiting for approval.
     pub hold_releases: Vec<HoldRelease>,
+    /// What was deleted long ago and is going to be purged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub purges: Vec<super::Purge>,
     /// Load balancers that may still leave service in the zone without an approved plan, within the window.
     pub removal_budget_remaining: u64,
 }

@@ -6,11 +6,15 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::dependents;
 use super::plan::{Call, Observed, Step};
 use crate::cli::failure::Failure;
 use crate::cli::lb::object;
 use crate::cli::output::text;
 use crate::cli::session::{Session, id_of};
+
+/// Path of the register.
+pub(super) const DEPENDENTS: &str = "/snowshed/v1/dependents";
 
 /// What is known of a load balancer while its plan is carried out.
 #[derive(Debug)]
@@ -106,6 +110,21 @@ impl Executor {
                 send(Method::PUT, format!("frontends/{id}/acls"), body.clone()).await?;
             }
             Call::Delete(collection, id) => client.delete(&format!("{collection}/{id}"), &[]).await?,
+            Call::PutDependent(id, body, others) => {
+                let body = dependents::with_lb(body, others, self.lb()?);
+                let (method, path) = match id {
+                    None => (Method::POST, DEPENDENTS.to_owned()),
+                    Some(id) => (Method::PATCH, format!("{DEPENDENTS}/{id}")),
+                };
+                client.call(method, &path, &[], Some(&body), None).await?;
+            }
+            Call::LeaveDependent(id, left) => {
+                let path = format!("{DEPENDENTS}/{id}");
+                let body = json!({ "lb_ids": left });
+                let (method, body) =
+                    if left.is_empty() { (Method::DELETE, None) } else { (Method::PATCH, Some(&body)) };
+                client.call(method, &path, &[], body, None).await?;
+            }
         }
         Ok(())
     }

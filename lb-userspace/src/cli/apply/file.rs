@@ -25,6 +25,18 @@ pub(super) struct LbDocument {
     pub(super) frontends: Vec<FrontendDocument>,
     #[serde(default)]
     pub(super) backends: Vec<BackendDocument>,
+    pub(super) dependents: Option<Vec<DependentDocument>>,
+}
+
+/// A dependent as a file writes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DependentDocument {
+    pub(super) kind: Text,
+    pub(super) name: Text,
+    pub(super) webhook: Option<Text>,
+    #[serde(default)]
+    pub(super) finalizer: bool,
 }
 
 const fn yes() -> bool {

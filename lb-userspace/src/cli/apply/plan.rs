@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::spec::{BackendSpec, FrontendSpec, IpWish, LbSpec};
-use super::{acl, backend};
+use super::{acl, backend, dependents};
 use crate::api::wire;
 use crate::cli::lb::object;
 use crate::cli::value::millis;
@@ -28,6 +28,8 @@ pub struct Observed {
     pub ips: Vec<wire::Ip>,
     /// Every subscriber the token sees, if the spec names one.
     pub subscribers: Vec<wire::Subscriber>,
+    /// Every dependent the token sees, if the spec speaks of any.
+    pub dependents: Vec<wire::Dependent>,
 }
 
 /// One object, and what becomes of it.
@@ -35,7 +37,7 @@ pub struct Observed {
 pub struct Step {
     /// What happens.
     pub action: Action,
-    /// `lb`, `ip`, `subscriber`, `backend`, `frontend`, `acl` or `server`.
+    /// `lb`, `ip`, `subscriber`, `backend`, `frontend`, `acl`, `server` or `dependent`.
     pub kind: &'static str,
     /// Its name or address.
     pub name: String,
@@ -116,6 +118,10 @@ pub enum Call {
     SetAcls(String, Map<String, Value>),
     /// `DELETE` of a frontend or backend: collection and id.
     Delete(&'static str, Uuid),
+    /// `POST /dependents`, or `PATCH /dependents/{id}`: it depends on the load balancer, beside these.
+    PutDependent(Option<Uuid>, Map<String, Value>, Vec<Uuid>),
+    /// A dependent depends on these only; on none of them it leaves the register.
+    LeaveDependent(Uuid, Vec<Uuid>),
 }
 
 /// The steps from what there is to what the file asks for; nothing to do when every action is `Unchanged` or `Extra`.
@@ -151,6 +157,7 @@ pub fn plan(spec: &LbSpec, observed: &Observed, prune: bool) -> Result<Vec<Step>
         });
     }
     remove_backends(spec, observed, prune, &mut steps);
+    steps.extend(dependents::steps(spec, observed, prune)?);
     Ok(steps)
 }
 

@@ -7,6 +7,7 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::time::Duration;
 
 use super::acl::{self, RuleSpec};
+use super::dependents::{self, DependentSpec};
 use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument, LbDocument, Text, position};
 use crate::cli::health_check as flags;
 use crate::cli::value::{self, Ports, ServerArg};
@@ -38,6 +39,8 @@ pub struct LbSpec {
     pub backends: Vec<BackendSpec>,
     /// Its frontends, in the order of the file.
     pub frontends: Vec<FrontendSpec>,
+    /// What is registered as depending on it; `None` leaves the register alone.
+    pub dependents: Option<Vec<DependentSpec>>,
 }
 
 /// An address that is asked for.
@@ -166,6 +169,7 @@ pub(super) fn lb(document: &LbDocument, problems: &mut Problems) -> LbSpec {
         subscriber: document.subscriber.as_ref().map(|name| problems.parse(name, value::name, String::new())),
         backends,
         frontends,
+        dependents: document.dependents.as_deref().map(|all| dependents::dependents(all, problems)),
     }
 }
 

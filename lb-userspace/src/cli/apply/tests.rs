@@ -109,7 +109,7 @@ fn applied(spec: &LbSpec) -> Observed {
         etag: String::new(),
     };
     let acls = acls(spec, &frontends);
-    Observed { lb: Some(lb), backends, frontends, acls, ips, subscribers: Vec::new() }
+    Observed { lb: Some(lb), backends, frontends, acls, ips, subscribers: Vec::new(), dependents: Vec::new() }
 }
 
 fn limit(frontend: &spec::FrontendSpec, name: &str) -> u32 {
@@ -574,6 +574,7 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                 subscriber: None,
                 backends,
                 frontends,
+                dependents: None,
             }
         })
     })

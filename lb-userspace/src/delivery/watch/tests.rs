@@ -7,8 +7,9 @@ use crate::delivery::{Delivery, Filter};
 use crate::health::{ProbeOutcome, ServerHealth};
 use crate::ledger::{Change, MemoryLedger, Proposal};
 use crate::model::{
-    Actor, BackendId, ClosedPort, Document, LbType, Name, OrganizationId, Owner, Scope, Server, Subscriber,
-    SubscriberId, Tags, Times, Weight,
+    Actor, BackendId, ClosedPort, Dependent, DependentId, DependentKind, Document, LbSet, LbType, Measure, MeasureId,
+    Name, OrganizationId, Owner, Plan, Reason, Scope, Server, Subscriber, SubscriberId, Tags, Times, Webhook, Weight,
+    What,
 };
 
 const URI: &str = "https://example.org/hook";
@@ -174,6 +175,177 @@ fn a_deleted_load_balancer_is_told_and_its_servers_are_not() {
     assert_eq!(scene.told(), ["lb.deleted"]);
     scene.change(1, |lb| lb.times_mut().deleted_at = None);
     assert_eq!(scene.told(), ["server.down", "lb.ready"].map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
+}
+
+/// A dependent of the load balancer, told at a URI.
+fn dependent(uri: &str, finalizer: bool) -> Dependent {
+    Dependent {
+        id: id(9, DependentId::from_uuid),
+        owner: owner(),
+        kind: DependentKind::try_from("kubernetes".to_owned()).unwrap(),
+        name: Name::try_from("prod".to_owned()).unwrap(),
+        lbs: LbSet::try_from(BTreeSet::from([id(4, LbId::from_uuid)])).unwrap(),
+        webhook: Some(Webhook::try_from(uri.to_owned()).unwrap()),
+        finalizer,
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// A measure of the operator or of the agent.
+fn put_measure(scene: &Scene, by: &str, what: What, lasts: jiff::SignedDuration) -> Measure {
+    let measure = Measure {
+        id: MeasureId::new(),
+        by: by.to_owned(),
+        reason: Reason::try_from("abuse".to_owned()).unwrap(),
+        expires_at: Some(Timestamp::UNIX_EPOCH + lasts),
+        what,
+        times: Times::created(Timestamp::UNIX_EPOCH),
+    };
+    let change = Change { before: None, after: Document::Measure(measure.clone()) };
+    append_as(scene, by, &measure, change);
+    measure
+}
+
+fn append_as(scene: &Scene, by: &str, measure: &Measure, change: Change) {
+    let proposal = Proposal {
+        expected: scene.ledger.snapshot().generation(),
+        actor: Actor::agent(by),
+        scope: Scope::Measure { measure: measure.id },
+        verb: "test".to_owned(),
+        reason: String::new(),
+        at: Timestamp::UNIX_EPOCH,
+        attempt: None,
+        plan: None,
+        changes: vec![change],
+    };
+    scene.ledger.append(proposal).unwrap();
+}
+
+/// Plans the deletion, makes and ends a quarantine, deletes, lets go, and brings back. The kinds of what is told of each.
+fn what_happens_to_its_load_balancer(scene: &mut Scene) -> Vec<Vec<String>> {
+    let lb: LbId = id(4, LbId::from_uuid);
+    let mut told = Vec::new();
+    let subjects = BTreeMap::from([(lb, scene.ledger.snapshot().touched(lb))]);
+    let (action, selector) = (crate::model::Action::Delete, "by id".to_owned());
+    let plan = Plan { action, subjects, selector, approved_by: None, applied_at: None };
+    let plan = put_measure(scene, "ops", What::Plan(plan), Plan::KEEPS);
+    told.push(scene.told());
+    let ended = Measure { times: plan.times.deleted(Timestamp::UNIX_EPOCH), ..plan.clone() };
+    let end = Change { before: Some(Document::Measure(plan.clone())), after: Document::Measure(ended) };
+    append_as(scene, "ops", &plan, end);
+    told.push(scene.told());
+    let place = crate::model::Place::Lb { lb };
+    let quarantine = put_measure(scene, "safety", What::Quarantine { place }, jiff::SignedDuration::from_hours(1));
+    told.push(scene.told());
+    let ended = Measure { times: quarantine.times.deleted(Timestamp::UNIX_EPOCH), ..quarantine.clone() };
+    let end = Change { before: Some(Document::Measure(quarantine.clone())), after: Document::Measure(ended) };
+    append_as(scene, "safety", &quarantine, end);
+    told.push(scene.told());
+    scene.change(1, |lb| *lb.times_mut() = lb.times().deleted(Timestamp::UNIX_EPOCH));
+    told.push(scene.told());
+    let before = scene.ledger.snapshot().dependent(dependent(URI, true).id).unwrap().as_ref().clone();
+    let after = Dependent { finalizer: false, ..before.clone() };
+    scene.append(vec![Change { before: Some(Document::Dependent(before)), after: Document::Dependent(after) }]);
+    told.push(scene.told());
+    scene.change(1, |lb| lb.times_mut().deleted_at = None);
+    told.push(scene.told());
+    told
+}
+
+const OF_DEPENDENT: [&str; 7] = [
+    "lb.deletion_planned",
+    "lb.ready",
+    "lb.quarantined",
+    "lb.ready",
+    "lb.deletion_requested",
+    "lb.deleted",
+    "lb.ready",
+];
+
+fn with_dependent(uri: &str) -> Scene {
+    let mut scene = Scene::new(Vec::new());
+    // Nobody else is told here.
+    scene.change(1, |document| {
+        if let Document::Lb(lb) = document {
+            lb.subscriber = None;
+        }
+    });
+    scene.append(vec![Change { before: None, after: Document::Dependent(dependent(uri, true)) }]);
+    assert_eq!(scene.told(), [""; 0], "that it is in service is no news");
+    scene
+}
+
+#[test]
+fn a_dependent_is_told_of_a_plan_a_quarantine_a_deletion_that_waits_for_it_and_of_what_is_back() {
+    let mut scene = with_dependent(URI);
+    let told = what_happens_to_its_load_balancer(&mut scene);
+    assert_eq!(told, OF_DEPENDENT.map(|kind| vec![kind.to_owned()]));
+    let asked = scene.letters().into_iter().map(|it| it.letter).find(|it| it.kind == "lb.deletion_requested").unwrap();
+    let release = format!("POST /snowshed/v1/dependents/{}/release", dependent(URI, true).id);
+    assert_eq!((asked.to, asked.project_id), (dependent(URI, true).recipient(), Some(owner().project)));
+    assert_eq!((&asked.data["release"], &asked.data["safe"]), (&json!(release), &json!(false)), "{asked:?}");
+    scene.restart();
+    assert_eq!(scene.told(), [""; 0], "it was told all of it");
+}
+
+#[test]
+fn a_dependent_is_told_of_a_purge_before_and_after_also_when_nothing_is_left_that_it_depends_on() {
+    let mut scene = with_dependent(URI);
+    what_happens_to_its_load_balancer(&mut scene);
+    scene.change(1, |lb| *lb.times_mut() = lb.times().deleted(Timestamp::UNIX_EPOCH));
+    assert_eq!(scene.told(), ["lb.deleted"]);
+    let day = |day: i64| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * day);
+    let retention = jiff::SignedDuration::from_hours(24 * 7);
+    let look = |scene: &mut Scene, at: Timestamp| {
+        crate::purge::look(&scene.ledger, retention, false, at).unwrap();
+        let before = scene.letters().len();
+        scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, at).unwrap();
+        let mut letters = scene.letters();
+        letters.truncate(letters.len() - before);
+        letters.into_iter().map(|it| it.letter.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&mut scene, day(6)), ["lb.purge_planned"]);
+    assert_eq!(look(&mut scene, day(6)), [""; 0]);
+    assert_eq!(look(&mut scene, day(7)), ["lb.purged"]);
+    assert_eq!(look(&mut scene, day(7)), [""; 0]);
+    assert_eq!(look(&mut scene, day(7)), [""; 0]);
+    assert_eq!(scene.outbox.told(RecipientKind::Dependent).unwrap(), [], "there is nothing left to be told of");
+}
+
+#[test]
+fn a_dependent_that_its_owner_removed_is_told_nothing_more_not_even_what_waits() {
+    let mut scene = with_dependent(URI);
+    scene.change(1, |lb| *lb.times_mut() = lb.times().deleted(Timestamp::UNIX_EPOCH));
+    assert_eq!(scene.told(), ["lb.deletion_requested"]);
+    let before = dependent(URI, true);
+    let after = Dependent { times: before.times.deleted(Timestamp::UNIX_EPOCH), ..before.clone() };
+    scene.append(vec![Change { before: Some(Document::Dependent(before)), after: Document::Dependent(after) }]);
+    scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((scene.letters(), scene.outbox.told(RecipientKind::Dependent).unwrap()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_real_receiver_of_a_dependent_that_fails_at_first_gets_every_letter_signed() {
+    use crate::delivery::tests::{QUICK, Receiver, is_signed, loopback, postman};
+    let (receiver, uri) = Receiver::start([axum::http::StatusCode::SERVICE_UNAVAILABLE; 2]).await;
+    let mut scene = with_dependent(&uri);
+    let _postman = postman(&scene.outbox, loopback(), None, QUICK);
+    what_happens_to_its_load_balancer(&mut scene);
+    while scene.outbox.counts().unwrap().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let arrived = receiver.arrived();
+    assert!(arrived.iter().all(|one| is_signed(one, dependent(&uri, true).recipient())), "{arrived:?}");
+    let mut kinds = BTreeMap::new();
+    for one in &arrived {
+        let body: Value = serde_json::from_slice(&one.body).unwrap();
+        kinds.insert(body["id"].to_string(), body["type"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(arrived.len(), OF_DEPENDENT.len() + 2, "two of them twice");
+    let (mut kinds, mut expected) = (kinds.into_values().collect::<Vec<_>>(), OF_DEPENDENT);
+    kinds.sort();
+    expected.sort_unstable();
+    assert_eq!(kinds, expected);
 }
 
 #[test]

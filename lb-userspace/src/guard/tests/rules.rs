@@ -123,6 +123,14 @@ fn delete(number: u128) -> Change {
     update(deleted(&before))
 }
 
+fn purge(number: u128) -> Change {
+    let before = world().into_iter().find(|document| document.key().id == uuid(number)).unwrap();
+    let mut after = before.clone();
+    let times = after.times_mut();
+    *times = times.purged(Timestamp::UNIX_EPOCH);
+    update(after)
+}
+
 const LIMITS: Limits = Limits {
     lbs_per_project: 3,
     ips_per_project: 3,
@@ -246,6 +254,9 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
             vec![update(Document::Ip(ip(20, 1, [192, 0, 2, 1], Some(99))))],
             &["in_use 20: in use", "references 20: lb_id", "scope 20: out of scope"],
         ),
+        // purge
+        (vec![purge(11)], &["live 11: deleted 11", "purge 11: out of scope"]),
+        (vec![purge(50)], &["purge 50: out of scope"]),
         // in_use
         (vec![delete(40)], &[]),
         (vec![delete(30)], &["in_use 30: in use"]),

@@ -13,11 +13,11 @@ use crate::model::Generation;
 /// `PRAGMA application_id`: "SNOW".
 const APPLICATION_ID: i32 = 0x534e_4f57;
 /// `PRAGMA user_version`: format of the file.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 
 /// Tables, index and triggers by name; what stands in the file must be exactly this. Those of containment read the
 /// operation's own bytes: they depend on nothing that the code around them computes.
-const OBJECTS: [(&str, &str); 11] = [
+const OBJECTS: [(&str, &str); 12] = [
     (
         "operations",
         "CREATE TABLE operations (\
@@ -47,6 +47,7 @@ const OBJECTS: [(&str, &str); 11] = [
     ("operations_delete_nothing", include_str!("triggers/operations_delete_nothing.sql")),
     ("operations_keep_the_budget", include_str!("triggers/operations_keep_the_budget.sql")),
     ("operations_stop_while_frozen", include_str!("triggers/operations_stop_while_frozen.sql")),
+    ("operations_purge_what_was_announced", include_str!("triggers/operations_purge_what_was_announced.sql")),
     ("operations_are_accounted_for", include_str!("triggers/operations_are_accounted_for.sql")),
     (
         "removals",
@@ -57,7 +58,7 @@ const OBJECTS: [(&str, &str); 11] = [
         "measures",
         "CREATE TABLE measures (\
          id TEXT PRIMARY KEY, kind TEXT NOT NULL, place TEXT NOT NULL, verb TEXT NOT NULL, \
-         until INTEGER NOT NULL, approved INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+         since INTEGER NOT NULL, until INTEGER NOT NULL, approved INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     ),
 ];
 

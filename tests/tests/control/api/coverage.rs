@@ -16,7 +16,7 @@ const WITHOUT_INPUT: [&str; 1] = ["GET /snowshed/v1/status"];
 const MISSING: &str = "99999999-9999-4999-8999-999999999999";
 
 /// An operation: method, and path with `{id}`.
-type Operation = (Method, String);
+pub(super) type Operation = (Method, String);
 
 /// The paths of what is not built.
 fn absent() -> impl Iterator<Item = String> {
@@ -42,7 +42,7 @@ fn operations() -> Vec<(Operation, bool)> {
 }
 
 /// Those that take a token. Nobody else's are public than those that are meant to be.
-fn guarded() -> Vec<Operation> {
+pub(super) fn guarded() -> Vec<Operation> {
     let (guarded, public): (Vec<_>, Vec<_>) = operations().into_iter().partition(|(_, takes_token)| *takes_token);
     let mut public: Vec<_> = public.into_iter().map(|((_, path), _)| path).collect();
     public.sort();
@@ -51,22 +51,25 @@ fn guarded() -> Vec<Operation> {
 }
 
 /// A tenant with one of everything.
-struct World {
-    api: Api,
-    ids: Ids,
+pub(super) struct World {
+    pub(super) api: Api,
+    pub(super) ids: Ids,
     acl: String,
     token: String,
-    operation: String,
+    pub(super) operation: String,
+    /// A place that is quarantined.
+    pub(super) quarantined: String,
     freeze: String,
     plan: String,
     release: String,
     delivery: String,
-    subscriber: String,
+    pub(super) subscriber: String,
     dependent: String,
+    purge: String,
 }
 
 impl World {
-    async fn create() -> Self {
+    pub(super) async fn create() -> Self {
         let api = Api::new();
         let ids = Ids::create(&api).await;
         let acl =
@@ -92,6 +95,12 @@ impl World {
         let dependent = text(&dependent, "/id").to_owned();
         let subscriber = json!({"name": "ops", "webhook_config": {"uri": "https://example.org/hook"}});
         let subscriber = text(&api.ok(Method::POST, "/subscribers", &subscriber).await, "/id").to_owned();
+        let other = api.ok(Method::POST, "/lbs", &json!({"name": "abuse"})).await;
+        let quarantined = format!("lb:{}", text(&other, "/id"));
+        let quarantine = json!({"place": quarantined, "reason": "test"});
+        api.call_as("secret-operator", Method::POST, "/snowshed/v1/quarantines", Some(&quarantine)).await;
+        api.call_as("secret-two", Method::POST, "/lbs", Some(&json!({"name": "theirs"}))).await;
+        let purge = super::purges::announce(&api).await;
         let delivery = super::deliveries::post(&api, Some(owner(1).project)).to_string();
         Self {
             acl: text(&acl, "/id").to_owned(),
@@ -99,17 +108,19 @@ impl World {
             ids,
             token,
             operation,
+            quarantined,
             freeze,
             plan,
             release,
             delivery,
             subscriber,
             dependent,
+            purge,
         }
     }
 
     /// The id of tenant one's object that a path's `{id}` names.
-    fn id_of(&self, path: &str) -> String {
+    pub(super) fn id_of(&self, path: &str) -> String {
         let noun = path.split('/').rev().skip_while(|part| *part != "{id}").nth(1).unwrap();
         match noun {
             // Scaleway writes some paths with one.
@@ -128,11 +139,18 @@ impl World {
             "releases" => self.release.clone(),
             "deliveries" => self.delivery.clone(),
             "dependents" => self.dependent.clone(),
+            "purges" => self.purge.clone(),
             _ => panic!("{path}: say here what stands for the {{id}} of {noun}"),
         }
     }
 
-    async fn ask(&self, token: Option<&str>, method: &Method, uri: &str, body: Option<&Value>) -> (StatusCode, Value) {
+    pub(super) async fn ask(
+        &self,
+        token: Option<&str>,
+        method: &Method,
+        uri: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
         let mut request = Request::builder().method(method).uri(uri);
         if let Some(token) = token {
             request = request.header("X-Auth-Token", token);

@@ -54,6 +54,42 @@ async fn a_dependent_is_registered_listed_counted_in_every_plan_and_removed() {
 }
 
 #[tokio::test]
+async fn a_dependent_is_changed_and_lets_go_only_with_a_reason() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let (_, foreign) = api.call_as("secret-two", Method::POST, "/lbs", Some(&json!({"name": "theirs"}))).await;
+    let other = api.ok(Method::POST, "/lbs", &json!({"name": "other"})).await;
+    let one = register(&api, &ids.lb, "prod", false).await;
+    let path = format!("{PATH}/{}", text(&one, "/id"));
+    let both = json!({"name": "prod-2", "lb_ids": [ids.lb, other["id"]], "webhook": "", "finalizer": true});
+    let after = api.ok(Method::PATCH, &path, &both).await;
+    assert_eq!(
+        (text(&after, "/name"), &after["webhook"], &after["finalizer"], after["lb_ids"].as_array().unwrap().len()),
+        ("prod-2", &Value::Null, &json!(true), 2)
+    );
+    assert_eq!(api.get(&format!("{PATH}?lb_id={}", text(&other, "/id"))).await["total_count"], 1);
+    let head = api.head();
+    assert_eq!(api.ok(Method::PATCH, &path, &json!({})).await["updated_at"], after["updated_at"]);
+    for (field, value) in [
+        ("name", json!("")),
+        ("lb_ids", json!([])),
+        ("lb_ids", json!(["*"])),
+        ("lb_ids", json!([foreign["id"]])),
+        ("webhook", json!("ftp://example.com")),
+        ("webhook", json!("http://127.0.0.1/hook")),
+        ("finalizer", json!(false)),
+    ] {
+        let (status, answer) = api.call(Method::PATCH, &path, Some(&json!({field: value}))).await;
+        assert_eq!((status, text(&answer, "/details/0/argument_name")), (StatusCode::BAD_REQUEST, field), "{answer}");
+    }
+    assert_eq!(api.head(), head);
+    let secret = api.get(&format!("{path}/secret")).await;
+    assert!(text(&secret, "/secret").starts_with("whsec_"), "{secret}");
+    let (status, _) = api.call_as("secret-two", Method::GET, &format!("{path}/secret"), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "a stranger");
+}
+
+#[tokio::test]
 async fn a_deletion_says_who_it_waits_for_until_the_owner_or_an_operator_with_a_reason_lets_go() {
     let api = Api::new();
     let ids = Ids::create(&api).await;

@@ -17,7 +17,9 @@ BEGIN
           json_extract(value, '$.after.document.what.place.organization'),
           json_extract(value, '$.after.document.what.place.lb'), '') END,
       coalesce(json_extract(value, '$.after.document.what.verb'), ''),
-      CASE WHEN json_extract(value, '$.after.document.times.deleted_at') IS NOT NULL THEN 0
+      unixepoch(json_extract(value, '$.after.document.times.created_at')),
+      CASE WHEN json_extract(value, '$.after.document.times.deleted_at') IS NOT NULL
+          OR json_extract(value, '$.after.document.what.kind') = 'purge' AND json_extract(value, '$.after.document.what.applied_at') IS NOT NULL THEN 0
         ELSE coalesce(unixepoch(json_extract(value, '$.after.document.expires_at')), 9223372036854775807) END,
       coalesce(json_extract(value, '$.after.document.what.approved_by') <> json_extract(value, '$.after.document.by')
         AND json_extract(value, '$.after.document.what.applied_at') IS NULL, 0)
