@@ -20,6 +20,9 @@ const NAT_SOURCES: &str = "nat_v4 = [\"10.77.0.200\"]\nnat_v6 = [\"fd77::200\"]\
 /// Receivers of webhooks stand beside the agent; letters that were not taken are sent again at once.
 const DELIVERY: &str = "[delivery]\nallow_targets = [\"127.0.0.0/8\"]\nfirst_retry = \"20ms\"\n";
 
+/// Name of an operator of the whole edge, and of the file that holds its secret.
+const OPERATOR: &str = "fleet-operator";
+
 const ORGANIZATION: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
 /// A tenant: names its secret's and its project's environment variable. Secrets are UUIDs, as the SDKs want them.
@@ -145,7 +148,7 @@ impl Scene {
         command.env("SERVERS", servers.join(",")).env("CLIENT_NETNS", self.network.client.name());
         // Beside the tenants' client, an operator's commands.
         command.env("SNOWSHED", self.edge.snowshed()).env("SNOWSHED_SOCKET", self.edge.socket());
-        command.env("SNOWSHED_TOKEN_FILE", self.edge.token_file());
+        command.env("SNOWSHED_TOKEN_FILE", self.network.directory().join(OPERATOR));
         let output = self.network.edge.run(|| command.output()).unwrap().unwrap();
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{program}: {}\n{}", output.status, String::from_utf8_lossy(&said));
@@ -154,14 +157,20 @@ impl Scene {
 
 fn tokens(directory: &Path) -> String {
     let mut text = String::new();
-    for tenant in &TENANTS {
-        let file = directory.join(format!("{}secret", tenant.prefix));
-        std::fs::write(&file, tenant.secret).unwrap();
+    let secret = |name: &str, secret: &str| {
+        let file = directory.join(name);
+        std::fs::write(&file, secret).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    };
+    for tenant in &TENANTS {
+        let file = secret(&format!("{}secret", tenant.prefix), tenant.secret);
         writeln!(text, "\n[[api.tokens]]\nname = \"{}tenant\"\nsecret_file = {file:?}", tenant.prefix.to_lowercase())
             .unwrap();
         writeln!(text, "organization = \"{ORGANIZATION}\"\nproject = \"{}\"", tenant.project).unwrap();
     }
+    let file = secret(OPERATOR, "5ec4e700-0000-4000-8000-00000000000f");
+    writeln!(text, "\n[[api.tokens]]\nname = \"{OPERATOR}\"\nsecret_file = {file:?}\nrole = \"operator\"").unwrap();
     text
 }
 
