@@ -11,6 +11,7 @@ use lb_common::abi::{
     RangeKey, ServiceEntry, ServiceKey, ServiceStats, Slot, VipEntry,
 };
 
+mod anchors;
 pub mod arena;
 mod attach;
 pub mod capture;

@@ -13,6 +13,7 @@ use lb_common::abi::{
 
 use crate::config::XdpMode;
 
+use super::anchors::Anchors;
 use super::arena::{Arena, Range};
 use super::attach::Link;
 use super::capture::{Capture, Ground};
@@ -58,6 +59,7 @@ pub struct KernelDataplane {
     directory: PinDir,
     _lock: Lock,
     program: OwnedFd,
+    anchors: Anchors,
     /// The program that runs in its place while somebody watches.
     capturing: Option<OwnedFd>,
     /// By interface; also those of interfaces that are no longer in the configuration.
@@ -101,10 +103,12 @@ impl KernelDataplane {
         let lock = directory.lock()?;
         let predecessors = versions::beside(&config.pin_dir)?;
         let program = object::adopt_or_load(&directory, object, &config.sizes.shapes())?;
+        let anchors = Anchors::hold(&directory, &config.sizes.shapes())?;
         let open = |name| Map::open(name, &directory.pin(name));
         let slots = Slots::new(open(names::SLOTS)?)?;
         let mut dataplane = Self {
             program,
+            anchors,
             capturing: None,
             links: BTreeMap::new(),
             predecessors,
@@ -498,7 +502,10 @@ impl Dataplane for KernelDataplane {
     }
 
     fn ensure_attached(&mut self) -> Result<Vec<String>, DataplaneError> {
-        let (mut done, mut failure) = (Vec::new(), None);
+        let (mut done, mut failure) = match self.anchors.ensure() {
+            Ok(done) => (done, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         for interface in self.config.interfaces.clone() {
             match self.ensure_interface(&interface) {
                 Ok(repair) => done.extend(repair),

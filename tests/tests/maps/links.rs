@@ -147,6 +147,30 @@ fn whatever_is_done_to_the_attachment_is_healed_and_told() {
 }
 
 #[test]
+fn pins_that_somebody_removes_come_back_with_what_they_named() {
+    let fixture = Fixture::new("pins");
+    let mut dataplane = fixture.open();
+    dataplane.publish_service(&key(1), &publish(1, &slots(251, 1), &[])).unwrap();
+    let pins = || {
+        let entries = std::fs::read_dir(&fixture.pin_dir).unwrap().map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+        files.map(|entry| entry.file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = pins();
+    assert!(before.len() > 20, "{before:?}");
+    for name in &before {
+        std::fs::remove_file(fixture.pin_dir.join(name)).unwrap();
+    }
+    let told = fixture.inside(|| dataplane.ensure_attached()).unwrap();
+    assert_eq!((told.len(), pins()), (before.len(), before), "{told:?}");
+    expect(&told.join("\n"), &[names::SERVICES_V4, names::PROGRAM, "pinned again"]);
+    assert!(fixture.inside(|| dataplane.ensure_attached()).unwrap().is_empty());
+    drop(dataplane);
+    let next = fixture.open();
+    assert!(next.service(&key(1)).unwrap().is_some(), "the next agent began with empty maps");
+}
+
+#[test]
 fn another_version_of_the_program_is_swapped_in_over_the_same_maps() {
     let fixture = Fixture::new("update");
     let mut first = fixture.open();
