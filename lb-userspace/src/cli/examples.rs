@@ -20,6 +20,8 @@ fn lines(text: &str) -> Vec<String> {
 /// The command of ours in a line, as words, if there is one.
 fn words(line: &str) -> Option<Vec<String>> {
     let line = line.strip_prefix("sudo ").unwrap_or(line);
+    // `id=$(snowshed …)`
+    let line = line.split_once("=$(").and_then(|(_, rest)| Some(rest.split_once(')')?.0)).unwrap_or(line);
     if !line.starts_with("snowshed ") {
         return None;
     }
@@ -59,10 +61,11 @@ fn words(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// Words in capitals stand for something of the reader's.
+/// Words in capitals and the shell's variables stand for something of the reader's.
 fn filled(word: &str) -> String {
-    let is_placeholder =
-        |part: &str| part.len() > 1 && part.chars().all(|char| char.is_ascii_uppercase() || char == '_');
+    let is_placeholder = |part: &str| {
+        part.starts_with('$') || part.len() > 1 && part.chars().all(|char| char.is_ascii_uppercase() || char == '_')
+    };
     word.split(':').map(|part| if is_placeholder(part) { SOME_ID } else { part }).collect::<Vec<_>>().join(":")
 }
 

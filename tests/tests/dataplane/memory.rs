@@ -53,6 +53,11 @@ fn every_map_of_the_load_balancer_has_its_name_in_the_abi() {
         names::WAY,
         names::LIMIT,
         names::ANSWERS,
+        names::CAPTURE_FILTER,
+        names::CAPTURE_EVENTS,
+        names::CAPTURE_LOST,
+        names::CAPTURE_RATE,
+        names::CAPTURED,
     ];
     let ebpf = EbpfLoader::new().load_file(objects().join("snowshed.o")).unwrap();
     let mut maps: Vec<&str> = ebpf.maps().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect();
