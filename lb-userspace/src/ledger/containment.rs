@@ -194,8 +194,11 @@ pub(crate) fn frozen(
     changes: &[Change],
     now: Timestamp,
 ) -> Option<Measure> {
-    // Measures themselves are never frozen: containing harm, and ending a freeze, must stay possible.
-    if changes.iter().all(|change| matches!(change.after, Document::Measure(_))) {
+    // Never frozen: measures and tokens, since containing harm and ending a freeze must stay possible, also for whoever
+    // has lost every token; and the edge's own addresses, without which its agent does not start.
+    let is_exempt =
+        |document: &Document| matches!(document, Document::Measure(_) | Document::Token(_) | Document::NatSource(_));
+    if changes.iter().all(|change| is_exempt(&change.after)) {
         return None;
     }
     let mut freezes = current.freezes().filter(|freeze| freeze.is_in_force(now)).peekable();
@@ -216,32 +219,48 @@ struct Touched {
     lbs: BTreeSet<LbId>,
     owners: BTreeSet<Owner>,
     projects: BTreeSet<ProjectId>,
+    organizations: BTreeSet<OrganizationId>,
 }
 
 impl Touched {
     fn new(current: &Snapshot, scope: &Scope, changes: &[Change]) -> Self {
         let mut lbs = BTreeSet::new();
         let mut owners = BTreeSet::new();
+        let mut organizations = BTreeSet::new();
+        if let Scope::Organization { organization } = scope {
+            organizations.insert(*organization);
+        }
         for document in changes.iter().flat_map(|change| change.before.iter().chain([&change.after])) {
             lbs.extend(document.lb());
-            match document {
-                Document::Ip(ip) => {
-                    owners.insert(ip.owner);
+            let owner = match document {
+                Document::Ip(ip) => Some(ip.owner),
+                Document::Lb(lb) => Some(lb.owner),
+                Document::Project(project) => Some(project.owner),
+                Document::Subscriber(subscriber) => Some(subscriber.owner),
+                Document::Dependent(dependent) => Some(dependent.owner),
+                Document::Organization(organization) => {
+                    organizations.insert(organization.id);
+                    None
                 }
-                Document::Lb(lb) => {
-                    owners.insert(lb.owner);
-                }
-                _ => {}
-            }
+                Document::Frontend(_)
+                | Document::Backend(_)
+                | Document::Acl(_)
+                | Document::Measure(_)
+                | Document::NatSource(_)
+                | Document::Token(_) => None,
+            };
+            owners.extend(owner);
         }
         owners.extend(lbs.iter().filter_map(|lb| current.lb(*lb)).map(|lb| lb.owner));
-        Self { lbs, owners, projects: scope.project().into_iter().collect() }
+        Self { lbs, owners, projects: scope.project().into_iter().collect(), organizations }
     }
 
     fn lies_at(&self, actor: &str, place: &Place) -> bool {
         match place {
+            Place::Zone => true,
             Place::Lb { lb } => self.lbs.contains(lb),
             Place::Project { project } if self.projects.contains(project) => true,
+            Place::Organization { organization } if self.organizations.contains(organization) => true,
             Place::Actor { name } => name == actor,
             _ => self.owners.iter().any(|owner| place.covers_owner(*owner)),
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Conflict, Reversal, Touches};
 use crate::ledger::{Operation, Snapshot};
+use crate::model::Document;
 
 /// What takes `operation` back now.
 ///
@@ -13,7 +14,9 @@ use crate::ledger::{Operation, Snapshot};
 #[must_use]
 pub fn undo(operation: &Operation, current: &Snapshot, since: &Touches, now: Timestamp) -> Reversal {
     let mut reversal = Reversal::default();
-    let mut changes: Vec<_> = operation.changes.iter().collect();
+    // The plan that an operation carried out stays carried out: what is taken back is what it did.
+    let is_plan = |document: &Document| matches!(document, Document::Measure(measure) if measure.plan().is_some());
+    let mut changes: Vec<_> = operation.changes.iter().filter(|change| !is_plan(&change.after)).collect();
     changes.sort_by_key(|change| change.key());
     for change in changes {
         let key = change.key();

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use lb_userspace::authority::{Bootstrap, bootstrap};
 use lb_userspace::faults::{Faults, Layer};
 use lb_userspace::guard::Limits;
-use lb_userspace::ledger::{BUDGET, Change, Ledger, MemoryLedger, Proposal};
+use lb_userspace::ledger::{BUDGET, Change, Ledger, MemoryLedger, Proposal, SqliteLedger};
 use lb_userspace::model::{Actor, LbId, Name, Reach, Role, Scope};
 use lb_userspace::observe::Rate;
 use proptest::prelude::*;
@@ -295,8 +295,49 @@ async fn a_plan_says_what_would_be_done_and_is_carried_out_once_while_nothing_ch
     assert_eq!((live(&api).len(), api.ledger.snapshot().generation().0), (0, before + 1), "one operation");
     assert_eq!(api.call(Method::POST, &path, None).await.0, StatusCode::OK, "again does nothing");
     assert_eq!(api.ledger.snapshot().generation().0, before + 1);
+    let what = json!({"operation": (before + 1).to_string()});
+    let (status, undo) = post(&api, "/snowshed/v1/undo", &what).await;
+    assert_eq!((status, &undo["revived"]), (StatusCode::OK, &json!(5)), "{undo}");
+    let agreed = json!({"operation": what["operation"], "plan": undo["plan"], "reason": "a mistake"});
+    let (status, undone) = post(&api, "/snowshed/v1/undo", &agreed).await;
+    assert_eq!((status, live(&api).len()), (StatusCode::OK, 5), "what a plan did can be undone: {undone}");
+    let (status, again) = api.call(Method::POST, &path, None).await;
+    assert_eq!((status, live(&api).len()), (StatusCode::OK, 5), "an undone plan is not carried out again: {again}");
     let (_, late) = post(&api, "/snowshed/v1/plans", &plan("delete", json!({"tag": "none"}))).await;
     assert_eq!(text(&late, "/details/0/argument_name"), "filter");
+}
+
+#[tokio::test]
+async fn whatever_is_made_under_a_freeze_is_refused_as_frozen_and_tokens_are_still_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&directory.path().join("ledger.db")).unwrap());
+    let api = Api::with_faults(ledger, Limits::default(), Faults::default());
+    let (project, organization) = (owner(1).project, owner(1).organization);
+    let new_project = json!({"name": "new", "organization_id": organization});
+    let subscriber = json!({"name": "new", "email_config": {"email": "a@b.example"}, "project_id": project});
+    for place in ["zone".to_owned(), format!("organization:{organization}"), format!("project:{project}")] {
+        let freeze = json!({"place": place, "reason": "test", "lasts_seconds": 60});
+        let (status, freeze) = operate(&api, Method::POST, "/snowshed/v1/freezes", &freeze).await;
+        assert_eq!(status, StatusCode::OK, "{freeze}");
+        let mut refused = vec![
+            operate(&api, Method::PATCH, &format!("/snowshed/v1/projects/{project}"), &json!({"name": "x"})).await,
+            operate(&api, Method::POST, "/subscribers", &subscriber).await,
+        ];
+        if !place.starts_with("project") {
+            refused.push(operate(&api, Method::POST, "/snowshed/v1/projects", &new_project).await);
+        }
+        if place == "zone" {
+            refused.push(operate(&api, Method::POST, "/snowshed/v1/organizations", &json!({"name": "x"})).await);
+        }
+        for (status, problem) in refused {
+            assert_eq!(status, StatusCode::LOCKED, "{place}: {problem}");
+        }
+        let token = json!({"name": format!("during {place}"), "role": "viewer", "project_id": project});
+        let (status, token) = operate(&api, Method::POST, "/snowshed/v1/tokens", &token).await;
+        assert_eq!(status, StatusCode::OK, "{place}: {token}");
+        let path = format!("/snowshed/v1/freezes/{}", text(&freeze, "/id"));
+        assert_eq!(operate(&api, Method::DELETE, &path, &Value::Null).await.0, StatusCode::NO_CONTENT);
+    }
 }
 
 #[tokio::test]

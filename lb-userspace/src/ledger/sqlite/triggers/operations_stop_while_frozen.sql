@@ -9,5 +9,5 @@ WHEN EXISTS (
         OR place IN (SELECT json_extract(value, '$.after.document.owner.project') FROM json_each(CAST(NEW.body AS TEXT), '$.changes'))
         OR place IN (SELECT json_extract(value, '$.after.document.owner.organization') FROM json_each(CAST(NEW.body AS TEXT), '$.changes'))
         OR place IN (SELECT json_extract(value, '$.after.document.id') FROM json_each(CAST(NEW.body AS TEXT), '$.changes'))))
-  AND EXISTS (SELECT 1 FROM json_each(CAST(NEW.body AS TEXT), '$.changes') WHERE json_extract(value, '$.after.kind') <> 'measure')
+  AND EXISTS (SELECT 1 FROM json_each(CAST(NEW.body AS TEXT), '$.changes') WHERE json_extract(value, '$.after.kind') NOT IN ('measure', 'token', 'nat_source'))
 BEGIN SELECT RAISE(ABORT, 'a freeze is in force'); END
