@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::wire::{Detail, Problem, ProblemKind};
 use crate::authority::Denied;
 use crate::guard::{Refusal, Report};
-use crate::ledger::LedgerError;
+use crate::ledger::{Exceeded, LedgerError};
 use crate::model::text::InvalidReason;
 use crate::model::{Act, DocumentKey, Invalid, Measure, MeasureId, Role};
 use crate::observe::Rate;
@@ -261,6 +261,13 @@ impl ApiError {
         })
     }
 
+    /// What neither a plan nor a freeze answers: an undo or a restore that would take out more than the budget has left.
+    fn beyond_budget(key: DocumentKey, exceeded: &Exceeded) -> Self {
+        let help = "nothing was changed. An undo or a restore carries no approval: delete what is to go by a plan \
+                    (`snowshed lb delete A B …`), which a second person can approve";
+        Self::precondition(key, exceeded.to_string(), help.to_owned(), "removal_is_within_budget")
+    }
+
     fn protected(key: DocumentKey) -> Self {
         let help =
             "take the protection off first (PATCH with {\"protected\": false}; `snowshed lb update --no-protected`)";
@@ -345,7 +352,7 @@ impl From<Report> for ApiError {
                 Refusal::Traffic { rate } => Self::live_traffic(violation.key, rate),
                 Refusal::PlanNeeded { count } => Self::plan_needed(violation.key, count),
                 Refusal::Frozen { freeze } => Self::frozen(&freeze, freeze.times.updated_at),
-                Refusal::Budget { exceeded } => Self::internal(&exceeded.to_string()),
+                Refusal::Budget { exceeded } => Self::beyond_budget(violation.key, &exceeded),
             };
             if arguments.is_empty() {
                 return error;

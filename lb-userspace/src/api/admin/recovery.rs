@@ -15,7 +15,7 @@ use crate::api::{ApiError, Context};
 use crate::authority::{Sight, Write};
 use crate::guard::{self, Proposed};
 use crate::ledger::{Entry, LedgerError, Operation, Snapshot};
-use crate::model::{Act, Actor, Generation, Invalid, LbId, OperationId, ProjectId, Scope};
+use crate::model::{Act, Actor, Document, Generation, Invalid, LbId, OperationId, ProjectId, Scope};
 use crate::recovery::{Reversal, Touches, restore, undo};
 
 /// Operations read at a time while one is looked for.
@@ -44,7 +44,7 @@ pub(in crate::api) async fn undo(
         let recovery = Recovery { verb: "undo", plan: request.plan, reason: request.reason };
         recovery.run(context, &actor, |current, now| {
             let (operation, since) = find(context, wanted)?;
-            let operation = operation.filter(|operation| is_undone(current, &actor, &operation.scope));
+            let operation = operation.filter(|operation| is_undone(current, &actor, operation));
             let operation = operation.ok_or_else(|| no_operation(wanted))?;
             let reversal = undo::undo(&operation, current, &since, now);
             Ok((operation.scope.clone(), reversal, format!("undo of operation {}", operation.generation)))
@@ -88,10 +88,17 @@ pub(in crate::api) async fn restore(
     .await
 }
 
-/// Whether an operation is one that the actor may take back: one of a project. What was done to tenants and tokens stays
-/// done: a revoked token never comes back.
-fn is_undone(current: &Snapshot, actor: &Actor, scope: &Scope) -> bool {
-    scope.project().is_some() && Sight::new(current, actor).sees(scope)
+/// Whether an operation is one that the actor may take back: one of a project, or of several of an organization. What was
+/// done to tenants and tokens stays done: a revoked token never comes back.
+fn is_undone(current: &Snapshot, actor: &Actor, operation: &Operation) -> bool {
+    let is_of_tenants = |change: &crate::ledger::Change| {
+        matches!(change.after, Document::Organization(_) | Document::Project(_) | Document::Token(_))
+    };
+    let is_of_projects = match &operation.scope {
+        Scope::Organization { .. } => !operation.changes.iter().any(is_of_tenants),
+        scope => scope.project().is_some(),
+    };
+    is_of_projects && Sight::new(current, actor).sees(&operation.scope)
 }
 
 /// What a recovery is asked to do.

@@ -1,6 +1,6 @@
 //! `/snowshed/v1/status`: how the edge stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ pub(in crate::api) async fn get(
             counters_error,
             heal: context.heal.board((context.clock)()).summary,
             deliveries: deliveries(context, &actor),
+            reconcile: own(status, &services, &actor),
             services,
-            reconcile: status,
         }))
     })
     .await
@@ -72,6 +72,29 @@ fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Contain
         purges: purges::waiting(context, snapshot, actor),
         removal_budget_remaining: crate::ledger::zone_budget_remaining(snapshot, (context.clock)()) as u64,
     }
+}
+
+/// What of the reconciler's state the actor may see: of other tenants' addresses, nothing.
+fn own(status: Status, services: &[ServiceStatus], actor: &Actor) -> Status {
+    if actor.reach == Reach::Fleet {
+        return status;
+    }
+    let addresses: BTreeSet<String> = services.iter().map(|service| address_of(service).to_string()).collect();
+    let servers: BTreeSet<IpAddr> =
+        services.iter().flat_map(|service| &service.servers).map(|server| server.address).collect();
+    let mut status = status;
+    status.empty_services.retain(|service| addresses.contains(service));
+    status.held.retain(|service| addresses.contains(service));
+    status.unresolved.retain(|server, _| servers.contains(server));
+    // What stands in them is the edge's and everybody's.
+    status.repairs.clear();
+    status.last_error = status.last_error.map(|_| "the edge has trouble that its operator sees".to_owned());
+    status
+}
+
+fn address_of(service: &ServiceStatus) -> ServiceAddress {
+    let ServiceStatus { address, port, port_end, protocol, .. } = *service;
+    ServiceAddress { address, port, protocol, is_range: port_end.is_some() }
 }
 
 fn deliveries(context: &Context, actor: &Actor) -> Option<Counts> {

@@ -303,6 +303,18 @@ async fn a_plan_says_what_would_be_done_and_is_carried_out_once_while_nothing_ch
     assert_eq!((status, live(&api).len()), (StatusCode::OK, 5), "what a plan did can be undone: {undone}");
     let (status, again) = api.call(Method::POST, &path, None).await;
     assert_eq!((status, live(&api).len()), (StatusCode::OK, 5), "an undone plan is not carried out again: {again}");
+    let mut wide = plan("delete", json!({"count": 5}));
+    wide["parent"] = json!(format!("organization:{}", owner(1).organization));
+    let (status, made) = operate(&api, Method::POST, "/snowshed/v1/plans", &wide).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let apply = format!("/snowshed/v1/plans/{}/apply", text(&made, "/id"));
+    assert_eq!(operate(&api, Method::POST, &apply, &Value::Null).await.0, StatusCode::OK);
+    let what = json!({"operation": api.ledger.snapshot().generation().0.to_string()});
+    let (status, undo) = operate(&api, Method::POST, "/snowshed/v1/undo", &what).await;
+    assert_eq!((status, live(&api).len()), (StatusCode::OK, 0), "{undo}");
+    let agreed = json!({"operation": what["operation"], "plan": undo["plan"], "reason": "a mistake"});
+    let (status, undone) = operate(&api, Method::POST, "/snowshed/v1/undo", &agreed).await;
+    assert_eq!((status, live(&api).len()), (StatusCode::OK, 5), "a plan of an organization too: {undone}");
     let (_, late) = post(&api, "/snowshed/v1/plans", &plan("delete", json!({"tag": "none"}))).await;
     assert_eq!(text(&late, "/details/0/argument_name"), "filter");
 }
@@ -367,6 +379,15 @@ async fn a_plan_above_the_second_threshold_needs_another_person() {
     let (status, answer) = api.call(Method::POST, &apply, None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(live(&api).len(), 0);
+    let what = json!({"operation": api.ledger.snapshot().generation().0.to_string()});
+    let (_, undo) = post(&api, "/snowshed/v1/undo", &what).await;
+    let agreed = json!({"operation": what["operation"], "plan": undo["plan"], "reason": "a mistake"});
+    assert_eq!(post(&api, "/snowshed/v1/undo", &agreed).await.0, StatusCode::OK);
+    assert_eq!(live(&api).len(), 30);
+    let (status, problem) =
+        post(&api, "/snowshed/v1/undo", &json!({"operation": api.ledger.snapshot().generation().0.to_string()})).await;
+    let expected = (StatusCode::PRECONDITION_FAILED, "removal_is_within_budget");
+    assert_eq!((status, text(&problem, "/precondition")), expected, "an undo carries no approval: {problem}");
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use lb_userspace::api::wire::StatusReport;
 use lb_userspace::health::{HealthView, ProbeOutcome, ServerHealth};
-use lb_userspace::plan::{NextHop, Node, PlannedService, Planner, Resolution, ServerRef, Tables, Unresolved};
+use lb_userspace::plan::{
+    NextHop, Node, PlannedService, Planner, Resolution, ServerRef, ServiceAddress, Tables, Unresolved,
+};
 use serde_json::json;
 
 use super::{Api, Ids, text};
@@ -133,4 +135,34 @@ async fn explain_is_passed_on_for_a_service_of_the_project_only() {
     assert_eq!(text(&api.get(&quic).await, "/connection_id"), "48a1b2");
     let (status, problem) = api.call_as("secret-two", Method::GET, path, None).await;
     assert_eq!((status, text(&problem, "/type")), (StatusCode::NOT_FOUND, "not_found"));
+}
+
+#[tokio::test]
+async fn a_tenant_sees_nothing_of_the_addresses_of_others() {
+    let api = Api::new();
+    Ids::create(&api).await;
+    let service = api.get("/snowshed/v1/status").await["services"][0].clone();
+    let own = ServiceAddress {
+        address: text(&service, "/address").parse().unwrap(),
+        port: service["port"].as_u64().unwrap().try_into().unwrap(),
+        protocol: serde_json::from_value(service["protocol"].clone()).unwrap(),
+        is_range: false,
+    };
+    api.status.send_modify(|status| {
+        status.empty_services = vec![own.to_string(), "192.0.2.77 80/tcp".to_owned()];
+        status.held = status.empty_services.clone();
+        status.last_error = Some("192.0.2.77 80/tcp: no room".to_owned());
+        status.unresolved.insert("10.9.9.9".parse().unwrap(), Unresolved::NoRoute);
+        let repair = lb_userspace::reconcile::Repair {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            map: "SERVICES_V4".to_owned(),
+            what: "192.0.2.77 80/tcp was gone; written again".to_owned(),
+        };
+        status.repairs.push(repair);
+    });
+    let seen = api.get("/snowshed/v1/status").await;
+    assert!(!seen.to_string().contains("192.0.2.77") && !seen.to_string().contains("10.9.9.9"), "{seen}");
+    assert_eq!(seen["reconcile"]["empty_services"].as_array().map(Vec::len), Some(1), "{seen}");
+    let (_, all) = api.call_as("secret-operator", Method::GET, "/snowshed/v1/status", None).await;
+    assert!(all.to_string().contains("192.0.2.77"), "{all}");
 }
