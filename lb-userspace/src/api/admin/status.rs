@@ -86,8 +86,10 @@ fn own(status: Status, services: &[ServiceStatus], actor: &Actor) -> Status {
     status.empty_services.retain(|service| addresses.contains(service));
     status.held.retain(|service| addresses.contains(service));
     status.unresolved.retain(|server, _| servers.contains(server));
-    // What stands in them is the edge's and everybody's.
-    status.repairs.clear();
+    // That there were any is everybody's business; whose entries they were is not.
+    for repair in &mut status.repairs {
+        "an entry was altered, and is as it should be again".clone_into(&mut repair.what);
+    }
     status.last_error = status.last_error.map(|_| "the edge has trouble that its operator sees".to_owned());
     status
 }
