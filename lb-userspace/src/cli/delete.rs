@@ -16,11 +16,11 @@ const PLANS: &str = "/snowshed/v1/plans";
 /// How a deletion is confirmed.
 #[derive(Args, Clone, Debug)]
 pub struct Confirm {
-    /// Delete one object without being asked
+    /// Go on with one object without being asked
     #[arg(short, long)]
     pub yes: bool,
 
-    /// Number of objects that are to be deleted; needed for more than one when there is no terminal to ask on
+    /// Number of objects that are meant; needed for more than one when there is no terminal to ask on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub expect_count: Option<u32>,
 }
