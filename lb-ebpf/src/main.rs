@@ -46,14 +46,16 @@ mod verdict;
 
 use verdict::Verdict;
 
-/// The one entry point for traffic.
+/// The one entry point for traffic. Inlined into what the kernel calls: left to the compiler it is a call more for each packet.
 #[xdp(frags)]
+#[inline(always)]
 fn snowshed(context: XdpContext) -> u32 {
     live(&context) as u32
 }
 
 /// The same, for as long as somebody watches: a program of its own, so that the other one has nothing of it.
 #[xdp(frags)]
+#[inline(always)]
 fn snowshed_shows(context: XdpContext) -> u32 {
     capture::capture_before(context.ctx);
     let judged = live(&context);
