@@ -115,7 +115,8 @@ All keys, with [defaults]:
   acls      in the order in which they are asked: name; action allow or deny; subnets; invert [false]
   backend   name; protocol [tcp]; forward_port; algorithm [roundrobin], first or leastconn; sticky_sessions [none] or
             table; sticky_prefix_v6 [128]; quic_server_id_length [0]; quic_config_id [0]; slow_start [0]; forwarding [nat], ipip, gue or l2; on_empty [reject] or drop;
-            timeout_server [left alone]; servers []; health_check
+            timeout_server, timeout_connect, timeout_tunnel, max_retries [each left alone, and without effect];
+            servers []; health_check
   server    address; weight [1]; backup [false]; drain [false]; drain_timeout [without end]
   health_check  port [forward_port]; interval [5s]; timeout [5s, or the interval if shorter]; fall [3]; rise [2];
                 transient_interval [interval]; send_proxy [false]; and one of

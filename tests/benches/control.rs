@@ -18,8 +18,8 @@ use lb_userspace::ledger::sqlite::SqliteLedger;
 use lb_userspace::ledger::{Change, Ledger, Proposal};
 use lb_userspace::model::{
     Actor, Algorithm, Backend, BackendId, ClosedPort, Document, EmptyPool, Forwarding, Frontend, FrontendId,
-    HealthCheck, Ip, IpId, Lb, LbId, LbType, Name, Owner, PrefixV6, Probe, Protocol, RateLimits, Scope, Server,
-    StickySessions, Tags, Times, Weight,
+    HealthCheck, Ip, IpId, Lb, LbId, LbType, Name, Owner, PrefixV6, Probe, Protocol, Proxied, RateLimits, Scope,
+    Server, StickySessions, Tags, Times, Weight,
 };
 use tests::leftovers;
 use tests::netns::{End, Netns, cable};
@@ -385,7 +385,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             on_empty: EmptyPool::Reject,
             servers: (0..3).map(server).collect(),
             health_check,
-            timeout_server: None,
+            proxied: Proxied::default(),
             times,
         }),
         Document::Frontend(Frontend {

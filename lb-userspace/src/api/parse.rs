@@ -18,10 +18,21 @@ use crate::model::{Actor, Invalid, OrganizationId, Owner, ProjectId};
 /// How much of an object a request describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Description {
-    /// `POST` and `PUT`: the fields that every object has must be there.
+    /// `POST` and `PUT`: the fields that every object has must be there; of the others, those that Scaleway's API has are
+    /// their defaults when absent, and Snowshed's own are kept, as Scaleway's tools cannot send them.
     Whole,
     /// `PATCH`: what is absent is kept.
     Part,
+}
+
+impl Description {
+    /// A field that is not named: a part keeps what was there, a whole has the default.
+    pub(super) fn absent<T>(self, before: T, default: T) -> T {
+        match self {
+            Self::Whole => default,
+            Self::Part => before,
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Description {
@@ -159,17 +170,15 @@ pub(super) fn id<T: FromStr<Err = Invalid>>(text: &str) -> Result<T, Invalid> {
     text.parse()
 }
 
-/// A client's or server's idle time: 1 ms to 24 h.
-pub(super) fn idle(timeout: Millis) -> Result<Option<Duration>, Invalid> {
+/// A time of a proxy's connections: up to 24 h; 0 is none.
+pub(super) fn proxied(timeout: Millis) -> Result<Option<Duration>, Invalid> {
     const MAX: Duration = Duration::from_secs(24 * 3600);
-    if timeout.0.is_zero() || timeout.0 > MAX {
-        return Err(Invalid::constraint(format!("{timeout} is outside 1ms to 24h; leave it out for none")));
+    if timeout.0 > MAX {
+        return Err(Invalid::constraint(format!("{timeout} is above 24h; 0, or nothing, is none")));
     }
-    Ok(Some(timeout.0))
+    Ok(Some(timeout.0).filter(|time| !time.is_zero()))
 }
 
-/// Why settings of a layer-7 proxy are not there.
-pub(super) const LAYER_7: &str = "Snowshed forwards packets at layer 4: connections are not ended here; leave it out";
 /// Why settings of TLS are refused.
 pub(super) const NO_TLS: &str = "TLS is not ended here: servers have the certificates; leave it out";
 /// Why settings of connections to servers are refused.

@@ -24,6 +24,7 @@ pub mod stats;
 pub mod status;
 pub mod subscriber;
 pub mod tenancy;
+pub mod warning;
 
 pub use acl::{Acl, AclAction, AclActionSpec, AclList, AclMatch, AclMatchSpec, AclSpec, SetAcls};
 pub use backend::{Backend, BackendList, CreateBackend, Server, ServerSpec, Servers, UpdateBackend};
@@ -52,6 +53,7 @@ pub use subscriber::{
     WebhookConfig,
 };
 pub use tenancy::{CreateProject, CreateToken, Organization, OrganizationList, Project, ProjectList, Token, TokenList};
+pub use warning::Warning;
 
 /// A field that may be absent, `null` or a value: absent keeps, `null` clears.
 pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>

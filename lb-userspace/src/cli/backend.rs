@@ -126,7 +126,7 @@ pub struct Settings {
     /// What a client sees when no server is usable
     #[arg(long, value_name = "POLICY", value_enum)]
     on_empty: Option<OnEmpty>,
-    /// Idle time a server is allowed, for example 5m; kept for the forwarding modes that hold flow state
+    /// Idle time a server is allowed, for example 5m; kept and shown for the tools that ask for it, and ends no connection
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     timeout_server: Option<Duration>,
 }
@@ -286,7 +286,7 @@ impl Update {
                 body.extend(changes.clone());
                 Ok(body)
             };
-            backend = session.replace(Noun::Backend, &backend, Method::PUT, "", body).await?;
+            backend = session.replace(Noun::Backend, &backend, Method::PATCH, "", body).await?;
         }
         if !self.check.is_empty() {
             session.replace(Noun::Backend, &backend, Method::PUT, "/healthcheck", check).await?;
@@ -294,6 +294,12 @@ impl Update {
         }
         show(session, &backend)
     }
+}
+
+/// Names of the fields that are kept and do nothing.
+pub(super) fn without_effect(object: &Value) -> String {
+    let warnings = object["warnings"].as_array().into_iter().flatten();
+    warnings.map(|warning| text(warning, "/argument_name")).collect::<Vec<_>>().join(", ")
 }
 
 /// One of the words that the model knows.
@@ -353,6 +359,7 @@ fn show(session: &mut Session<'_>, backend: &Value) -> Result<(), Failure> {
             ("servers", servers.join("\n")),
             ("health check", backend.get("health_check").map(health_check::summary).unwrap_or_default()),
             ("timeout server ms", text(backend, "/timeout_server")),
+            ("without effect", without_effect(backend)),
             ("created", text(backend, "/created_at")),
             ("updated", text(backend, "/updated_at")),
         ],

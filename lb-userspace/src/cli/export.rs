@@ -192,6 +192,12 @@ struct BackendFile {
     on_empty: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_connect: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_tunnel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_retries: Option<u32>,
     servers: Vec<ServerFile>,
     health_check: CheckFile,
 }
@@ -324,6 +330,9 @@ fn backend_file(backend: &wire::Backend) -> Result<BackendFile, Failure> {
         forwarding: word(backend.forwarding)?,
         on_empty: word(backend.on_empty)?,
         timeout_server: backend.timeout_server.map(duration),
+        timeout_connect: backend.timeout_connect.map(duration),
+        timeout_tunnel: backend.timeout_tunnel.map(duration),
+        max_retries: backend.max_retries,
         servers: backend.servers.iter().map(server).collect(),
         health_check: CheckFile {
             port: check.port,

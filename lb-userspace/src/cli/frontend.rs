@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::backend::without_effect;
 use super::delete::{self, Confirm};
 use super::failure::Failure;
 use super::lb::object;
@@ -218,7 +219,7 @@ impl Update {
             body.extend(self.limits.given());
             Ok(body)
         };
-        let frontend = session.replace(Noun::Frontend, &frontend, Method::PUT, "", body).await?;
+        let frontend = session.replace(Noun::Frontend, &frontend, Method::PATCH, "", body).await?;
         show(session, &frontend)
     }
 }
@@ -234,6 +235,7 @@ fn show(session: &mut Session<'_>, frontend: &Value) -> Result<(), Failure> {
             ("protocol", text(frontend, "/backend/forward_protocol")),
             ("backend", text(frontend, "/backend/name")),
             ("timeout client ms", text(frontend, "/timeout_client")),
+            ("without effect", without_effect(frontend)),
             ("connections/s of a client", limit(frontend, "/connection_rate_limit")),
             ("connections/s in all", limit(frontend, "/service_connection_rate_limit")),
             ("packets/s in all", limit(frontend, "/packet_rate_limit")),

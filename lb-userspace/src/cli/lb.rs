@@ -323,7 +323,7 @@ impl Update {
             }
             Ok(body)
         };
-        let lb = session.replace(Noun::Lb, &lb, Method::PUT, "", body).await?;
+        let lb = session.replace(Noun::Lb, &lb, Method::PATCH, "", body).await?;
         show(session, &lb)
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::ledger::{ChainHash, Snapshot};
 use crate::model::{
     Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Generation, HealthCheck, LbId, Name, PrefixV6,
-    Probe, Protocol, Server, StickySessions, Times, Weight,
+    Probe, Protocol, Proxied, Server, StickySessions, Times, Weight,
 };
 use crate::plan::ServerRef;
 
@@ -58,7 +58,7 @@ pub(crate) fn backend(servers: u16, health_check: HealthCheck) -> Backend {
         on_empty: EmptyPool::Reject,
         servers: (1..=servers).map(server).collect(),
         health_check,
-        timeout_server: None,
+        proxied: Proxied::default(),
         times: Times::created(Timestamp::UNIX_EPOCH),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, HealthCheck, Invalid, LbId, Name, Quic, Server, Times};
+use super::{BackendId, HealthCheck, Invalid, LbId, Name, Proxied, Quic, Server, Times};
 
 /// A pool of servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +39,9 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// How their health is checked.
     pub health_check: HealthCheck,
-    /// Idle time the tenant allows a server; kept for the modes that hold flow state.
-    pub timeout_server: Option<Duration>,
+    /// What was said of a proxy's connections to the servers.
+    #[serde(default)]
+    pub proxied: Proxied,
     /// Created, updated, deleted.
     pub times: Times,
 }

@@ -141,7 +141,7 @@ pub(crate) fn backend(number: u128, lb: u128, servers: &[(u8, u32, bool)], delet
             send_proxy: false,
             probe: Probe::Tcp,
         },
-        timeout_server: None,
+        proxied: Proxied::default(),
         times: times(deleted),
     })
 }

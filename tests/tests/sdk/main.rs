@@ -47,6 +47,11 @@ fn the_python_sdk_subscribes_a_receiver_that_is_told_signed() {
 }
 
 #[test]
+fn what_terraform_and_the_cloud_controller_always_write_is_taken() {
+    Scene::new().pytest("test_terraform.py");
+}
+
+#[test]
 fn every_field_that_the_python_sdk_sends_is_documented() {
     Scene::new().pytest("test_fields.py");
 }

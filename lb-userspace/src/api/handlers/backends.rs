@@ -18,14 +18,14 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::{Answer, Caller};
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
-use crate::api::parse::{Arguments, Description, LAYER_7, NO_HEADER, NO_PROXY, NO_TLS, idle};
+use crate::api::parse::{Arguments, Description, NO_HEADER, NO_PROXY, NO_TLS, proxied};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::ledger::Snapshot;
 use crate::model::{
     Actor, Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Invalid, Kind, LbId, Name, PrefixV6,
-    Protocol, Quic, StickySessions, Times, address,
+    Protocol, Proxied, Quic, StickySessions, Times, address,
 };
 
 /// Makes a backend.
@@ -130,25 +130,7 @@ pub(in crate::api) async fn update(
             &if_match,
             backend_id,
             "backend.update",
-            |before| {
-                let sticky_sessions = settings.sticky_sessions.unwrap_or(before.sticky_sessions);
-                Ok(Backend {
-                    name: settings.name.clone().unwrap_or_else(|| before.name.clone()),
-                    protocol: settings.protocol.unwrap_or(before.protocol),
-                    forward_port: settings.forward_port.unwrap_or(before.forward_port),
-                    algorithm: settings.algorithm.unwrap_or(before.algorithm),
-                    sticky_sessions,
-                    sticky_prefix_v6: prefix(sticky_sessions, settings.sticky_prefix_v6, before.sticky_prefix_v6)
-                        .map_err(|invalid| ApiError::argument("sticky_prefix_v6", &invalid))?,
-                    quic: Quic::changed(before.quic, settings.quic_server_id_length, settings.quic_config_id)
-                        .map_err(|invalid| ApiError::argument("quic_config_id", &invalid))?,
-                    slow_start: settings.slow_start.unwrap_or(before.slow_start),
-                    forwarding: settings.forwarding.unwrap_or(before.forwarding),
-                    on_empty: settings.on_empty.unwrap_or(before.on_empty),
-                    timeout_server: settings.timeout_server.or(before.timeout_server),
-                    ..before.clone()
-                })
-            },
+            |before| settings.over(before, description),
             Versioned,
         )
     })
@@ -225,7 +207,51 @@ struct Settings {
     slow_start: Option<Option<Duration>>,
     forwarding: Option<Forwarding>,
     on_empty: Option<EmptyPool>,
-    timeout_server: Option<Duration>,
+    proxied: Said,
+}
+
+/// What a request says of a proxy's connections; `Some(None)` takes it away.
+struct Said {
+    server: Option<Option<Duration>>,
+    connect: Option<Option<Duration>>,
+    tunnel: Option<Option<Duration>>,
+    max_retries: Option<u32>,
+}
+
+impl Said {
+    fn over(&self, before: Proxied) -> Proxied {
+        Proxied {
+            timeout_server: self.server.unwrap_or(before.timeout_server),
+            timeout_connect: self.connect.unwrap_or(before.timeout_connect),
+            timeout_tunnel: self.tunnel.unwrap_or(before.timeout_tunnel),
+            max_retries: self.max_retries.or(before.max_retries),
+        }
+    }
+}
+
+impl Settings {
+    /// These settings over those of a backend.
+    fn over(&self, before: &Backend, description: Description) -> Result<Backend, ApiError> {
+        let sticky_sessions = self
+            .sticky_sessions
+            .unwrap_or_else(|| description.absent(before.sticky_sessions, StickySessions::default()));
+        Ok(Backend {
+            name: self.name.clone().unwrap_or_else(|| before.name.clone()),
+            protocol: self.protocol.unwrap_or(before.protocol),
+            forward_port: self.forward_port.unwrap_or(before.forward_port),
+            algorithm: self.algorithm.unwrap_or_else(|| description.absent(before.algorithm, Algorithm::default())),
+            sticky_sessions,
+            sticky_prefix_v6: prefix(sticky_sessions, self.sticky_prefix_v6, before.sticky_prefix_v6)
+                .map_err(|invalid| ApiError::argument("sticky_prefix_v6", &invalid))?,
+            quic: Quic::changed(before.quic, self.quic_server_id_length, self.quic_config_id)
+                .map_err(|invalid| ApiError::argument("quic_config_id", &invalid))?,
+            slow_start: self.slow_start.unwrap_or(before.slow_start),
+            forwarding: self.forwarding.unwrap_or(before.forwarding),
+            on_empty: self.on_empty.unwrap_or(before.on_empty),
+            proxied: self.proxied.over(description.absent(before.proxied, Proxied::default())),
+            ..before.clone()
+        })
+    }
 }
 
 fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend, ApiError> {
@@ -269,7 +295,7 @@ fn parse(request: wire::CreateBackend, lb: LbId, times: Times) -> Result<Backend
         on_empty: settings.on_empty.unwrap_or_default(),
         servers,
         health_check,
-        timeout_server: settings.timeout_server,
+        proxied: settings.proxied.over(Proxied::default()),
         times,
     })
 }
@@ -284,7 +310,7 @@ fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description
     let sticky = arguments.or("sticky_sessions", request.sticky_sessions.as_deref(), None, optional::<StickySessions>);
     let forwarding = arguments.or("forwarding", request.forwarding.as_deref(), None, optional::<Forwarding>);
     let on_empty = arguments.or("on_empty", request.on_empty.as_deref(), None, optional::<EmptyPool>);
-    let timeout = arguments.or("timeout_server", request.timeout_server, None, idle);
+    let said = said(arguments, &request);
     let prefix = arguments.or("sticky_prefix_v6", request.sticky_prefix_v6, None, |bits| bits.try_into().map(Some));
     let slow_start =
         arguments.or("slow_start", request.slow_start, None, |time| Backend::parse_slow_start(time.0).map(Some));
@@ -298,11 +324,11 @@ fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description
         .zip(sticky)
         .zip(forwarding)
         .zip(on_empty)
-        .zip(timeout)
+        .zip(said)
         .zip(prefix.zip(slow_start))
         .zip(length.zip(config));
     needed.zip(kept).map(|(((name, protocol), forward_port), kept)| {
-        let ((((((algorithm, sticky_sessions), forwarding), on_empty), timeout_server), times), quic) = kept;
+        let ((((((algorithm, sticky_sessions), forwarding), on_empty), proxied), times), quic) = kept;
         let ((sticky_prefix_v6, slow_start), (quic_server_id_length, quic_config_id)) = (times, quic);
         Settings {
             name,
@@ -316,8 +342,25 @@ fn settings(arguments: &mut Arguments, request: wire::UpdateBackend, description
             slow_start,
             forwarding,
             on_empty,
-            timeout_server,
+            proxied,
         }
+    })
+}
+
+fn said(arguments: &mut Arguments, request: &wire::UpdateBackend) -> Option<Said> {
+    let mut time = |name, time| arguments.or(name, time, None, |time| proxied(time).map(Some));
+    let times = time("timeout_server", request.timeout_server)
+        .zip(time("timeout_connect", request.timeout_connect))
+        .zip(time("timeout_tunnel", request.timeout_tunnel));
+    let max_retries = arguments.or("max_retries", request.max_retries, None, |count| {
+        let help = || Invalid::constraint(format!("{count} is outside 0 to {}", i32::MAX));
+        i32::try_from(count).ok().and_then(|count| u32::try_from(count).ok()).map(Some).ok_or_else(help)
+    });
+    times.zip(max_retries).map(|(((server, connect), tunnel), max_retries)| Said {
+        server,
+        connect,
+        tunnel,
+        max_retries,
     })
 }
 
@@ -350,8 +393,6 @@ fn unavailable(arguments: &mut Arguments, request: &wire::UpdateBackend) {
         "there are no cookies at layer 4; `sticky_sessions: table` keeps a client's address at one server",
     );
     arguments.off("send_proxy_v2", is_off(request.send_proxy_v2), NO_HEADER);
-    arguments.off("timeout_connect", is_no_time(request.timeout_connect), NO_PROXY);
-    arguments.off("timeout_tunnel", is_no_time(request.timeout_tunnel), LAYER_7);
     arguments.off(
         "timeout_queue",
         is_no_time(request.timeout_queue),
@@ -376,7 +417,6 @@ fn unavailable(arguments: &mut Arguments, request: &wire::UpdateBackend) {
     arguments.off("ssl_bridging", is_off(request.ssl_bridging), NO_TLS);
     arguments.off("ignore_ssl_server_verify", is_off(request.ignore_ssl_server_verify), NO_TLS);
     arguments.off("redispatch_attempt_count", is_zero(request.redispatch_attempt_count), NO_PROXY);
-    arguments.off("max_retries", is_zero(request.max_retries), NO_PROXY);
     arguments.off(
         "max_connections",
         is_zero(request.max_connections),

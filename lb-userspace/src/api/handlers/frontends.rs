@@ -16,7 +16,7 @@ use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
-use crate::api::parse::{Arguments, Description, NO_TLS, id, idle};
+use crate::api::parse::{Arguments, Description, NO_TLS, id, proxied};
 use crate::api::view::View;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
@@ -32,7 +32,8 @@ struct Settings {
     /// The last port of a range, or none of it.
     inbound_port_end: Option<Option<NonZeroU16>>,
     backend: Option<BackendId>,
-    timeout_client: Option<Duration>,
+    /// `Some(None)` takes it away.
+    timeout_client: Option<Option<Duration>>,
     limits: [Option<u32>; 3],
 }
 
@@ -83,6 +84,7 @@ pub(in crate::api) async fn create(
         let Settings { name, inbound_port: _, inbound_port_end: _, backend, timeout_client, limits: _ } = settings;
         let whole = name.zip(ports).zip(backend);
         let ((name, (inbound_port, inbound_port_end)), backend) = Arguments::default().build(whole)?;
+        let timeout_client = timeout_client.flatten();
         let times = Times::created(now(context));
         let id = FrontendId::new();
         let frontend =
@@ -177,8 +179,13 @@ pub(in crate::api) async fn update(
                     inbound_port,
                     inbound_port_end,
                     backend: settings.backend.unwrap_or(before.backend),
-                    timeout_client: settings.timeout_client.or(before.timeout_client),
-                    limits: settings.limits(before.limits),
+                    timeout_client: settings
+                        .timeout_client
+                        .unwrap_or_else(|| description.absent(before.timeout_client, None)),
+                    limits: settings.limits(RateLimits {
+                        connections_per_source: description.absent(before.limits.connections_per_source, 0),
+                        ..before.limits
+                    }),
                     ..Frontend::clone(&before)
                 };
                 let times = if wanted == *before { before.times } else { before.times.updated(now) };
@@ -245,7 +252,7 @@ fn parse(request: wire::CreateFrontend, description: Description) -> Result<Sett
     });
     let what = "the id of a backend of this load balancer";
     let backend = arguments.of(description, "backend_id", backend_id, what, |text| id(&text));
-    let timeout_client = arguments.or("timeout_client", timeout_client, None, idle);
+    let timeout_client = arguments.or("timeout_client", timeout_client, None, |time| proxied(time).map(Some));
     let is_empty = |text: Option<String>| text.is_none_or(|text| text.is_empty());
     arguments.off("certificate_id", is_empty(certificate_id), NO_TLS);
     arguments.off("certificate_ids", certificate_ids.is_none_or(|ids| ids.is_empty()), NO_TLS);

@@ -17,7 +17,8 @@ use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::model::{Backend, BackendId, HealthCheck, Invalid, Probe, address};
 
-/// Changes the health check of a backend.
+/// Replaces the health check of a backend: what is absent is the default, but `rise`, which Scaleway's tools do not know,
+/// is kept.
 #[utoipa::path(
     put, path = "/backends/{id}/healthcheck",
     request_body = wire::HealthCheckSpec,
@@ -35,7 +36,7 @@ pub(in crate::api) async fn update(
         let backend_id: BackendId = path.parse("backend_id")?;
         let before = find_backend(&context.ledger.snapshot(), &actor, backend_id, Life::Live)?;
         // Everything wrong by itself is told before the first try.
-        read(request.clone(), &before.health_check)?;
+        read(request.clone(), &before)?;
         change(
             context,
             &actor,
@@ -43,7 +44,7 @@ pub(in crate::api) async fn update(
             backend_id,
             "backend.healthcheck",
             |before| {
-                let health_check = read(request.clone(), &before.health_check)?;
+                let health_check = read(request.clone(), before)?;
                 Ok(Backend { health_check, ..before.clone() })
             },
             |backend| Json(backend.health_check),
@@ -52,9 +53,10 @@ pub(in crate::api) async fn update(
     .await
 }
 
-fn read(request: wire::HealthCheckSpec, before: &HealthCheck) -> Result<HealthCheck, ApiError> {
+fn read(request: wire::HealthCheckSpec, before: &Backend) -> Result<HealthCheck, ApiError> {
     let mut arguments = Arguments::default();
-    let health_check = parse(&mut arguments, "", request, before);
+    let absent = HealthCheck { rise: before.health_check.rise, ..default(before.forward_port) };
+    let health_check = parse(&mut arguments, "", request, &absent);
     arguments.build(health_check)
 }
 
@@ -72,12 +74,12 @@ pub(super) const fn default(port: NonZeroU16) -> HealthCheck {
     }
 }
 
-/// A health check; what the request does not say is as `before`.
+/// A health check; what the request does not say is as in `absent`.
 pub(super) fn parse(
     arguments: &mut Arguments,
     prefix: &str,
     request: wire::HealthCheckSpec,
-    before: &HealthCheck,
+    absent: &HealthCheck,
 ) -> Option<HealthCheck> {
     let wire::HealthCheckSpec {
         port,
@@ -96,26 +98,26 @@ pub(super) fn parse(
         redis_config,
     } = request;
     let name = |field: &str| format!("{prefix}{field}");
-    let port = arguments.or(&name("port"), port, before.port, address::parse_port);
+    let port = arguments.or(&name("port"), port, absent.port, address::parse_port);
     let interval =
-        arguments.or(&name("check_delay"), check_delay, before.interval, |delay| HealthCheck::parse_interval(delay.0));
-    let known = interval.unwrap_or(before.interval);
-    let timeout = arguments.or(&name("check_timeout"), check_timeout, before.timeout.min(known), |timeout| {
+        arguments.or(&name("check_delay"), check_delay, absent.interval, |delay| HealthCheck::parse_interval(delay.0));
+    let known = interval.unwrap_or(absent.interval);
+    let timeout = arguments.or(&name("check_timeout"), check_timeout, absent.timeout.min(known), |timeout| {
         HealthCheck::parse_timeout(timeout.0, known)
     });
-    let fall = arguments.or(&name("check_max_retries"), check_max_retries, before.fall, HealthCheck::parse_count);
-    let rise = arguments.or(&name("rise"), rise, before.rise, HealthCheck::parse_count);
+    let fall = arguments.or(&name("check_max_retries"), check_max_retries, absent.fall, HealthCheck::parse_count);
+    let rise = arguments.or(&name("rise"), rise, absent.rise, HealthCheck::parse_count);
     let transient = match transient_check_delay {
-        None => Some(before.transient_interval.map(|transient| transient.min(known))),
+        None => Some(absent.transient_interval.map(|transient| transient.min(known))),
         Some(None) => Some(None),
         Some(Some(delay)) => {
             arguments.take(&name("transient_check_delay"), HealthCheck::parse_transient(delay.0, known)).map(Some)
         }
     };
-    let send_proxy = check_send_proxy.unwrap_or(before.send_proxy);
+    let send_proxy = check_send_proxy.unwrap_or(absent.send_proxy);
     let configs =
         Configs { tcp_config, http_config, https_config, mysql_config, pgsql_config, ldap_config, redis_config };
-    let probe = configs.parse(arguments, prefix, &before.probe);
+    let probe = configs.parse(arguments, prefix, &absent.probe);
     port.zip(interval).zip(timeout).zip(fall).zip(rise).zip(transient).zip(probe).map(
         |((((((port, interval), timeout), fall), rise), transient_interval), probe)| HealthCheck {
             port,

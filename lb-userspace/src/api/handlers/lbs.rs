@@ -117,14 +117,13 @@ pub(in crate::api) async fn update(
         find_lb(&context.ledger.snapshot(), &actor, lb_id)?;
         let mut arguments = Arguments::default();
         let name = arguments.of(description, "name", request.name, "1 to 255 characters", Name::try_from);
-        let description =
-            arguments.or("description", request.description, None, |text| Lb::parse_description(text).map(Some));
+        let text = arguments.or("description", request.description, None, |text| Lb::parse_description(text).map(Some));
         let tags = arguments.or("tags", request.tags, None, |tags| Tags::try_from(tags).map(Some));
         ssl_compatibility_level(&mut arguments, request.ssl_compatibility_level);
         let closed =
             arguments.or("on_closed_port", request.on_closed_port, None, |text| text.parse::<ClosedPort>().map(Some));
-        let parsed = name.zip(description).zip(tags).zip(closed);
-        let (((name, description), tags), on_closed_port) = arguments.build(parsed)?;
+        let parsed = name.zip(text).zip(tags).zip(closed);
+        let (((name, text), tags), on_closed_port) = arguments.build(parsed)?;
         let now = now(context);
         commit(
             context,
@@ -135,8 +134,10 @@ pub(in crate::api) async fn update(
                 if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
                 let wanted = Lb {
                     name: name.clone().unwrap_or_else(|| before.name.clone()),
-                    description: description.clone().unwrap_or_else(|| before.description.clone()),
-                    tags: tags.clone().unwrap_or_else(|| before.tags.clone()),
+                    description: text
+                        .clone()
+                        .unwrap_or_else(|| description.absent(before.description.clone(), String::new())),
+                    tags: tags.clone().unwrap_or_else(|| description.absent(before.tags.clone(), Tags::default())),
                     answers_echo: request.answers_echo.unwrap_or(before.answers_echo),
                     on_closed_port: on_closed_port.unwrap_or(before.on_closed_port),
                     protected: request.protected.unwrap_or(before.protected),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HealthCheck, HealthCheckSpec, Lb, Millis};
+use super::{HealthCheck, HealthCheckSpec, Lb, Millis, Warning};
 use crate::model::{Algorithm, BackendId, EmptyPool, Forwarding, PrefixV6, Protocol, StickySessions};
 use crate::plan::ServerRef;
 
@@ -40,12 +40,12 @@ pub struct Backend {
     /// Always false.
     #[serde(default)]
     pub send_proxy_v2: bool,
-    /// Idle time the tenant allows a server, milliseconds.
+    /// As it was given, milliseconds, and without effect: see `warnings`.
     pub timeout_server: Option<Millis>,
-    /// Always null.
+    /// As it was given, milliseconds, and without effect: see `warnings`.
     #[serde(default)]
     pub timeout_connect: Option<Millis>,
-    /// Always null.
+    /// As it was given, milliseconds, and without effect: see `warnings`.
     #[serde(default)]
     pub timeout_tunnel: Option<Millis>,
     /// Always null.
@@ -69,9 +69,9 @@ pub struct Backend {
     /// Always 0.
     #[serde(default)]
     pub redispatch_attempt_count: u32,
-    /// Always 0.
+    /// As it was given, and without effect: see `warnings`.
     #[serde(default)]
-    pub max_retries: u32,
+    pub max_retries: Option<u32>,
     /// Always 0: no limit.
     #[serde(default)]
     pub max_connections: u32,
@@ -97,6 +97,9 @@ pub struct Backend {
     /// Snowshed's own: time in which a new or returned server's share rises, milliseconds; null is at once.
     #[serde(default)]
     pub slow_start: Option<Millis>,
+    /// Snowshed's own: what is kept and has no effect at layer 4, each with its reason.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When it last changed.
@@ -213,13 +216,13 @@ macro_rules! settings {
             /// Not built: absent or false.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub send_proxy_v2: Option<bool>,
-            /// Idle time the tenant allows a server.
+            /// Kept and shown, without effect (`warnings` of the answer says why): up to 24 hours; 0 is none.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub timeout_server: Option<Millis>,
-            /// Not built: absent or 0.
+            /// As `timeout_server`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub timeout_connect: Option<Millis>,
-            /// Not built: absent or 0.
+            /// As `timeout_server`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub timeout_tunnel: Option<Millis>,
             /// Not built: absent or 0.
@@ -243,7 +246,7 @@ macro_rules! settings {
             /// Not built: absent or 0.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub redispatch_attempt_count: Option<i64>,
-            /// Not built: absent or 0.
+            /// As `timeout_server`: up to 2147483647.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub max_retries: Option<i64>,
             /// Not built: absent or 0.
@@ -321,8 +324,9 @@ impl CreateBackend {
 }
 
 settings! {
-    /// Body of `PUT /backends/{id}`: name, protocol and port are needed, the rest is kept when absent; and of `PATCH`,
-    /// which keeps everything that is absent. Servers and health check have paths of their own.
+    /// Body of `PUT /backends/{id}`, which describes the whole: name, protocol and port are needed; what else Scaleway's API
+    /// has is the default of a new backend when absent or null, and Snowshed's own fields, which its tools do not know, are
+    /// kept. And of `PATCH`, which keeps everything that is absent or null. Servers and health check have paths of their own.
     UpdateBackend {}
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Lb, Millis};
+use super::{Backend, Lb, Millis, Warning};
 use crate::model::FrontendId;
 
 /// A frontend.
@@ -22,7 +22,7 @@ pub struct Frontend {
     pub backend: Option<Backend>,
     /// The load balancer it belongs to.
     pub lb: Option<Lb>,
-    /// Idle time the tenant allows a client, milliseconds.
+    /// As it was given, milliseconds, and without effect: see `warnings`.
     pub timeout_client: Option<Millis>,
     /// Always null: TLS is not terminated.
     #[serde(default)]
@@ -46,6 +46,9 @@ pub struct Frontend {
     /// Snowshed's own: packets per second of all clients together, at each address; 0 is no limit.
     #[serde(default)]
     pub packet_rate_limit: u32,
+    /// Snowshed's own: what is kept and has no effect at layer 4, each with its reason.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// When it was made.
     pub created_at: Option<Timestamp>,
     /// When it last changed.
@@ -87,7 +90,7 @@ pub struct CreateFrontend {
     /// Id of the backend, of the same load balancer; needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,
-    /// Idle time the tenant allows a client.
+    /// Kept and shown, without effect (`warnings` of the answer says why): up to 24 hours; 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_client: Option<Millis>,
     /// Not built: absent.
@@ -113,6 +116,7 @@ pub struct CreateFrontend {
     pub enable_access_logs: Option<bool>,
 }
 
-/// Body of `PUT /frontends/{id}`: name, port and backend are needed, the rest is kept when absent; and of `PATCH`, which
-/// keeps everything that is absent.
+/// Body of `PUT /frontends/{id}`, which describes the whole: name, port and backend are needed; what else Scaleway's API has
+/// is the default of a new frontend when absent or null, and Snowshed's own fields, which its tools do not know, are kept.
+/// And of `PATCH`, which keeps everything that is absent or null.
 pub type UpdateFrontend = CreateFrontend;

@@ -225,17 +225,19 @@ pub struct CreateLb {
     pub protected: Option<bool>,
 }
 
-/// Body of `PUT` and `PATCH /lbs/{id}`. `PATCH` keeps what is absent.
+/// Body of `PUT /lbs/{id}`, which describes the whole: the name is needed, description and labels are empty when absent or
+/// null, and Snowshed's own fields, which Scaleway's tools do not know, are kept. And of `PATCH`, which keeps everything
+/// that is absent or null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateLb {
     /// Name; needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Free text; kept when absent.
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Labels; kept when absent.
+    /// Labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// As in [`CreateLb`].

@@ -10,7 +10,7 @@ use crate::api::wire;
 use crate::cli::backend::{server_json, server_words};
 use crate::cli::lb::object;
 use crate::cli::value::{ServerArg, millis};
-use crate::model::{EmptyPool, HealthCheck, StickySessions};
+use crate::model::{EmptyPool, HealthCheck, Proxied, StickySessions};
 
 /// A new backend.
 pub(super) fn create(wanted: &BackendSpec) -> Step {
@@ -79,16 +79,38 @@ fn settings(wanted: &BackendSpec) -> Map<String, Value> {
     if wanted.quic_server_id_length != 0 {
         body.insert("quic_config_id".into(), json!(wanted.quic_config_id));
     }
-    body.extend(wanted.timeout_server.map(|timeout| ("timeout_server".to_owned(), json!(millis(timeout)))));
+    let times = proxied_times(&wanted.proxied).into_iter();
+    body.extend(times.filter_map(|(field, time)| Some((field.to_owned(), json!(millis(time?))))));
+    body.extend(wanted.proxied.max_retries.map(|count| ("max_retries".to_owned(), json!(count))));
     body
+}
+
+fn proxied_times(proxied: &Proxied) -> [(&'static str, Option<Duration>); 3] {
+    [
+        ("timeout_server", proxied.timeout_server),
+        ("timeout_connect", proxied.timeout_connect),
+        ("timeout_tunnel", proxied.timeout_tunnel),
+    ]
+}
+
+/// What is said of a proxy's connections and is not so yet.
+fn proxied_changes(wanted: &Proxied, current: &wire::Backend) -> Vec<FieldChange> {
+    let there = [current.timeout_server, current.timeout_connect, current.timeout_tunnel];
+    let times = proxied_times(wanted).into_iter().zip(there);
+    let mut changes: Vec<_> = times
+        .filter_map(|((field, wanted), there)| {
+            change(field, &duration(there.map(|time| time.0)), &duration(Some(wanted?)))
+        })
+        .collect();
+    let count = |count: Option<u32>| count.map(|count| count.to_string()).unwrap_or_default();
+    let retries = wanted.max_retries.map(Some);
+    changes.extend(retries.and_then(|wanted| change("max_retries", &count(current.max_retries), &count(wanted))));
+    changes
 }
 
 fn setting_changes(wanted: &BackendSpec, current: &wire::Backend) -> Vec<FieldChange> {
     let slow_start = current.slow_start.map_or(Duration::ZERO, |time| time.0);
     let time = |time: Duration| duration(Some(time).filter(|time| !time.is_zero()));
-    let timeout = wanted.timeout_server.and_then(|wanted| {
-        change("timeout_server", &duration(current.timeout_server.map(|timeout| timeout.0)), &duration(Some(wanted)))
-    });
     [
         change("protocol", current.forward_protocol.as_str(), wanted.protocol.as_str()),
         change("forward_port", &current.forward_port.to_string(), &wanted.forward_port.to_string()),
@@ -108,10 +130,10 @@ fn setting_changes(wanted: &BackendSpec, current: &wire::Backend) -> Vec<FieldCh
         change("sticky_sessions", sticky_word(current.sticky_sessions), sticky_word(wanted.sticky_sessions)),
         change("forwarding", current.forwarding.as_str(), wanted.forwarding.as_str()),
         change("on_empty", on_empty_word(current.on_empty), on_empty_word(wanted.on_empty)),
-        timeout,
     ]
     .into_iter()
     .flatten()
+    .chain(proxied_changes(&wanted.proxied, current))
     .collect()
 }
 

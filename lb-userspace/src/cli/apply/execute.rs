@@ -70,7 +70,7 @@ impl Executor {
                 self.lb = Some(id_of(&lb)?);
             }
             Call::UpdateLb(body) => {
-                send(Method::PUT, format!("lbs/{}", self.lb()?), body.clone()).await?;
+                send(Method::PATCH, format!("lbs/{}", self.lb()?), body.clone()).await?;
             }
             Call::AttachReserved => {
                 for ip in std::mem::take(&mut self.reserved) {
@@ -89,7 +89,9 @@ impl Executor {
                 self.backends.insert(text(&backend, "/name"), id_of(&backend)?);
             }
             Call::UpdateBackend(id, suffix, body) => {
-                send(Method::PUT, format!("backends/{id}{suffix}"), body.clone()).await?;
+                // What the file does not say is left alone; servers and health checks are said as a whole.
+                let method = if suffix.is_empty() { Method::PATCH } else { Method::PUT };
+                send(method, format!("backends/{id}{suffix}"), body.clone()).await?;
             }
             Call::AddServers(id, body) => {
                 send(Method::POST, format!("backends/{id}/servers"), body.clone()).await?;
@@ -101,7 +103,7 @@ impl Executor {
             }
             Call::UpdateFrontend(id, body, backend) => {
                 let body = self.with_backend(body, backend)?;
-                let frontend = send(Method::PUT, format!("frontends/{id}"), body).await?;
+                let frontend = send(Method::PATCH, format!("frontends/{id}"), body).await?;
                 self.frontends.insert(text(&frontend, "/name"), *id);
             }
             Call::SetAcls(frontend, body) => {

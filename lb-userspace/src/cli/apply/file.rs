@@ -84,6 +84,9 @@ pub(super) struct BackendDocument {
     pub(super) forwarding: Option<Text>,
     pub(super) on_empty: Option<Text>,
     pub(super) timeout_server: Option<Text>,
+    pub(super) timeout_connect: Option<Text>,
+    pub(super) timeout_tunnel: Option<Text>,
+    pub(super) max_retries: Option<Text>,
     #[serde(default)]
     pub(super) servers: Vec<ServerDocument>,
     #[serde(default)]

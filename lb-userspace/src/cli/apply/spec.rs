@@ -12,7 +12,7 @@ use super::file::{BackendDocument, CheckDocument, FrontendDocument, HttpDocument
 use crate::cli::health_check as flags;
 use crate::cli::value::{self, Ports, ServerArg};
 use crate::model::{
-    Algorithm, Backend, ClosedPort, EmptyPool, Forwarding, HealthCheck, LbType, PrefixV6, Probe, Protocol,
+    Algorithm, Backend, ClosedPort, EmptyPool, Forwarding, HealthCheck, LbType, PrefixV6, Probe, Protocol, Proxied,
     StickySessions, Weight,
 };
 
@@ -79,8 +79,8 @@ pub struct BackendSpec {
     pub forwarding: Forwarding,
     /// What a client sees when no server is usable.
     pub on_empty: EmptyPool,
-    /// Idle time a server is allowed; `None` keeps what there is.
-    pub timeout_server: Option<Duration>,
+    /// What is said of a proxy's connections; what is `None` keeps what there is.
+    pub proxied: Proxied,
     /// The servers, in ascending order of address.
     pub servers: Vec<ServerArg>,
     /// How their health is checked.
@@ -239,7 +239,13 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
         })
         .collect();
     servers.sort_by_key(|server| server.address);
-    let timeout_server = document.timeout_server.as_ref();
+    let mut time = |text: Option<&Text>| text.map(|text| problems.parse(text, value::duration, Duration::ZERO));
+    let timeout_server = time(document.timeout_server.as_ref());
+    let timeout_connect = time(document.timeout_connect.as_ref());
+    let timeout_tunnel = time(document.timeout_tunnel.as_ref());
+    let max_retries = document.max_retries.as_ref();
+    let max_retries = max_retries
+        .map(|text| problems.parse(text, |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number")), 0));
     let sticky_sessions = problems.maybe(
         document.sticky_sessions.as_ref(),
         |text| one_of(text, &[("none", StickySessions::None), ("table", StickySessions::Table)]),
@@ -285,7 +291,7 @@ fn backend(document: &BackendDocument, problems: &mut Problems) -> BackendSpec {
             |text| one_of(text, &[("reject", EmptyPool::Reject), ("drop", EmptyPool::Drop)]),
             EmptyPool::Reject,
         ),
-        timeout_server: timeout_server.map(|text| problems.parse(text, value::duration, Duration::ZERO)),
+        proxied: Proxied { timeout_server, timeout_connect, timeout_tunnel, max_retries },
         servers,
         health_check: health_check(&document.health_check, forward_port, problems),
     }

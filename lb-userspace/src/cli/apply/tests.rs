@@ -14,7 +14,7 @@ use crate::api::wire::Millis;
 use crate::cli::value::{Ports, ServerArg};
 use crate::model::{
     AclId, Algorithm, BackendId, EmptyPool, Forwarding, FrontendId, HealthCheck, IpId, LbId, LbType, OrganizationId,
-    PrefixV6, Probe, ProjectId, Protocol, StickySessions, Weight,
+    PrefixV6, Probe, ProjectId, Protocol, Proxied, StickySessions, Weight,
 };
 
 mod acl;
@@ -73,6 +73,7 @@ fn applied(spec: &LbSpec) -> Observed {
             connection_rate_limit: limit(frontend, "connection_rate_limit"),
             service_connection_rate_limit: limit(frontend, "service_connection_rate_limit"),
             packet_rate_limit: limit(frontend, "packet_rate_limit"),
+            warnings: Vec::new(),
             created_at: Some(now),
             updated_at: Some(now),
             deleted_at: None,
@@ -187,7 +188,8 @@ fn backend(spec: &BackendSpec) -> wire::Backend {
         "pool": spec.servers.iter().map(|server| server.address).collect::<Vec<_>>(),
         "servers": servers,
         "lb": null,
-        "timeout_server": spec.timeout_server.map(Millis),
+        "timeout_server": spec.proxied.timeout_server.map(Millis),
+        "max_retries": spec.proxied.max_retries,
         "forwarding": spec.forwarding,
         "on_empty": spec.on_empty,
         "created_at": null,
@@ -527,7 +529,7 @@ fn any_spec() -> impl Strategy<Value = LbSpec> {
                         slow_start: std::time::Duration::from_secs(seconds - 1),
                         forwarding: Forwarding::Ipip,
                         on_empty: EmptyPool::Reject,
-                        timeout_server: None,
+                        proxied: Proxied { max_retries: Some(3), ..Proxied::default() },
                         servers,
                         health_check: HealthCheck {
                             port,

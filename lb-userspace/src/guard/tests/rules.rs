@@ -6,8 +6,8 @@ use super::*;
 use crate::guard::rules;
 use crate::model::{
     Acl, AclAction, AclId, Algorithm, Backend, BackendId, Dependent, DependentId, DependentKind, DocumentKey,
-    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, PrefixV6, Probe, Protocol, Quic, RateLimits,
-    Server, StickySessions, Weight,
+    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, PrefixV6, Probe, Protocol, Proxied, Quic,
+    RateLimits, Server, StickySessions, Weight,
 };
 use crate::plan::ServerRef;
 use crate::reconcile::identity;
@@ -40,7 +40,7 @@ fn backend(number: u128, lb: u128, protocol: Protocol, port: u16, servers: &[u8]
             send_proxy: false,
             probe: Probe::Tcp,
         },
-        timeout_server: None,
+        proxied: Proxied::default(),
         times: Times::created(Timestamp::UNIX_EPOCH),
     }
 }

@@ -11,7 +11,7 @@ use super::DrillError;
 use crate::model::{
     Algorithm, Backend, BackendId, Dependent, DependentId, DependentKind, Document, EmptyPool, Forwarding, Frontend,
     FrontendId, HealthCheck, Ip, IpId, Lb, LbId, LbSet, LbType, Name, OrganizationId, Owner, PrefixV6, Probe,
-    ProjectId, Protocol, RateLimits, Server, StickySessions, Tags, Times, Weight,
+    ProjectId, Protocol, Proxied, RateLimits, Server, StickySessions, Tags, Times, Weight,
 };
 
 /// Figures of the incident (its post-mortem's impact analysis).
@@ -178,7 +178,7 @@ impl Fleet {
                     send_proxy: false,
                     probe: Probe::Tcp,
                 },
-                timeout_server: None,
+                proxied: Proxied::default(),
                 times,
             }),
             Document::Frontend(Frontend {

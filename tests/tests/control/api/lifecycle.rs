@@ -77,7 +77,7 @@ async fn requests_as_scaleways_sdk_sends_them_are_taken() {
     let id = text(&backend, "/id");
     let check = api.ok(Method::PUT, &format!("/backends/{id}/healthcheck"), &check).await;
     let check: wire::HealthCheck = serde_json::from_value(check).unwrap();
-    assert_eq!((check.port, check.check_delay.0.as_secs(), check.rise), (8080, 60, 2));
+    assert_eq!((check.port, check.check_delay.0.as_secs(), check.rise), (8080, 5, 2));
     assert_eq!(check.http_config.unwrap().code, Some(204));
 }
 
@@ -156,24 +156,46 @@ async fn a_change_without_an_effect_is_no_operation() {
 }
 
 #[tokio::test]
-async fn an_update_changes_what_it_names_and_keeps_the_rest() {
+async fn an_update_describes_the_whole_and_keeps_what_only_snowshed_has() {
     let api = Api::new();
     let ids = Ids::create(&api).await;
-    let lb = json!({"name": "new", "description": "text"});
+    let lb = json!({"name": "new", "description": "text", "protected": true});
     api.ok(Method::PUT, &ids.path("/lbs/{lb}"), &lb).await;
-    let lb = api.ok(Method::PUT, &ids.path("/lbs/{lb}"), &json!({"name": "newer", "tags": ["x"]})).await;
-    assert_eq!((text(&lb, "/name"), text(&lb, "/description"), text(&lb, "/tags/0")), ("newer", "text", "x"));
+    let lb = json!({"name": "newer", "tags": ["x"], "description": null});
+    let lb = api.ok(Method::PUT, &ids.path("/lbs/{lb}"), &lb).await;
+    assert_eq!((text(&lb, "/name"), text(&lb, "/description"), text(&lb, "/tags/0")), ("newer", "", "x"));
+    assert_eq!(lb["protected"], true);
+    let lb = api.ok(Method::PUT, &ids.path("/lbs/{lb}"), &json!({"name": "newer"})).await;
+    assert_eq!(lb["tags"], json!([]));
+    let frontend = |more: serde_json::Value| {
+        let mut body = json!({"name": "http", "inbound_port": 80, "backend_id": ids.backend});
+        body.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        body
+    };
+    let path = ids.path("/frontends/{frontend}");
+    let full = json!({"timeout_client": 7, "connection_rate_limit": 8, "packet_rate_limit": 9});
+    api.ok(Method::PUT, &path, &frontend(full)).await;
+    let bare = api.ok(Method::PUT, &path, &frontend(json!({}))).await;
+    assert_eq!((&bare["timeout_client"], &bare["connection_rate_limit"]), (&json!(null), &json!(0)));
+    assert_eq!(bare["packet_rate_limit"], json!(9));
     let backend = json!({
         "name": "pool", "forward_protocol": "tcp", "forward_port": 80, "sticky_sessions": "table", "on_empty": "drop",
-        "timeout_server": "1m",
+        "timeout_server": "1m", "max_retries": 3, "forward_port_algorithm": "first",
     });
     let path = ids.path("/backends/{backend}");
     api.ok(Method::PUT, &path, &backend).await;
     let backend = json!({"name": "pool", "forward_protocol": "udp", "forward_port": 80});
     let backend = api.ok(Method::PUT, &path, &backend).await;
     let read = |pointer| text(&backend, pointer);
-    assert_eq!((read("/forward_protocol"), read("/sticky_sessions"), read("/on_empty")), ("udp", "table", "drop"));
-    assert_eq!((backend["timeout_server"].clone(), backend["servers"][0]["weight"].clone()), (json!(60000), json!(3)));
+    assert_eq!((read("/forward_protocol"), read("/sticky_sessions"), read("/on_empty")), ("udp", "none", "drop"));
+    assert_eq!((read("/forward_port_algorithm"), &backend["warnings"]), ("roundrobin", &json!([])));
+    let kept = ["timeout_server", "max_retries"].map(|field| backend[field].clone());
+    assert_eq!((kept, backend["servers"][0]["weight"].clone()), ([json!(null), json!(null)], json!(3)));
+    let check = ids.path("/backends/{backend}/healthcheck");
+    api.ok(Method::PUT, &check, &json!({"port": 81, "check_delay": "9s", "rise": 5, "redis_config": {}})).await;
+    let check = api.ok(Method::PUT, &check, &json!({"check_max_retries": 7})).await;
+    assert_eq!((&check["port"], &check["check_delay"], &check["rise"]), (&json!(80), &json!(5000), &json!(5)));
+    assert_eq!((&check["tcp_config"], &check["redis_config"]), (&json!({}), &json!(null)));
 }
 
 #[tokio::test]
@@ -295,7 +317,7 @@ async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
             shown
                 .as_object_mut()
                 .unwrap()
-                .retain(|field, _| !["etag", "generation", "lb", "backend"].contains(&&**field));
+                .retain(|field, _| !["etag", "generation", "lb", "backend", "warnings"].contains(&&**field));
             shown
         };
         let mut before = own(api.get(&path).await);

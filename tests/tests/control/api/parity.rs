@@ -1,4 +1,5 @@
-//! Every field of every request is served or refused as docs/scaleway-fields.md says: none is accepted and ignored.
+//! Every field of every request is served, kept or refused as docs/scaleway-fields.md says: none is accepted and ignored
+//! without a word.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,12 @@ const DOCUMENT: &str = include_str!("../../../../docs/scaleway-fields.md");
 enum Is {
     /// The object shows it.
     Served(fn(&Value) -> bool),
+    /// The object shows it, and warns that it has no effect.
+    Kept,
     /// An error that names it and says this.
     Refused(&'static str),
 }
-use Is::{Refused, Served};
+use Is::{Kept, Refused, Served};
 
 /// Where an object is made, what of, and by which of its requests' fields it is known.
 const OBJECTS: [(&str, &str, &str); 6] = [
@@ -78,7 +81,7 @@ fn frontend() -> Vec<(&'static str, &'static str, Value, Is)> {
         ("frontend", "inbound_port", json!(82), Served(|it| it["inbound_port"] == 82)),
         ("frontend", "inbound_port_end", json!(90), Served(|it| it["inbound_port_end"] == 90)),
         ("frontend", "backend_id", json!("{nat}"), Served(|it| it["backend"]["name"] == "translated")),
-        ("frontend", "timeout_client", json!(7000), Served(|it| it["timeout_client"] == 7000)),
+        ("frontend", "timeout_client", json!(7000), Kept),
         ("frontend", "certificate_id", json!("{lb}"), Refused("TLS is not ended here")),
         ("frontend", "certificate_ids", json!(["{lb}"]), Refused("TLS is not ended here")),
         ("frontend", "enable_http3", json!(true), Refused("QUIC passes as UDP")),
@@ -113,9 +116,9 @@ fn backend() -> Vec<(&'static str, &'static str, Value, Is)> {
         ),
         ("backend", "send_proxy_v2", json!(true), Refused("would have to end the connection")),
         ("backend", "proxy_protocol", json!("proxy_protocol_v2"), Refused("would have to end the connection")),
-        ("backend", "timeout_server", json!(7000), Served(|it| it["timeout_server"] == 7000)),
-        ("backend", "timeout_connect", json!(7000), Refused("the client connects to the server itself")),
-        ("backend", "timeout_tunnel", json!(7000), Refused("connections are not ended here")),
+        ("backend", "timeout_server", json!(7000), Kept),
+        ("backend", "timeout_connect", json!(7000), Kept),
+        ("backend", "timeout_tunnel", json!(7000), Kept),
         ("backend", "timeout_queue", json!("7s"), Refused("there is no queue")),
         (
             "backend",
@@ -127,7 +130,7 @@ fn backend() -> Vec<(&'static str, &'static str, Value, Is)> {
         ("backend", "ssl_bridging", json!(true), Refused("TLS is not ended here")),
         ("backend", "ignore_ssl_server_verify", json!(true), Refused("TLS is not ended here")),
         ("backend", "redispatch_attempt_count", json!(1), Refused("nothing is connected anew")),
-        ("backend", "max_retries", json!(1), Refused("the client connects to the server itself")),
+        ("backend", "max_retries", json!(1), Kept),
         ("backend", "max_connections", json!(1), Refused("`connection_rate_limit`")),
         ("backend", "host", json!("a.example"), Refused("HTTP is not read here")),
         ("backend", "forwarding", json!("gue"), Served(|it| it["forwarding"] == "gue")),
@@ -232,13 +235,13 @@ fn others() -> Vec<(&'static str, &'static str, Value, Is)> {
     ]
 }
 
-/// The rows of the document: object, field, served or refused, why.
+/// The rows of the document: object, field, served, kept or refused, why.
 fn rows() -> Vec<[&'static str; 4]> {
     let cells = |line: &'static str| -> Option<[&'static str; 4]> {
         let cells: Vec<&str> = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
         cells.try_into().ok()
     };
-    DOCUMENT.lines().filter_map(cells).filter(|[_, _, is, _]| ["served", "refused"].contains(is)).collect()
+    DOCUMENT.lines().filter_map(cells).filter(|[_, _, is, _]| ["served", "kept", "refused"].contains(is)).collect()
 }
 
 /// A body with one more field, and what it would be instead of it taken out.
@@ -285,6 +288,13 @@ async fn every_field_is_served_or_refused_as_the_document_says() {
                 let shown = api.get(&format!("/{object}s/{}", text(&answer, "/id"))).await;
                 assert!(shows(&shown), "{object} {field} is not kept: {shown}");
             }
+            Kept => {
+                for shown in [&answer, &api.get(&format!("/{object}s/{}", text(&answer, "/id"))).await] {
+                    assert_eq!((status, &shown[field]), (StatusCode::OK, &value), "{object} {field}");
+                    assert_eq!(text(shown, "/warnings/0/argument_name"), field, "{object} {field}: {shown}");
+                    assert!(text(shown, "/warnings/0/help_message").contains("has no effect"), "{shown}");
+                }
+            }
             Refused(says) => {
                 assert_eq!((status, text(&answer, "/type")), (StatusCode::BAD_REQUEST, "invalid_arguments"), "{field}");
                 assert_eq!(text(&answer, "/details/0/argument_name"), field, "{answer}");
@@ -292,7 +302,11 @@ async fn every_field_is_served_or_refused_as_the_document_says() {
                 assert_eq!(api.head(), head, "{object} {field}: refused and carried out");
             }
         }
-        let is = if matches!(is, Served(_)) { "served" } else { "refused" };
+        let is = match is {
+            Served(_) => "served",
+            Kept => "kept",
+            Refused(_) => "refused",
+        };
         let row = rows().into_iter().find(|row| row[..2] == [object, field]);
         let row = row.unwrap_or_else(|| panic!("docs/scaleway-fields.md has no row for {object} {field}"));
         assert_eq!(row[2], is, "docs/scaleway-fields.md: {object} {field}");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use lb_userspace::ledger::{Change, Ledger, SqliteLedger};
 use lb_userspace::model::{
     Algorithm, Backend, BackendId, Document, EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Ip, IpId, Lb,
-    PrefixV6, Probe, Protocol, RateLimits, Server, StickySessions, Tags, Weight,
+    PrefixV6, Probe, Protocol, Proxied, RateLimits, Server, StickySessions, Tags, Weight,
 };
 
 use super::{create, lb, owner, proposal};
@@ -41,7 +41,7 @@ fn documents(number: u32) -> Vec<Change> {
             send_proxy: false,
             probe: Probe::Tcp,
         },
-        timeout_server: None,
+        proxied: Proxied::default(),
         times: lb.times,
     };
     let frontend = Frontend {
