@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::ledger::purge::{BUDGET, count, spoilt};
 use crate::ledger::{Change, Ledger, LedgerError, Operation, Proposal, Snapshot};
 use crate::model::{
-    Actor, Dependent, Document, DocumentKey, Ip, Kind, LbId, LbSet, Measure, MeasureId, Owner, Purge, Reason, Scope,
-    Times, What,
+    Actor, Dependent, Document, DocumentKey, Ip, Kind, LbId, LbSet, Measure, MeasureId, Owner, Person, Purge, Reason,
+    Scope, Times, What,
 };
 
 /// Most documents of one purge; one more load balancer may exceed it.
@@ -208,7 +208,7 @@ fn announced(
     let why = Reason::try_from(reason.clone()).map_err(|invalid| LedgerError::Refused(invalid.help))?;
     let expires_at = Some(now.checked_add(Purge::KEEPS).unwrap_or(Timestamp::MAX));
     let times = Times::created(now);
-    let measure = Measure { id, by: PURGER.to_owned(), reason: why, expires_at, what: What::Purge(purge), times };
+    let measure = Measure { id, by: Person::agent(PURGER), reason: why, expires_at, what: What::Purge(purge), times };
     let change = Change { before: None, after: Document::Measure(measure) };
     Ok(proposal(snapshot, Scope::Measure { measure: id }, "purge.announce", reason, now, vec![change]))
 }

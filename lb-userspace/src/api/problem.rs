@@ -218,7 +218,7 @@ impl ApiError {
             help_message: format!(
                 "nothing was changed, reads keep working, and nothing is gone: do not make anything anew. Put in force by \
                  {} until {}; an operator ends it early with `snowshed thaw {}`",
-                freeze.by,
+                freeze.by.name,
                 freeze.expires_at.map_or_else(|| "it is ended".to_owned(), |end| end.to_string()),
                 freeze.id
             ),

@@ -75,7 +75,7 @@ fn missing(current: &Snapshot, wanted: &Bootstrap, now: Timestamp) -> Vec<(Scope
         None => {
             let Bootstrap { name, role, reach, digest } = wanted.clone();
             let times = Times::created(now);
-            let token = Token { id, name, role, reach, digest, expires_at: None, times };
+            let token = Token { id, name, role, reach, digest, expires_at: None, made_by: None, times };
             made.push((scope, create(Document::Token(token))));
         }
         Some(token) if token.times.is_live() && token.digest != wanted.digest => {

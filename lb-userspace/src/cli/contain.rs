@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::client::Client;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output::{self, Format, text};
 use super::terminal::Terminal;
 use super::value;
@@ -24,7 +24,7 @@ pub struct Desk<'a> {
 /// Arguments of `freeze`.
 #[derive(Args, Debug)]
 pub struct Freeze {
-    /// Where: lb:ID, project:ID, organization:ID, token:NAME or zone
+    /// Where: lb:ID, project:ID, organization:ID, token:ID, token:NAME or zone
     #[arg(value_name = "PLACE", value_parser = place)]
     place: String,
     /// Why; people will read it
@@ -174,13 +174,37 @@ impl Freeze {
     /// # Errors
     /// When the agent cannot be asked or refuses.
     pub async fn run(self, desk: Desk<'_>) -> Result<(), Failure> {
+        let place = match self.place.strip_prefix("token:") {
+            Some(name) if id(name).is_err() => format!("token:{}", token_named(desk.client, name).await?),
+            _ => self.place,
+        };
         let body = json!({
-            "place": self.place,
+            "place": place,
             "reason": self.reason,
             "lasts_seconds": self.lasts.as_secs(),
             "verb": self.verb,
         });
         desk.change(Method::POST, "/snowshed/v1/freezes", Some(&body)).await
+    }
+}
+
+/// The only token of a name: names are not unique, and of two nobody should freeze the wrong one.
+async fn token_named(client: &Client, name: &str) -> Result<String, Failure> {
+    let tokens = client.own_list("/snowshed/v1/tokens", "tokens", &[]).await?;
+    let named: Vec<&Value> = tokens.iter().filter(|token| token["name"] == name).collect();
+    match named.as_slice() {
+        [token] => Ok(text(token, "/id")),
+        [] => Err(Failure::new(Exit::NotFound, format!("there is no token `{name}` that this token may see"))
+            .help("`snowshed token list` shows them; a revoked one is named by its id")),
+        several => {
+            let lines = several.iter().map(|token| {
+                let reach = [text(token, "/role"), text(token, "/organization_id"), text(token, "/project_id")];
+                format!("token:{}  {}", text(token, "/id"), reach.join(" ").trim_end())
+            });
+            let lines: Vec<String> = lines.collect();
+            Err(Failure::usage(format!("{} tokens are named `{name}`", several.len()))
+                .help(format!("name one by its id:\n{}", lines.join("\n"))))
+        }
     }
 }
 

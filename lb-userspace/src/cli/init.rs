@@ -118,7 +118,7 @@ fn operator(ledger: &Path) -> anyhow::Result<Secret> {
     let name = Name::try_from("operator".to_owned()).map_err(|invalid| anyhow::anyhow!(invalid.help))?;
     let digest = key.digest(secret.as_str());
     let (role, reach, times) = (Role::Operator, Reach::Fleet, Times::created(now));
-    let token = Token { id, name, role, reach, digest, expires_at: None, times };
+    let token = Token { id, name, role, reach, digest, expires_at: None, made_by: None, times };
     opened.append(Proposal {
         expected: opened.snapshot().generation(),
         actor: Actor::agent("snowshed init"),

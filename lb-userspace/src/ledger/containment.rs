@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, LedgerError, Proposal, Snapshot};
+use super::{Change, LedgerError, Proposal, Snapshot, second_person};
 use crate::model::{
-    Action, Actor, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Place, Plan, ProjectId,
-    Reason, Scope, Times, What,
+    Action, Actor, ActorId, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Person, Place, Plan,
+    ProjectId, Reason, Scope, Times, What,
 };
 
 /// How many load balancers may be taken out of service without a plan that a second person approved.
@@ -57,7 +57,7 @@ pub struct Removed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// Who.
-    pub actor: String,
+    pub actor: ActorId,
     /// Whose, and how many.
     pub removed: Vec<Removed>,
 }
@@ -129,14 +129,14 @@ pub(crate) fn by_owner(current: &Snapshot, removed: &BTreeSet<LbId>) -> Vec<Remo
 }
 
 /// The budget that these removals would exceed, the narrowest first.
-pub(crate) fn exceeded(current: &Snapshot, actor: &str, removed: &[Removed], now: Timestamp) -> Option<Exceeded> {
+pub(crate) fn exceeded(current: &Snapshot, actor: &ActorId, removed: &[Removed], now: Timestamp) -> Option<Exceeded> {
     let total: usize = removed.iter().map(|removed| removed.lbs as usize).sum();
     if total == 0 {
         return None;
     }
     let since = now.checked_sub(BUDGET.window).unwrap_or(Timestamp::MIN);
     let recent: Vec<(Generation, &Removal)> = current.removals_since(since).collect();
-    let actor = Place::Actor { name: actor.to_owned() };
+    let actor = Place::Actor { id: actor.clone() };
     if total > BUDGET.per_operation {
         let (limit, used, operations) = (BUDGET.per_operation, 0, Vec::new());
         return Some(Exceeded { place: actor, limit, used, wanted: total, operations });
@@ -152,9 +152,9 @@ pub(crate) fn exceeded(current: &Snapshot, actor: &str, removed: &[Removed], now
         }))
         .chain([(actor, BUDGET.per_actor), (Place::Zone, BUDGET.per_zone)]);
     places.into_iter().find_map(|(place, limit)| {
-        let at_place = |by: &str, removed: &[Removed]| -> usize {
+        let at_place = |by: Option<&ActorId>, removed: &[Removed]| -> usize {
             match &place {
-                Place::Actor { name } if name == by => removed.iter().map(|removed| removed.lbs as usize).sum(),
+                Place::Actor { id } if Some(id) == by => removed.iter().map(|removed| removed.lbs as usize).sum(),
                 Place::Actor { .. } => 0,
                 _ => {
                     let here = removed.iter().filter(|removed| place.covers_owner(removed.owner));
@@ -164,11 +164,11 @@ pub(crate) fn exceeded(current: &Snapshot, actor: &str, removed: &[Removed], now
         };
         let wanted = match &place {
             Place::Actor { .. } => total,
-            _ => at_place("", removed),
+            _ => at_place(None, removed),
         };
         let led: Vec<(Generation, usize)> = recent
             .iter()
-            .map(|(generation, removal)| (*generation, at_place(&removal.actor, &removal.removed)))
+            .map(|(generation, removal)| (*generation, at_place(Some(&removal.actor), &removal.removed)))
             .filter(|(_, count)| *count > 0)
             .collect();
         let used: usize = led.iter().map(|(_, count)| count).sum();
@@ -188,7 +188,7 @@ pub fn zone_budget_remaining(current: &Snapshot, now: Timestamp) -> usize {
 /// The freeze that a proposal runs into.
 pub(crate) fn frozen(
     current: &Snapshot,
-    actor: &str,
+    actor: &ActorId,
     verb: &str,
     scope: &Scope,
     changes: &[Change],
@@ -255,13 +255,13 @@ impl Touched {
         Self { lbs, owners, projects: scope.project().into_iter().collect(), organizations }
     }
 
-    fn lies_at(&self, actor: &str, place: &Place) -> bool {
+    fn lies_at(&self, actor: &ActorId, place: &Place) -> bool {
         match place {
             Place::Zone => true,
             Place::Lb { lb } => self.lbs.contains(lb),
             Place::Project { project } if self.projects.contains(project) => true,
             Place::Organization { organization } if self.organizations.contains(organization) => true,
-            Place::Actor { name } => name == actor,
+            Place::Actor { id } => id == actor,
             _ => self.owners.iter().any(|owner| place.covers_owner(*owner)),
         }
     }
@@ -273,7 +273,7 @@ pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<
         let Document::Measure(after) = &change.after else { continue };
         match &change.before {
             None => check_new(proposal, after)?,
-            Some(Document::Measure(before)) => check_progress(proposal, before, after)?,
+            Some(Document::Measure(before)) => check_progress(current, proposal, before, after)?,
             Some(_) => return Err(format!("it turns another document into {}", change.key())),
         }
     }
@@ -334,8 +334,8 @@ fn lies_in_plan(change: &Change, plan: &Plan) -> bool {
 }
 
 fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
-    if measure.by != proposal.actor.name {
-        return Err(format!("the measure {} is in another name than the actor's", measure.id));
+    if measure.by != proposal.actor.person() {
+        return Err(format!("the measure {} is somebody else's than the actor's", measure.id));
     }
     match &measure.what {
         What::Plan(plan) => {
@@ -376,8 +376,9 @@ fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
 }
 
 /// A measure ends; a plan is approved by another person, or carried out. Nothing else of it changes.
-fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Result<(), String> {
+fn check_progress(current: &Snapshot, proposal: &Proposal, before: &Measure, after: &Measure) -> Result<(), String> {
     let id = before.id;
+    let second = || second_person(current, before, &proposal.actor).map_err(|why| format!("{id}: {why}"));
     if !before.times.is_live() && after.times.is_live() && matches!(before.what, What::Plan(_)) {
         return Err(format!("the plan {id} has ended"));
     }
@@ -385,9 +386,10 @@ fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Res
     if let (What::Plan(expected), Some(before), Some(after)) = (&mut expected.what, before.plan(), after.plan()) {
         if before.approved_by != after.approved_by {
             let approver = after.approved_by.as_ref();
-            if before.is_approved() || approver != Some(&proposal.actor.name) {
-                return Err(format!("the plan {id} is approved once, in the actor's name"));
+            if before.is_approved() || approver != Some(&proposal.actor.person()) {
+                return Err(format!("the plan {id} is approved once, by the actor"));
             }
+            second()?;
             expected.approved_by.clone_from(&after.approved_by);
         }
         if before.applied_at != after.applied_at {
@@ -410,15 +412,11 @@ fn check_progress(proposal: &Proposal, before: &Measure, after: &Measure) -> Res
         What::LetGo { agreed_by: Some(approver), .. },
     ) = (&mut expected.what, &before.what, &after.what)
     {
-        if *approver != proposal.actor.name || *approver == before.by {
-            return Err(format!(
-                "the release {id} is approved by another person than whoever made it, in its own name"
-            ));
+        if *approver != proposal.actor.person() {
+            return Err(format!("the release {id} is approved by the actor"));
         }
+        second()?;
         *expected = Some(approver.clone());
-    }
-    if after.plan().is_some_and(|plan| plan.approved_by.as_ref() == Some(&before.by)) {
-        return Err(format!("the plan {id} is approved by whoever made it: another person must"));
     }
     if expected != *after {
         return Err(format!("the measure {id} is edited: end it and make another"));
@@ -432,7 +430,7 @@ pub(super) fn trip(current: &Snapshot, verb: &str, at: Timestamp, exceeded: &Exc
     let reason = format!("budget of removals used up: {exceeded}");
     let measure = Measure {
         id,
-        by: BREAKER.to_owned(),
+        by: Person::agent(BREAKER),
         reason: Reason::try_from(reason.clone()).map_err(|invalid| invalid.help)?,
         expires_at: Some(at.checked_add(FREEZE_LASTS).unwrap_or(Timestamp::MAX)),
         what: What::Freeze {

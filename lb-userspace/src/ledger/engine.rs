@@ -47,11 +47,11 @@ pub(super) fn check(current: &Snapshot, proposal: &Proposal) -> Result<Vec<Remov
     let Proposal { actor, scope, verb, at, changes, .. } = proposal;
     check_scope(current, actor, scope, changes).map_err(|(_, what)| refused(what))?;
     let is_approved = containment::check_measures(current, proposal).map_err(LedgerError::Refused)?;
-    if let Some(freeze) = containment::frozen(current, &actor.name, verb, scope, changes, *at) {
+    if let Some(freeze) = containment::frozen(current, &actor.id(), verb, scope, changes, *at) {
         return Err(containment::refused(freeze));
     }
     let removed = removed(current, proposal);
-    if !is_approved && let Some(exceeded) = containment::exceeded(current, &actor.name, &removed, *at) {
+    if !is_approved && let Some(exceeded) = containment::exceeded(current, &actor.id(), &removed, *at) {
         return Err(LedgerError::Exceeded(Box::new(exceeded)));
     }
     Ok(removed)

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, ProjectId, Purge, Times};
+use super::{
+    ActorId, Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, Person, ProjectId, Purge, Times,
+};
 
 /// A measure. Ending one is its tombstone; nothing of it is ever edited but the progress of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +16,8 @@ use super::{Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, Pro
 pub struct Measure {
     /// Id.
     pub id: MeasureId,
-    /// Who put it in force: the name of the actor.
-    pub by: String,
+    /// Who put it in force.
+    pub by: Person,
     /// Why, for people; never empty.
     pub reason: Reason,
     /// When it ends by itself.
@@ -60,7 +62,7 @@ pub enum What {
         services: Vec<String>,
         /// Who agreed to it, beside whoever made it. Not the word of a plan: it is no leave to remove anything.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        agreed_by: Option<String>,
+        agreed_by: Option<Person>,
     },
     /// What was deleted long ago leaves the snapshot.
     Purge(Purge),
@@ -87,8 +89,8 @@ pub enum Place {
     },
     /// Everything that one token does; freezes only.
     Actor {
-        /// Name of the token.
-        name: String,
+        /// The token.
+        id: ActorId,
     },
     /// The whole zone; freezes only.
     Zone,
@@ -106,7 +108,7 @@ pub struct Plan {
     pub selector: String,
     /// Who agreed to it, beside whoever made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approved_by: Option<String>,
+    pub approved_by: Option<Person>,
     /// When it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
@@ -254,7 +256,7 @@ impl std::fmt::Display for Place {
             Self::Lb { lb } => write!(f, "load balancer {lb}"),
             Self::Project { project } => write!(f, "project {project}"),
             Self::Organization { organization } => write!(f, "organization {organization}"),
-            Self::Actor { name } => write!(f, "token {name}"),
+            Self::Actor { id } => write!(f, "{id}"),
             Self::Zone => f.write_str("the zone"),
         }
     }

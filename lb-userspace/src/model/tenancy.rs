@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LbId, MeasureId, OrganizationId, ProjectId, TokenId};
+use super::{ActorId, Invalid, LbId, MeasureId, OrganizationId, Person, ProjectId, TokenId};
 
 /// Owner of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,6 +50,18 @@ impl Actor {
     #[must_use]
     pub fn editor(name: impl Into<String>, owner: Owner) -> Self {
         Self { token: None, name: name.into(), role: Role::ProjectEditor, reach: Reach::Project { owner } }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.token.map_or_else(|| ActorId::Agent(self.name.clone()), ActorId::Token)
+    }
+
+    /// Who it is, as it is remembered.
+    #[must_use]
+    pub fn person(&self) -> Person {
+        Person { id: self.id(), name: self.name.clone() }
     }
 
     /// The project of an actor that has exactly one.

@@ -21,6 +21,9 @@ pub struct Token {
     /// When it ends by itself; never, without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// The token by which it was made; none, when the agent or `snowshed init` made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<TokenId>,
     /// Created, updated, revoked.
     pub times: Times,
 }

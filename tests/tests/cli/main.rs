@@ -13,4 +13,5 @@ mod nouns;
 mod ops;
 mod reading;
 mod tls;
+mod tokens;
 mod wrong_values;

@@ -53,6 +53,7 @@ mod limits;
 mod openapi;
 mod operations;
 mod parity;
+mod persons;
 mod purges;
 mod recovery;
 mod selectors;

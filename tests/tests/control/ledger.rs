@@ -13,6 +13,7 @@ mod backup;
 mod damage;
 mod kill;
 mod layers;
+mod persons;
 mod rules;
 mod size;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lb_userspace::dataplane::Attachment;
 use lb_userspace::health::{Cause, HealthView, MassFailure};
 use lb_userspace::ledger::Snapshot;
-use lb_userspace::model::{Document, LbId, Measure, MeasureId, Place, Reason, Times, What};
+use lb_userspace::model::{Document, LbId, Measure, MeasureId, Person, Place, Reason, Times, What};
 use lb_userspace::plan::{Node, Planner, Tables};
 use lb_userspace::reconcile::Status;
 use lb_userspace::recovery::advice::{self, Advice, Code, Facts};
@@ -75,7 +75,7 @@ fn nobody_acts_on_a_load_balancer_that_is_deleted_quarantined_or_on_its_way_to_t
     let Document::Lb(held) = lb(1, None) else { unreachable!("it is a load balancer") };
     let quarantine = Document::Measure(Measure {
         id: MeasureId::from_uuid(Uuid::from_u128(1)),
-        by: "ts".to_owned(),
+        by: Person::agent("ts"),
         reason: Reason::try_from("abuse".to_owned()).unwrap(),
         expires_at: None,
         what: What::Quarantine { place: Place::Lb { lb: held.id } },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_userspace::faults::{Faults, Layer};
-use lb_userspace::model::{Action, Document, Generation, LbId, Measure, MeasureId, Plan, Reason, Times, What};
+use lb_userspace::model::{Action, Document, Generation, LbId, Measure, MeasureId, Person, Plan, Reason, Times, What};
 use lb_userspace::reconcile::Reconciler;
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ fn delete(world: &mut World, numbers: impl Iterator<Item = u128>) {
 fn measure(number: u128, what: What) -> Document {
     Document::Measure(Measure {
         id: MeasureId::from_uuid(Uuid::from_u128(number)),
-        by: "operator".to_owned(),
+        by: Person::agent("operator"),
         reason: Reason::try_from("it is meant".to_owned()).unwrap(),
         expires_at: None,
         what,
@@ -78,7 +78,7 @@ fn the_edge_alone_holds_1574_services_through_a_restart_until_an_approved_plan_l
             action: Action::Delete,
             subjects: subjects.clone(),
             selector: "all".to_owned(),
-            approved_by: Some("somebody else".to_owned()),
+            approved_by: Some(Person::agent("somebody else")),
             applied_at: applied,
         })
     };
@@ -154,7 +154,7 @@ fn a_release_of_more_than_ten_lets_nothing_go_before_a_second_person_agreed() {
     world.put(&[release(None)]);
     world.settle(&mut agent);
     assert_eq!((held(&agent), contents(&dataplane).services.len()), (20, 50));
-    world.put(&[release(Some("somebody else".to_owned()))]);
+    world.put(&[release(Some(Person::agent("somebody else")))]);
     world.settle(&mut agent);
     assert_eq!((held(&agent), contents(&dataplane).services.len()), (9, 39));
 }

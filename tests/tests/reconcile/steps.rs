@@ -7,7 +7,7 @@ use lb_common::abi::backend::state;
 use lb_common::abi::{BackendEntry, ServiceEntry, Slot, VipEntry};
 use lb_userspace::dataplane::Dataplane;
 use lb_userspace::explain::explain;
-use lb_userspace::model::{Document, Generation, Measure, MeasureId, Place, Reason, Times, What};
+use lb_userspace::model::{Document, Generation, Measure, MeasureId, Person, Place, Reason, Times, What};
 use lb_userspace::plan::{Resolution, Unresolved};
 use lb_userspace::reconcile::{health_left_in, identity, key_of};
 use tokio_util::sync::CancellationToken;
@@ -316,7 +316,7 @@ fn a_quarantine_is_one_write_per_service_and_address_and_so_is_its_end() {
         let times = Times::created(at(1));
         world.put(&[Document::Measure(Measure {
             id: MeasureId::from_uuid(uuid::Uuid::from_u128(1)),
-            by: "trust and safety".to_owned(),
+            by: Person::agent("trust and safety"),
             reason: Reason::try_from("phishing".to_owned()).unwrap(),
             expires_at: None,
             what: What::Quarantine { place: Place::Lb { lb: of.id } },

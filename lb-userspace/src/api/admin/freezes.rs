@@ -14,8 +14,9 @@ use crate::api::listing::Pairs;
 use crate::api::parse::Arguments;
 use crate::api::wire::measure::{CreateFreeze, Freeze, FreezeList};
 use crate::api::{ApiError, Context};
+use crate::authority::Sight;
 use crate::ledger::Snapshot;
-use crate::model::{Actor, Invalid, Measure, MeasureId, Place, What};
+use crate::model::{Actor, ActorId, Invalid, Measure, MeasureId, Place, What};
 
 /// Longest freeze, seconds: 30 days. Nobody should forget one.
 const LONGEST: u64 = 30 * 24 * 3600;
@@ -107,6 +108,10 @@ pub(in crate::api) async fn delete(
 
 fn own_place(snapshot: &Snapshot, actor: &Actor, place: Place) -> Result<Place, ApiError> {
     match place {
+        Place::Actor { id: ActorId::Token(token) } if Sight::new(snapshot, actor).token(token).is_none() => {
+            let help = format!("there is no token {token} that this token may see");
+            Err(ApiError::argument("place", &Invalid::constraint(help)))
+        }
         Place::Actor { .. } | Place::Zone => Ok(place),
         place => measures::tenant_place(snapshot, actor, place),
     }
@@ -144,7 +149,7 @@ pub(in crate::api) fn shown(measure: &Measure) -> Option<Freeze> {
         place: measures::text(place),
         verb: verb.clone(),
         reason: measure.reason.as_str().to_owned(),
-        by: measure.by.clone(),
+        by: measure.by.name.clone(),
         created_at: measure.times.created_at,
         expires_at: measure.expires_at,
         operations: operations.clone(),

@@ -18,7 +18,7 @@ use crate::api::parse::Arguments;
 use crate::api::wire::measure::{HeldService, Hold, HoldRelease, ReleaseHold};
 use crate::api::{ApiError, Context};
 use crate::authority::{Denied, Sight};
-use crate::ledger::Snapshot;
+use crate::ledger::{Snapshot, second_person};
 use crate::model::{
     Act, Actor, Document, DocumentKey, Invalid, Kind, Lb, Measure, MeasureId, Plan, Reach, Reason, What,
 };
@@ -96,15 +96,12 @@ pub(in crate::api) async fn approve(
             &Order::new("hold.approve"),
             |current, now| {
                 let measure = measures::find(current, &actor, id, is_release)?;
-                let wrong = |precondition, help| Err(ApiError::plan(id, precondition, help));
+                let wrong = |precondition, help: &str| Err(ApiError::plan(id, precondition, help));
                 if !measure.is_in_force(now) {
                     return wrong("release_is_current", "it has expired: look at what is held now, and make it anew");
                 }
-                if measure.by == actor.name {
-                    return wrong(
-                        "release_needs_another_person",
-                        "whoever made it cannot approve it: ask somebody with another token",
-                    );
+                if let Err(why) = second_person(current, &measure, &actor) {
+                    return wrong("release_needs_another_person", &why.to_string());
                 }
                 let changes =
                     if measure.waits_for_approval() { vec![approved(&measure, &actor, now)] } else { Vec::new() };
@@ -128,7 +125,7 @@ fn approved(measure: &Arc<Measure>, actor: &Actor, now: Timestamp) -> crate::led
     let before = Measure::clone(measure);
     let mut after = Measure { times: before.times.updated(now), ..before.clone() };
     if let What::LetGo { agreed_by, .. } = &mut after.what {
-        *agreed_by = Some(actor.name.clone());
+        *agreed_by = Some(actor.person());
     }
     update(Document::Measure(before), Document::Measure(after))
 }
@@ -192,9 +189,9 @@ fn shown(measure: &Measure) -> Option<HoldRelease> {
         id: measure.id,
         services: services.clone(),
         reason: measure.reason.as_str().to_owned(),
-        by: measure.by.clone(),
+        by: measure.by.name.clone(),
         needs_approval: services.len() > Plan::ALONE,
-        approved_by: agreed_by.clone(),
+        approved_by: agreed_by.as_ref().map(|person| person.name.clone()),
         created_at: measure.times.created_at,
         expires_at: measure.expires_at,
     })

@@ -10,7 +10,7 @@ use crate::api::{ApiError, Context};
 use crate::authority::{self, Write};
 use crate::ledger::Snapshot;
 use crate::model::{
-    Actor, Document, DocumentKey, Invalid, Kind, Measure, MeasureId, Place, Reach, Reason, Times, What,
+    Actor, ActorId, Document, DocumentKey, Invalid, Kind, Measure, MeasureId, Place, Reach, Reason, Times, What,
 };
 
 /// How a place is written.
@@ -25,9 +25,7 @@ pub(super) fn place(text: &str) -> Result<Place, Invalid> {
         Some(("lb", text)) => id(text).map(|lb| Place::Lb { lb }),
         Some(("project", text)) => id(text).map(|project| Place::Project { project }),
         Some(("organization", text)) => id(text).map(|organization| Place::Organization { organization }),
-        Some(("token", name)) if !name.trim().is_empty() && name == name.trim() => {
-            Ok(Place::Actor { name: name.to_owned() })
-        }
+        Some(("token", text)) => id(text).map(|token| Place::Actor { id: ActorId::Token(token) }),
         _ => Err(Invalid::format(format!("`{text}` is no place: {PLACES} is expected"))),
     }
 }
@@ -38,7 +36,7 @@ pub(super) fn text(place: &Place) -> String {
         Place::Lb { lb } => format!("lb:{lb}"),
         Place::Project { project } => format!("project:{project}"),
         Place::Organization { organization } => format!("organization:{organization}"),
-        Place::Actor { name } => format!("token:{name}"),
+        Place::Actor { id } => id.to_string(),
         Place::Zone => "zone".to_owned(),
     }
 }
@@ -63,7 +61,7 @@ pub(super) fn reason(arguments: &mut Arguments, text: Option<String>) -> Option<
 
 /// A new measure.
 pub(super) fn new(actor: &Actor, reason: Reason, what: What, expires_at: Option<Timestamp>, now: Timestamp) -> Measure {
-    Measure { id: MeasureId::new(), by: actor.name.clone(), reason, expires_at, what, times: Times::created(now) }
+    Measure { id: MeasureId::new(), by: actor.person(), reason, expires_at, what, times: Times::created(now) }
 }
 
 /// The right to put a measure in force, to change or to end it.
@@ -116,8 +114,8 @@ pub(super) fn in_force(
 
 /// What is the actor's own, and what is in force where he is.
 fn is_seen(snapshot: &Snapshot, actor: &Actor, measure: &Measure) -> bool {
-    if let What::Freeze { place: Place::Actor { name }, .. } = &measure.what {
-        return *name == actor.name || matches!(actor.reach, Reach::Fleet);
+    if let What::Freeze { place: Place::Actor { id }, .. } = &measure.what {
+        return *id == actor.id() || matches!(actor.reach, Reach::Fleet);
     }
     let reach = authority::measure_reach(snapshot, measure);
     reach.is_some_and(|reach| actor.reach.covers(&reach) || (measure.place().is_some() && reach.covers(&actor.reach)))

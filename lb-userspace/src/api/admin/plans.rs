@@ -19,7 +19,7 @@ use crate::api::parse::{Arguments, id};
 use crate::api::wire::measure::{CreatePlan, Filter, Plan as Shown, WaitingPlan};
 use crate::api::{ApiError, Context};
 use crate::authority::Write;
-use crate::ledger::{Change, Snapshot};
+use crate::ledger::{Change, Snapshot, second_person};
 use crate::model::{
     Action, Actor, Document, DocumentKey, Generation, Invalid, Kind, Lb, LbId, Measure, MeasureId, Place, Plan, Reason,
     What,
@@ -85,7 +85,7 @@ pub(in crate::api) async fn create(
 
 /// Approves a plan that somebody else made.
 ///
-/// The approver is never the requester.
+/// The approver is never the requester: no token that the requester made, and none that was made after the plan.
 #[utoipa::path(post, path = "/snowshed/v1/plans/{id}/approve", responses((status = 200, body = Shown)))]
 pub(in crate::api) async fn approve(
     State(context): State<Context>,
@@ -101,15 +101,9 @@ pub(in crate::api) async fn approve(
             &Order::new("plan.approve"),
             |current, now| {
                 let (measure, plan) = current_plan(current, &actor, id, now)?;
-                if measure.by == actor.name {
-                    return Err(ApiError::plan(
-                        id,
-                        "plan_needs_another_person",
-                        "whoever made a plan cannot approve it: \
-                                                                          ask somebody with another token",
-                    ));
-                }
-                let plan = Plan { approved_by: Some(actor.name.clone()), ..plan };
+                second_person(current, &measure, &actor)
+                    .map_err(|why| ApiError::plan(id, "plan_needs_another_person", &why.to_string()))?;
+                let plan = Plan { approved_by: Some(actor.person()), ..plan };
                 let changes = if measure.plan().is_some_and(Plan::is_approved) {
                     Vec::new()
                 } else {
@@ -317,7 +311,7 @@ pub(super) fn waiting(context: &Context, snapshot: &Snapshot, actor: &Actor) -> 
             id: measure.id,
             action: plan.action.as_str().to_owned(),
             count: plan.subjects.len() as u64,
-            by: measure.by.clone(),
+            by: measure.by.name.clone(),
             reason: measure.reason.as_str().to_owned(),
             waits_for_approval: measure.waits_for_approval(),
             expires_at: measure.expires_at,
@@ -336,7 +330,7 @@ fn shown(context: &Context, snapshot: &Snapshot, measure: &Measure, is_kept: boo
         action: plan.action.as_str().to_owned(),
         selector: plan.selector.clone(),
         reason: measure.reason.as_str().to_owned(),
-        by: measure.by.clone(),
+        by: measure.by.name.clone(),
         digest: plan.digest(),
         count: plan.subjects.len() as u64,
         sample,
@@ -345,7 +339,7 @@ fn shown(context: &Context, snapshot: &Snapshot, measure: &Measure, is_kept: boo
         packets_per_second: total.packets_per_second,
         connections_per_second: total.connections_per_second,
         needs_approval: plan.needs_approval(),
-        approved_by: plan.approved_by.clone(),
+        approved_by: plan.approved_by.as_ref().map(|person| person.name.clone()),
         expires_at: measure.expires_at,
         applied_at: plan.applied_at,
         stale: plan.applied_at.is_none() && crate::ledger::stale(snapshot, plan).is_some(),

@@ -121,7 +121,7 @@ pub(super) fn shown(snapshot: &Snapshot, measure: &Measure) -> Option<Quarantine
         id: measure.id,
         place: measures::text(place),
         reason: measure.reason.as_str().to_owned(),
-        by: measure.by.clone(),
+        by: measure.by.name.clone(),
         created_at: measure.times.created_at,
         load_balancers: snapshot.lbs_at(place).filter(|lb| lb.times.is_live()).count() as u64,
     })

@@ -74,6 +74,7 @@ pub(super) fn token(context: &Context, token: &Token) -> wire::Token {
         organization_id,
         project_id,
         expires_at: token.expires_at,
+        made_by: token.made_by,
         last_used_at: context.last_used.of(token.id),
         created_at: token.times.created_at,
         revoked_at: token.times.deleted_at,

@@ -49,7 +49,8 @@ pub(in crate::api) async fn create(
         let wanted = parse(&context.ledger.snapshot(), &actor, request, now)?;
         let Wanted { name, role, reach, expires_at } = wanted;
         let digest = context.token_key.digest(secret.as_str());
-        let made = Token { id: token_id, name, role, reach, digest, expires_at, times: Times::created(now) };
+        let (made_by, times) = (actor.token, Times::created(now));
+        let made = Token { id: token_id, name, role, reach, digest, expires_at, made_by, times };
         commit(
             context,
             &actor,

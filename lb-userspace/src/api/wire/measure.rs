@@ -12,7 +12,7 @@ use crate::model::{Generation, LbId, MeasureId, OrganizationId};
 pub struct Freeze {
     /// Id.
     pub id: MeasureId,
-    /// Where: `lb:ID`, `project:ID`, `organization:ID`, `token:NAME` or `zone`.
+    /// Where: `lb:ID`, `project:ID`, `organization:ID`, `token:ID` or `zone`.
     pub place: String,
     /// The verb that is refused; all of them when null.
     pub verb: Option<String>,
@@ -42,7 +42,7 @@ pub struct FreezeList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateFreeze {
-    /// Where: `lb:ID`, `project:ID`, `organization:ID`, `token:NAME` or `zone`.
+    /// Where: `lb:ID`, `project:ID`, `organization:ID`, `token:ID` or `zone`.
     pub place: Option<String>,
     /// The verb that is refused, such as `lb.delete`; all of them when absent.
     #[serde(default)]

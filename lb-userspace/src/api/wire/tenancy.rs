@@ -58,6 +58,9 @@ pub struct Token {
     pub project_id: Option<ProjectId>,
     /// When it ends by itself; null for never.
     pub expires_at: Option<Timestamp>,
+    /// The token that made it; null when the agent or `snowshed init` did.
+    #[serde(default)]
+    pub made_by: Option<TokenId>,
     /// When it was last used, as far as this edge knows.
     pub last_used_at: Option<Timestamp>,
     /// When it was made.

@@ -111,7 +111,7 @@ impl<'a> Announced<'a> {
                 _ => ("lb.quarantine_planned", "quarantined"),
             };
             let message = format!("load balancer {name} is going to be {what}: {}", measure.reason.as_str());
-            let more = json!({ "plan_id": measure.id, "by": measure.by, "expires_at": measure.expires_at });
+            let more = json!({ "plan_id": measure.id, "by": measure.by.name, "expires_at": measure.expires_at });
             return about.stand(address, format!("planned {}", measure.id), kind, message, more);
         }
         let message = format!("load balancer {name} is in service");

@@ -8,8 +8,8 @@ use crate::health::{ProbeOutcome, ServerHealth};
 use crate::ledger::{Change, MemoryLedger, Proposal};
 use crate::model::{
     Actor, BackendId, ClosedPort, Dependent, DependentId, DependentKind, Document, LbSet, LbType, Measure, MeasureId,
-    Name, OrganizationId, Owner, Plan, Reason, Scope, Server, Subscriber, SubscriberId, Tags, Times, Webhook, Weight,
-    What,
+    Name, OrganizationId, Owner, Person, Plan, Reason, Scope, Server, Subscriber, SubscriberId, Tags, Times, Webhook,
+    Weight, What,
 };
 
 const URI: &str = "https://example.org/hook";
@@ -195,7 +195,7 @@ fn dependent(uri: &str, finalizer: bool) -> Dependent {
 fn put_measure(scene: &Scene, by: &str, what: What, lasts: jiff::SignedDuration) -> Measure {
     let measure = Measure {
         id: MeasureId::new(),
-        by: by.to_owned(),
+        by: Person::agent(by),
         reason: Reason::try_from("abuse".to_owned()).unwrap(),
         expires_at: Some(Timestamp::UNIX_EPOCH + lasts),
         what,

@@ -12,7 +12,7 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
     let removed = case.removed();
     let Some(first) = removed.first() else { return };
     let counts = by_owner(case.current, &removed);
-    if let Some(exceeded) = exceeded(case.current, &case.actor.name, &counts, case.proposed.at) {
+    if let Some(exceeded) = exceeded(case.current, &case.actor.id(), &counts, case.proposed.at) {
         refuse(lb_key(*first), Refusal::Budget { exceeded: Box::new(exceeded) });
     }
 }

@@ -7,7 +7,7 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
     let proposed = case.proposed;
     let (scope, changes) = (&proposed.scope, &proposed.changes);
     let Some(first) = changes.first() else { return };
-    if let Some(freeze) = frozen(case.current, &case.actor.name, &proposed.verb, scope, changes, proposed.at) {
+    if let Some(freeze) = frozen(case.current, &case.actor.id(), &proposed.verb, scope, changes, proposed.at) {
         refuse(first.key(), Refusal::Frozen { freeze: Box::new(freeze) });
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                 [("project_id", before.owner != after.owner), ("kind", before.kind != after.kind)]
             }
             (Document::Token(before), Document::Token(after)) => {
-                [("role", before.role != after.role), ("project_id", before.reach != after.reach)]
+                let of = before.reach != after.reach || before.made_by != after.made_by;
+                [("role", before.role != after.role), ("project_id", of)]
             }
             _ => [("id", true), ("id", false)],
         };

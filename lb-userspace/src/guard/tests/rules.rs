@@ -170,7 +170,7 @@ fn said(report: &Report) -> BTreeSet<String> {
         Refusal::Protected => "protected".to_owned(),
         Refusal::Traffic { rate } => format!("{} packets a second", rate.packets_per_second),
         Refusal::PlanNeeded { count } => format!("{count} need a plan"),
-        Refusal::Frozen { freeze } => format!("frozen by {}", freeze.by),
+        Refusal::Frozen { freeze } => format!("frozen by {}", freeze.by.name),
         Refusal::Budget { exceeded } => format!("{} of {}", exceeded.used + exceeded.wanted, exceeded.limit),
     };
     let line = |it: &Violation| format!("{} {}: {}", it.rule, it.key.id.as_u128(), word(&it.refusal));

@@ -228,7 +228,7 @@ fn containment(snapshot: &Snapshot, status: &Status, now: Timestamp) -> BTreeMap
     for freeze in snapshot.freezes().filter(|freeze| freeze.is_in_force(now)) {
         if let What::Freeze { place, verb, .. } = &freeze.what {
             let verb = verb.as_ref().map_or_else(String::new, |verb| format!(" for {verb}"));
-            let message = format!("read-only mode in {place}{verb}, by {}: {}", freeze.by, freeze.reason.as_str());
+            let message = format!("read-only mode in {place}{verb}, by {}: {}", freeze.by.name, freeze.reason.as_str());
             alarms.insert(("read_only", freeze.id.to_string()), message);
         }
     }

@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode};
 use lb_userspace::authority::{Bootstrap, bootstrap};
-use lb_userspace::model::{Document, Measure, Name, Plan, Reach, Role, What};
+use lb_userspace::model::{Document, Measure, Name, Person, Plan, Reach, Role, What};
 use serde_json::{Value, json};
 
 use super::{Api, Ids, text};
@@ -162,14 +162,14 @@ fn the_engine_lets_nobody_approve_a_release_alone_or_keep_one_for_ever() {
     let services: Vec<String> = (0..11).map(|number| format!("192.0.2.{number} 80/tcp")).collect();
     let made = Measure {
         id: MeasureId::new(),
-        by: "first".to_owned(),
+        by: Person::agent("first"),
         reason: Reason::try_from("test".to_owned()).unwrap(),
         expires_at: at.checked_add(Plan::KEEPS).ok(),
         what: What::LetGo { services: services.clone(), agreed_by: None },
         times: Times::created(at),
     };
     let approved = |by: &str| Measure {
-        what: What::LetGo { services: services.clone(), agreed_by: Some(by.to_owned()) },
+        what: What::LetGo { services: services.clone(), agreed_by: Some(Person::agent(by)) },
         ..made.clone()
     };
     let refused = |result: Result<_, LedgerError>| assert!(matches!(result, Err(LedgerError::Refused(_))));

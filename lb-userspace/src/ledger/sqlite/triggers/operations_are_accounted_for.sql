@@ -1,7 +1,8 @@
 CREATE TRIGGER operations_are_accounted_for AFTER INSERT ON operations
 BEGIN
   INSERT INTO removals
-    SELECT NEW.generation, unixepoch(json_extract(CAST(NEW.body AS TEXT), '$.at')), json_extract(CAST(NEW.body AS TEXT), '$.actor.name'), count
+    SELECT NEW.generation, unixepoch(json_extract(CAST(NEW.body AS TEXT), '$.at')), 
+      coalesce('token:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.token'), 'agent:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.name')), count
     FROM (SELECT count(*) AS count FROM json_each(CAST(NEW.body AS TEXT), '$.changes')
     WHERE json_extract(value, '$.after.kind') = 'lb'
       AND json_extract(value, '$.after.document.times.deleted_at') IS NOT NULL
@@ -12,7 +13,7 @@ BEGIN
       json_extract(value, '$.after.document.what.kind'),
       CASE json_extract(value, '$.after.document.what.place.kind')
         WHEN 'zone' THEN 'zone'
-        WHEN 'actor' THEN 'actor ' || json_extract(value, '$.after.document.what.place.name')
+        WHEN 'actor' THEN 'actor ' || json_extract(value, '$.after.document.what.place.id')
         ELSE coalesce(json_extract(value, '$.after.document.what.place.project'),
           json_extract(value, '$.after.document.what.place.organization'),
           json_extract(value, '$.after.document.what.place.lb'), '') END,
@@ -21,7 +22,7 @@ BEGIN
       CASE WHEN json_extract(value, '$.after.document.times.deleted_at') IS NOT NULL
           OR json_extract(value, '$.after.document.what.kind') = 'purge' AND json_extract(value, '$.after.document.what.applied_at') IS NOT NULL THEN 0
         ELSE coalesce(unixepoch(json_extract(value, '$.after.document.expires_at')), 9223372036854775807) END,
-      coalesce(json_extract(value, '$.after.document.what.approved_by') <> json_extract(value, '$.after.document.by')
+      coalesce(json_extract(value, '$.after.document.what.approved_by.id') <> json_extract(value, '$.after.document.by.id')
         AND json_extract(value, '$.after.document.what.applied_at') IS NULL, 0)
     FROM json_each(CAST(NEW.body AS TEXT), '$.changes') WHERE json_extract(value, '$.after.kind') = 'measure';
 END

@@ -11,5 +11,5 @@ WHEN NOT EXISTS (SELECT 1 FROM measures WHERE id = json_extract(CAST(NEW.body AS
       OR count > 0 AND count + (
         SELECT coalesce(sum(removed), 0) FROM removals
         WHERE at > unixepoch(json_extract(CAST(NEW.body AS TEXT), '$.at')) - 600
-          AND actor = json_extract(CAST(NEW.body AS TEXT), '$.actor.name')) > 50)
+          AND actor = coalesce('token:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.token'), 'agent:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.name'))) > 50)
 BEGIN SELECT RAISE(ABORT, 'more load balancers would be removed than the budget allows without an approved plan'); END

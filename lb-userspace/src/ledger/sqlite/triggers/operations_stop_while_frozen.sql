@@ -4,7 +4,7 @@ WHEN EXISTS (
     WHERE kind = 'freeze'
       AND until > unixepoch(json_extract(CAST(NEW.body AS TEXT), '$.at'))
       AND verb IN ('', json_extract(CAST(NEW.body AS TEXT), '$.verb'))
-      AND (place IN ('zone', 'actor ' || json_extract(CAST(NEW.body AS TEXT), '$.actor.name'))
+      AND (place IN ('zone', 'actor ' || coalesce('token:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.token'), 'agent:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.name')))
         OR place IN (SELECT atom FROM json_tree(CAST(NEW.body AS TEXT), '$.scope') WHERE type = 'text')
         OR place IN (SELECT json_extract(value, '$.after.document.owner.project') FROM json_each(CAST(NEW.body AS TEXT), '$.changes'))
         OR place IN (SELECT json_extract(value, '$.after.document.owner.organization') FROM json_each(CAST(NEW.body AS TEXT), '$.changes'))
