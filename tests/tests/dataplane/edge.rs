@@ -1,9 +1,11 @@
 //! A loaded load balancer with small maps, run on one packet at a time.
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray, xdp::DevMapHash};
+use std::ops::{Deref, DerefMut};
+
+use aya::Pod;
+use aya::maps::{Array, HashMap, PerCpuArray, xdp::DevMapHash};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::nat::{NatBucket, NatRange, NatSource};
 use lb_common::abi::{
     AclKey, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, NatFlow, ProtectionEntry, QuicKey, RangeEntry,
@@ -12,7 +14,8 @@ use lb_common::abi::{
 };
 use lb_common::hash::FlowHash;
 use lb_common::nat::index::{Entry, Probe};
-use tests::objects;
+
+use crate::loaded::Loaded;
 
 /// What an XDP program answers.
 pub const DROP: u32 = 1;
@@ -87,49 +90,41 @@ pub struct Outcome {
 
 /// The program and its maps.
 pub struct Edge {
-    pub ebpf: Ebpf,
-    poison: Ebpf,
+    /// `None` once it was given back.
+    loaded: Option<Loaded>,
+}
+
+impl Deref for Edge {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        self.loaded.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Edge {
+    fn deref_mut(&mut self) -> &mut Loaded {
+        self.loaded.as_mut().unwrap()
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if let Some(loaded) = self.loaded.take() {
+            loaded.give_back();
+        }
+    }
 }
 
 impl Edge {
-    /// Loads the object with small maps and [`CONFIG`].
+    /// The object with small maps, empty but for [`CONFIG`] and [`NAT_SOURCES`].
     pub fn new() -> Self {
         Self::with_reject_burst(100_000)
     }
 
     /// As [`Edge::new`]; answers stop after so many, because no new one is allowed for a day.
     pub fn with_reject_burst(burst: u32) -> Self {
-        const DAY_NS: u64 = 86_400_000_000_000;
-        let mut loader = EbpfLoader::new();
-        loader.override_global("REJECT_INTERVAL_NS", &DAY_NS, true).override_global("REJECT_BURST", &burst, true);
-        loader.override_global("ECHO_INTERVAL_NS", &DAY_NS, true).override_global("ECHO_BURST", &burst, true);
-        for (map, entries) in [
-            (names::SERVICES_V4, 256),
-            (names::SERVICES_V6, 256),
-            (names::SLOTS, 32_768),
-            (names::BACKENDS, 256),
-            (names::FLOWS_OPENED, 4096),
-            (names::FLOWS_PINNED, 4096),
-            (names::VIPS, 256),
-            (names::FRAGMENTS, 4096),
-            (names::SERVICE_STATS, 256),
-            (names::BACKEND_STATS, 256),
-            (names::PROTECTION, 256),
-            (names::BUCKETS, 256),
-            (names::SOURCES, 4096),
-        ] {
-            loader.map_max_entries(map, entries);
-        }
-        let mut ebpf = loader.load_file(objects().join("snowshed.o")).unwrap();
-        let program: &mut Xdp = ebpf.program_mut(names::PROGRAM).unwrap().try_into().unwrap();
-        program.load().unwrap();
-        let fd = program.fd().unwrap().try_clone().unwrap();
-        let mut poison = EbpfLoader::new().load_file(objects().join("bench.o")).unwrap();
-        let mut next = ProgramArray::try_from(poison.map_mut("POISONED").unwrap()).unwrap();
-        next.set(0, &fd, 0).unwrap();
-        let program: &mut Xdp = poison.program_mut("poison").unwrap().try_into().unwrap();
-        program.load().unwrap();
-        let mut edge = Self { ebpf, poison };
+        let mut edge = Self { loaded: Some(Loaded::take(burst)) };
         edge.set_config(&CONFIG);
         edge.set_nat_sources();
         edge

@@ -10,6 +10,7 @@ mod explained;
 mod flood;
 mod forwarding;
 mod gue;
+mod loaded;
 mod lookup;
 mod memory;
 mod model;

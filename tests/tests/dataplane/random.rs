@@ -60,7 +60,7 @@ fn the_program_and_the_model_agree_on_random_packets() {
             (lb_common::abi::names::FLOWS_OPENED, &pair.model.opened),
             (lb_common::abi::names::FLOWS_PINNED, &pair.model.pinned),
         ] {
-            assert!(flows.len() > 30, "the test says little: {} entries in {name}", flows.len());
+            assert!(flows.len() > 10, "the test says little: {} entries in {name}", flows.len());
             for (key, entry) in flows {
                 assert_eq!(pair.edge.flow(name, key), Some(*entry), "{name}");
             }
