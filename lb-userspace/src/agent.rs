@@ -433,6 +433,10 @@ fn context(
     let v4 = config.addresses.v4.iter().copied().map(IpNet::V4);
     let v6 = config.addresses.v6.iter().copied().map(IpNet::V6);
     let of = |quota: u32| usize::try_from(quota).unwrap_or(usize::MAX);
+    let own = health::own_addresses().unwrap_or_else(|error| {
+        log::error!("the edge's own addresses cannot be read, and are not refused as servers': {error}");
+        BTreeSet::new()
+    });
     api::Context {
         ledger: Authorized::new(ledger),
         status,
@@ -446,10 +450,11 @@ fn context(
             frontends_per_lb: of(config.quotas.frontends_per_lb),
             backends_per_lb: of(config.quotas.backends_per_lb),
             servers_per_backend: of(config.quotas.servers_per_backend),
+            subscribers_per_project: of(config.quotas.subscribers),
             acls_per_frontend: of(config.quotas.acls_per_frontend),
             acl_prefixes_per_frontend: of(config.quotas.acl_prefixes_per_frontend),
         },
-        pools: Pools::new(v4.chain(v6)),
+        pools: Pools::new(v4.chain(v6)).on_edge(own),
         zone: config.api.zone.clone(),
         token_key,
         last_used,

@@ -265,6 +265,8 @@ section! {
         backends_per_lb: u32 = 100, rule::integer(0..=65_535);
         /// Servers of a backend.
         servers_per_backend: u32 = 1_000, rule::integer(0..=65_535);
+        /// Subscribers of a project.
+        subscribers: u32 = 100, rule::integer(0..=10_000);
         /// Access rules of a frontend.
         acls_per_frontend: u32 = 100, rule::integer(0..=1_000);
         /// Networks that the access rules of a frontend name together.

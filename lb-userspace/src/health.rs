@@ -24,6 +24,7 @@ pub use machine::{Machine, Now, Thresholds, Turn};
 pub use probe::{Network, Prober};
 pub use run::{Health, ProbeCounts, start};
 pub use source::source_towards;
+pub(crate) use tunnel::own_addresses;
 pub use tunnel::{Through, Tunnel, unroute};
 
 /// What the checkers know. Servers without a check are absent and count as up.

@@ -27,3 +27,4 @@ pub mod plan;
 pub mod purge;
 pub mod reconcile;
 pub mod recovery;
+pub mod shares;

@@ -1,17 +1,20 @@
 //! Request bodies: JSON into wire shapes, with the path of what does not fit. What a request says where nobody reads
 //! it (a body of a `DELETE`, a query of a `PUT`) is refused: somebody meant it to narrow what the request does.
 
+use std::sync::LazyLock;
+
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 
 use super::ApiError;
 use super::listing::Pairs;
 use super::peer::Peer;
 use super::throttle;
 use super::wire::{Detail, Problem, ProblemKind};
+use crate::model::Actor;
+use crate::shares::Shares;
 
 /// Largest body, bytes: an access list with as many networks as there may be.
 pub(super) const MAX_BYTES: usize = 6 << 20;
@@ -19,8 +22,9 @@ pub(super) const MAX_BYTES: usize = 6 << 20;
 /// A body up to this many bytes is read whoever else is sending one.
 const SMALL_BYTES: u64 = 64 << 10;
 
-/// Larger ones are read eight at a time, so that all of them together are bounded too. The Unix socket's do not wait.
-static LARGE: Semaphore = Semaphore::const_new(8);
+/// Larger ones are read eight at a time, and two of one tenant, so that all of them together are bounded too. The Unix
+/// socket's do not wait.
+static LARGE: LazyLock<Shares> = LazyLock::new(|| Shares::new(8, 2));
 
 /// A JSON body of a request without a query.
 pub(super) struct Body<T>(pub(super) T);
@@ -71,8 +75,9 @@ async fn without_query<S: Send + Sync>(request: Request, state: &S) -> Result<Re
 
 pub(super) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let is_small = request.body().size_hint().upper().is_some_and(|upper| upper <= SMALL_BYTES);
-    // The semaphore is never closed; who waits too long is answered by the router's deadline.
-    let _place = if is_small || throttle::peer(&request) == Peer::Socket { None } else { LARGE.acquire().await.ok() };
+    let tenant = request.extensions().get::<Actor>().and_then(|actor| actor.reach.organization());
+    // Places are never closed; who waits too long is answered by the router's deadline.
+    let _place = if is_small || throttle::peer(&request) == Peer::Socket { None } else { LARGE.take(tenant).await };
     Bytes::from_request(request, state).await.map_err(|rejection| {
         if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
             ApiError::new(Problem {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::model::{LbId, ProjectId};
+use crate::model::{LbId, OrganizationId, ProjectId};
 
 /// Who gets a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -124,6 +124,9 @@ pub struct Letter {
     /// Whose it is: who may read it here; the operators' when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<ProjectId>,
+    /// The organization of that project: whose share of the postman's places it is carried in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<OrganizationId>,
     /// The load balancer it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lb_id: Option<LbId>,
@@ -142,7 +145,7 @@ impl Letter {
     /// The body of a webhook. The same letter gives the same bytes at every attempt.
     #[must_use]
     pub fn body(&self, id: Uuid) -> Vec<u8> {
-        let Self { to: _, address: _, project_id, lb_id, kind, at, message, data } = self;
+        let Self { to: _, address: _, organization_id: _, project_id, lb_id, kind, at, message, data } = self;
         serde_json::json!({
             "id": id, "type": kind, "timestamp": at, "message": message, "project_id": project_id, "lb_id": lb_id,
             "data": data,

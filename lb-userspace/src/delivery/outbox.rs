@@ -132,6 +132,7 @@ impl Outbox {
                 to: Recipient::of_alarms(address),
                 address: address.clone(),
                 project_id: None,
+                organization_id: None,
                 lb_id: None,
                 kind: kind.to_owned(),
                 at: now,

@@ -10,9 +10,12 @@ use tokio::task::{Id, JoinSet};
 use super::outbox::{Outbox, OutboxError};
 use super::{Backoff, Carriers, Delivery, Outcome, Recipient, State};
 use crate::observe::chain;
+use crate::shares::Sharer;
 
 /// Letters on their way at once.
-const MOST_AT_ONCE: usize = 16;
+const MOST_AT_ONCE: usize = 64;
+/// Those of one organization, and the edge's own: whose receivers are slow has its own letters wait, and nobody else's.
+pub(super) const MOST_OF_ONE: usize = 8;
 /// Longest sleep: a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Pause after the outbox failed.
@@ -48,6 +51,13 @@ pub async fn run(
     }
 }
 
+/// Somebody who is being served, and in whose share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Served {
+    pub(super) to: Recipient,
+    pub(super) sharer: Sharer,
+}
+
 struct Rounds<C> {
     outbox: Arc<Outbox>,
     carriers: Carriers,
@@ -55,26 +65,26 @@ struct Rounds<C> {
     clock: C,
     under_way: JoinSet<()>,
     /// Who is being served.
-    busy: BTreeMap<Id, Recipient>,
+    busy: BTreeMap<Id, Served>,
 }
 
 impl<C: Fn() -> Timestamp + Clone + Send + Sync + 'static> Rounds<C> {
     /// Starts what is due and there is room for; how long there is nothing to do.
     async fn start_due(&mut self) -> Result<Duration, OutboxError> {
         let room = MOST_AT_ONCE - self.under_way.len();
-        let busy: Vec<Recipient> = self.busy.values().copied().collect();
+        let busy: Vec<Served> = self.busy.values().copied().collect();
         let now = (self.clock)();
         let due = off_thread(&self.outbox, move |outbox| Ok(outbox.store().due(now, &busy, room)?)).await?;
         for delivery in due {
-            let to = delivery.letter.to;
+            let served = Served { to: delivery.letter.to, sharer: delivery.letter.organization_id };
             let attempt =
                 attempt(Arc::clone(&self.outbox), self.carriers.clone(), self.backoff, self.clock.clone(), delivery);
-            self.busy.insert(self.under_way.spawn(attempt).id(), to);
+            self.busy.insert(self.under_way.spawn(attempt).id(), served);
         }
         if self.under_way.len() >= MOST_AT_ONCE {
             return Ok(LONGEST_SLEEP);
         }
-        let busy: Vec<Recipient> = self.busy.values().copied().collect();
+        let busy: Vec<Served> = self.busy.values().copied().collect();
         let next = off_thread(&self.outbox, move |outbox| Ok(outbox.store().next_due(&busy)?)).await?;
         let pause = next.map(|next| Duration::try_from(next.duration_since((self.clock)())).unwrap_or_default());
         Ok(pause.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))

@@ -7,6 +7,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::postman::{MOST_OF_ONE, Served};
 use super::{Address, Counts, Delivery, Filter, Letter, Recipient, RecipientKind, State};
 
 /// `PRAGMA application_id`: "SNOB".
@@ -153,8 +154,9 @@ impl Store {
         rows.collect()
     }
 
-    /// Letters that are due, the longest due first; none to recipients that are being served.
-    pub(super) fn due(&self, now: Timestamp, busy: &[Recipient], limit: usize) -> rusqlite::Result<Vec<Delivery>> {
+    /// Letters that are due, the longest due first; none to recipients that are being served, and of nobody more than a
+    /// share.
+    pub(super) fn due(&self, now: Timestamp, busy: &[Served], limit: usize) -> rusqlite::Result<Vec<Delivery>> {
         let mut statement = self
             .connection
             .prepare_cached(&format!("SELECT {COLUMNS} FROM deliveries WHERE due <= ?1 ORDER BY due, number"))?;
@@ -164,24 +166,26 @@ impl Store {
             && let Some(row) = rows.next()?
         {
             let delivery = read(row)?;
-            if !taken.contains(&delivery.letter.to) {
-                taken.push(delivery.letter.to);
+            let served = Served { to: delivery.letter.to, sharer: delivery.letter.organization_id };
+            if has_place(served, &taken) {
+                taken.push(served);
                 found.push(delivery);
             }
         }
         Ok(found)
     }
 
-    /// When the next letter to a recipient that is not being served is due.
-    pub(super) fn next_due(&self, busy: &[Recipient]) -> rusqlite::Result<Option<Timestamp>> {
+    /// When the next letter is due to a recipient that is not being served, of somebody who has not had a share.
+    pub(super) fn next_due(&self, busy: &[Served]) -> rusqlite::Result<Option<Timestamp>> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT kind, recipient, due FROM deliveries WHERE due IS NOT NULL ORDER BY due, number")?;
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM deliveries WHERE due IS NOT NULL ORDER BY due, number"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let (kind, id): (String, [u8; 16]) = (row.get(0)?, row.get(1)?);
-            if !busy.iter().any(|busy| busy.kind.as_str() == kind && *busy.id.as_bytes() == id) {
-                return time(row, 2).map(Some);
+            let delivery = read(row)?;
+            let served = Served { to: delivery.letter.to, sharer: delivery.letter.organization_id };
+            if has_place(served, busy) {
+                return Ok(delivery.next_attempt_at);
             }
         }
         Ok(None)
@@ -286,6 +290,12 @@ impl Store {
         }
         Ok(counts)
     }
+}
+
+/// Whether somebody may be served beside those that are.
+fn has_place(one: Served, busy: &[Served]) -> bool {
+    busy.iter().all(|busy| busy.to != one.to)
+        && busy.iter().filter(|busy| busy.sharer == one.sharer).count() < MOST_OF_ONE
 }
 
 const COLUMNS: &str = "id, state, attempts, posted, due, tried, error, letter";

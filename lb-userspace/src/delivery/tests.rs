@@ -60,6 +60,7 @@ fn letter(recipient: u128, address: Address) -> Letter {
         to: Recipient { kind: RecipientKind::Subscriber, id: Uuid::from_u128(recipient) },
         address,
         project_id: None,
+        organization_id: None,
         lb_id: None,
         kind: "server.down".to_owned(),
         at: Timestamp::UNIX_EPOCH,
@@ -324,4 +325,41 @@ async fn an_e_mail_that_the_server_refuses_for_good_is_dead_and_one_without_a_se
     let _without = postman(&outbox, Targets::default(), None, QUICK);
     let id = outbox.post(Timestamp::now(), &[letter(1, address)]).unwrap()[0];
     assert!(ended(&outbox, id).await.last_error.unwrap().contains("smtp_host"));
+}
+
+/// A receiver that takes requests and never answers; it counts them.
+async fn silent() -> (Arc<std::sync::atomic::AtomicUsize>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/hook", listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            open.push(stream);
+        }
+    });
+    (asked, uri)
+}
+
+#[tokio::test]
+async fn a_tenant_whose_receivers_are_slow_has_its_own_letters_wait_and_nobody_elses() {
+    let outbox = Arc::new(Outbox::in_memory(Vec::new()).unwrap());
+    let (asked, slow) = silent().await;
+    let (receiver, quick) = Receiver::start([]).await;
+    let of = |tenant, letter| Letter { organization_id: Some(tenant), ..letter };
+    let (first, second) = (crate::model::OrganizationId::new(), crate::model::OrganizationId::new());
+    let many: Vec<Letter> = (0..100).map(|recipient| of(first, to(recipient, &slow))).collect();
+    outbox.post(Timestamp::UNIX_EPOCH, &many).unwrap();
+    let _postman = postman(&outbox, loopback(), None, QUICK);
+    while asked.load(std::sync::atomic::Ordering::SeqCst) < super::postman::MOST_OF_ONE {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let ids = outbox.post(Timestamp::now(), &[of(second, to(1000, &quick)), to(1001, &quick)]).unwrap();
+    for id in ids {
+        assert_eq!(ended(&outbox, id).await.state, State::Delivered);
+    }
+    assert_eq!(receiver.arrived().len(), 2);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), super::postman::MOST_OF_ONE);
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch::Receiver;
 use super::{Address, Letter, Outbox, OutboxError, Recipient, RecipientKind, Told};
 use crate::health::HealthView;
 use crate::ledger::{Ledger, Snapshot};
-use crate::model::{Backend, Lb, LbId, ProjectId, SubscriberId};
+use crate::model::{Backend, Lb, LbId, Owner, SubscriberId};
 use crate::observe::chain;
 use crate::observe::events::alarms;
 use crate::plan::ServerRef;
@@ -166,7 +166,7 @@ impl Teller {
 struct Stand {
     to: Recipient,
     address: Address,
-    project: Option<ProjectId>,
+    owner: Option<Owner>,
     lb: Option<LbId>,
     /// What it is: the same for as long as it is followed.
     subject: String,
@@ -201,7 +201,8 @@ fn differences(
             letters.push(Letter {
                 to: stand.to,
                 address: stand.address.clone(),
-                project_id: stand.project,
+                project_id: stand.owner.map(|owner| owner.project),
+                organization_id: stand.owner.map(|owner| owner.organization),
                 lb_id: stand.lb,
                 kind: stand.kind.to_owned(),
                 at: now,
@@ -242,8 +243,8 @@ struct About<'a> {
 
 impl About<'_> {
     fn stand(&self, subject: String, kind: &'static str, message: String, data: Value) -> Stand {
-        let (address, project, lb) = (self.address.clone(), Some(self.lb.owner.project), Some(self.lb.id));
-        Stand { to: self.to, address, project, lb, subject, state: None, is_good: true, kind, message, data }
+        let (address, owner, lb) = (self.address.clone(), Some(self.lb.owner), Some(self.lb.id));
+        Stand { to: self.to, address, owner, lb, subject, state: None, is_good: true, kind, message, data }
     }
 
     fn lb(&self, snapshot: &Snapshot) -> Stand {
@@ -324,7 +325,7 @@ fn of_alarms(
         let stand = |subject: &str, state: Option<&str>, kind, alarm: &str, message: String| Stand {
             to,
             address: address.clone(),
-            project: None,
+            owner: None,
             lb: None,
             subject: subject.to_owned(),
             state: state.map(str::to_owned),

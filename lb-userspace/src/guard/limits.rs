@@ -16,6 +16,8 @@ pub struct Limits {
     pub backends_per_lb: usize,
     /// Servers of a backend.
     pub servers_per_backend: usize,
+    /// Subscribers of a project.
+    pub subscribers_per_project: usize,
     /// Rules of a frontend's access list.
     pub acls_per_frontend: usize,
     /// Networks that the rules of a frontend name together.
@@ -30,6 +32,7 @@ impl Default for Limits {
             frontends_per_lb: 100,
             backends_per_lb: 100,
             servers_per_backend: 1_000,
+            subscribers_per_project: 100,
             acls_per_frontend: 100,
             acl_prefixes_per_frontend: 100_000,
         }

@@ -8,6 +8,7 @@
 //! probe's socket ── mark ── TUN ── agent: outer header, MAC ── server unwraps, VIP ──▶ probe's socket
 //! ```
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -226,16 +227,22 @@ impl Carrier {
     }
 }
 
-/// An address of this machine of the VIP's version, which others can answer to: that towards it, or else any.
-pub(crate) fn own_address(vip: IpAddr) -> io::Result<IpAddr> {
-    if let Ok(address) = source_towards(vip) {
-        return Ok(address);
-    }
+/// Every address of this machine.
+pub(crate) fn own_addresses() -> io::Result<BTreeSet<IpAddr>> {
     let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|interface| {
         let address = interface.address?;
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
     });
+    Ok(addresses.collect())
+}
+
+/// An address of this machine of the VIP's version, which others can answer to: that towards it, or else any.
+pub(crate) fn own_address(vip: IpAddr) -> io::Result<IpAddr> {
+    if let Ok(address) = source_towards(vip) {
+        return Ok(address);
+    }
+    let addresses = own_addresses()?;
     let is_global = |address: &IpAddr| match address {
         IpAddr::V4(v4) => vip.is_ipv4() && !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => vip.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),

@@ -123,6 +123,12 @@ impl Authorized {
         DenyingLedger::new(Arc::clone(&self.ledger))
     }
 
+    /// Follows the newest snapshot.
+    #[must_use]
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<Arc<Snapshot>> {
+        self.ledger.subscribe()
+    }
+
     /// The newest snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {

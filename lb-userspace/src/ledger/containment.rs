@@ -334,9 +334,6 @@ fn lies_in_plan(change: &Change, plan: &Plan) -> bool {
 }
 
 fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
-    if measure.by != proposal.actor.person() {
-        return Err(format!("the measure {} is somebody else's than the actor's", measure.id));
-    }
     match &measure.what {
         What::Plan(plan) => {
             let latest = proposal.at.checked_add(Plan::KEEPS).unwrap_or(Timestamp::MAX);
@@ -371,6 +368,9 @@ fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
         }
         What::Purge(purge) => super::purge::check_new(proposal, measure, purge)?,
         What::Freeze { .. } | What::Quarantine { .. } => {}
+    }
+    if measure.by != proposal.actor.person() {
+        return Err(format!("the measure {} is somebody else's than the actor's", measure.id));
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub fn parse_port(port: i64) -> Result<NonZeroU16, Invalid> {
 /// An address that a server can have: one host on the network.
 ///
 /// # Errors
-/// [`Invalid`] when it is unspecified, loopback, multicast, broadcast, or an IPv4 address written as IPv6.
+/// [`Invalid`] when it is unspecified, loopback, link-local, multicast, broadcast, or an IPv4 address written as IPv6.
 pub fn check_server(address: IpAddr) -> Result<IpAddr, Invalid> {
     let kind = match address {
         _ if address.is_unspecified() => "the unspecified address",
@@ -39,6 +39,7 @@ pub fn check_server(address: IpAddr) -> Result<IpAddr, Invalid> {
         _ if address.is_multicast() => "a multicast address",
         IpAddr::V4(Ipv4Addr::BROADCAST) => "the broadcast address",
         IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => "an IPv4 address in IPv6 form",
+        IpAddr::V4(address) if address.is_link_local() => "a link-local address, among them a host's metadata service",
         IpAddr::V6(address) if address.is_unicast_link_local() => "a link-local address",
         _ => return Ok(address),
     };

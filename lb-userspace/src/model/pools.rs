@@ -1,5 +1,6 @@
 //! The address pools of an edge: which addresses tenants can reserve.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Pools {
     networks: Vec<IpNet>,
+    #[serde(skip)]
+    own: BTreeSet<IpAddr>,
 }
 
 /// IPv4 or IPv6.
@@ -46,7 +49,19 @@ impl Pools {
     /// Pools from networks, in the order they are used.
     #[must_use]
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self { networks: networks.into_iter().map(|network| network.trunc()).collect() }
+        Self { networks: networks.into_iter().map(|network| network.trunc()).collect(), own: BTreeSet::new() }
+    }
+
+    /// The same on an edge that has these addresses itself.
+    #[must_use]
+    pub fn on_edge(self, own: BTreeSet<IpAddr>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Whether an address is the edge's own.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
     }
 
     /// The networks.

@@ -106,6 +106,16 @@ impl Reach {
         }
     }
 
+    /// The organization that it lies in; the fleet lies in none.
+    #[must_use]
+    pub const fn organization(&self) -> Option<OrganizationId> {
+        match self {
+            Self::Project { owner } => Some(owner.organization),
+            Self::Organization { organization } => Some(*organization),
+            Self::Fleet => None,
+        }
+    }
+
     /// Whether what a project owns lies within.
     #[must_use]
     pub fn covers_owner(&self, owner: Owner) -> bool {

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{LbId, ProjectId};
+use crate::shares::{Share, Sharer, Shares};
 
 mod watcher;
 
@@ -23,7 +24,9 @@ pub use watcher::{Watched, watch};
 /// Events that are kept.
 const KEPT: usize = 8192;
 /// Streams that are served at once.
-const MAX_STREAMS: usize = 64;
+const MAX_STREAMS: usize = 256;
+/// Streams of one tenant.
+const MAX_STREAMS_OF_ONE: usize = 16;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -99,7 +102,7 @@ pub struct Events {
     epoch: String,
     kept: Mutex<VecDeque<Arc<Event>>>,
     newest: watch::Sender<u64>,
-    streams: Arc<Semaphore>,
+    streams: Shares,
     closed: CancellationToken,
 }
 
@@ -129,7 +132,7 @@ impl Events {
             epoch: format!("{:08x}", rand::random::<u32>()),
             kept: Mutex::default(),
             newest: watch::Sender::new(0),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: Shares::new(MAX_STREAMS, MAX_STREAMS_OF_ONE),
             closed: CancellationToken::new(),
         }
     }
@@ -181,10 +184,10 @@ impl Events {
         self.newest.subscribe()
     }
 
-    /// A place for one stream, while there is one.
+    /// A place for one stream of a tenant, while there is one.
     #[must_use]
-    pub fn stream(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.streams).try_acquire_owned().ok()
+    pub fn stream(&self, tenant: Sharer) -> Option<Share> {
+        self.streams.try_take(tenant)
     }
 
     /// Ends every stream: the agent stops.

@@ -101,6 +101,7 @@ const LIMITS: Limits = Limits {
     frontends_per_lb: 3,
     backends_per_lb: 3,
     servers_per_backend: 4,
+    subscribers_per_project: 3,
     acls_per_frontend: 4,
     acl_prefixes_per_frontend: 100_000,
 };
@@ -209,7 +210,8 @@ impl Api {
             requests: Arc::clone(&requests),
             events: Arc::clone(&events),
             limits,
-            pools: Pools::new(["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().unwrap())),
+            pools: Pools::new(["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().unwrap()))
+                .on_edge(["198.51.100.250".parse().unwrap()].into()),
             zone: ZONE.to_owned(),
             token_key: TOKEN_KEY,
             last_used: Arc::default(),

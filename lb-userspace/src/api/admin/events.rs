@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch::Receiver;
 
 use crate::api::listing::Pairs;
@@ -24,11 +23,14 @@ use crate::ledger::{Authorized, Snapshot};
 use crate::model::{Actor, Invalid, LbId};
 use crate::observe::Events;
 use crate::observe::events::{Event, Position};
+use crate::shares::Share;
 
 /// Events handed to a stream at once.
 const BATCH: usize = 64;
 /// A comment is sent when nothing else was for this long: a connection that is gone is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The end of a token is looked for again after this long.
+const LOOKS_AHEAD: Duration = Duration::from_secs(60);
 
 /// Lists what happened, or streams it as it does.
 #[utoipa::path(
@@ -55,7 +57,8 @@ pub(in crate::api) async fn get(
     let (lb, from) = arguments.build(lb.zip(from))?;
     let wanted = Wanted { actor, lb, kind };
     if is_stream {
-        let permit = events.stream().ok_or_else(|| ApiError::unavailable("too many event streams are open"))?;
+        let tenant = wanted.actor.reach.organization();
+        let share = events.stream(tenant).ok_or_else(|| ApiError::unavailable("too many event streams are open"))?;
         let reader = Reader {
             position: from.unwrap_or_else(|| events.now()),
             newest: events.follow(),
@@ -63,7 +66,8 @@ pub(in crate::api) async fn get(
             ledger: context.ledger.clone(),
             wanted,
             waiting: Vec::new(),
-            _permit: permit,
+            snapshots: context.ledger.subscribe(),
+            _share: share,
         };
         return Ok(Sse::new(reader.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
@@ -115,7 +119,9 @@ struct Reader {
     wanted: Wanted,
     /// Read and not sent yet, the next one last.
     waiting: Vec<Sent>,
-    _permit: OwnedSemaphorePermit,
+    /// Tells when the token is revoked.
+    snapshots: Receiver<Arc<Snapshot>>,
+    _share: Share,
 }
 
 impl Reader {
@@ -130,6 +136,7 @@ impl Reader {
                 return Some(sent);
             }
             self.newest.mark_unchanged();
+            self.snapshots.mark_unchanged();
             let snapshot = self.ledger.snapshot();
             if !snapshot.tenants().holds(&self.wanted.actor, Timestamp::now()) {
                 return None;
@@ -137,11 +144,22 @@ impl Reader {
             if self.read(&snapshot) {
                 continue;
             }
+            let left = self.is_left(&snapshot);
             tokio::select! {
                 () = self.events.closed() => return None,
                 changed = self.newest.changed() => changed.ok()?,
+                // A token that is revoked ends its stream, also when nothing happens.
+                changed = self.snapshots.changed() => changed.ok()?,
+                () = tokio::time::sleep(left) => {}
             }
         }
+    }
+
+    /// How long the token holds by itself, as far as one looks ahead.
+    fn is_left(&self, snapshot: &Snapshot) -> Duration {
+        let token = self.wanted.actor.token.and_then(|id| snapshot.tenants().token(id));
+        let left = token.and_then(|token| token.expires_at).map(|end| end.duration_since(Timestamp::now()));
+        left.map_or(LOOKS_AHEAD, |left| Duration::try_from(left).unwrap_or_default().min(LOOKS_AHEAD))
     }
 
     /// Reads on; whether there was anything.

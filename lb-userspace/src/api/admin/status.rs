@@ -23,6 +23,7 @@ use crate::model::{Actor, Backend, Frontend, Lb, Reach, Server, What};
 use crate::observe::{Traffic, chain};
 use crate::plan::{PlannedService, ServerRef, ServiceAddress, Tables};
 use crate::reconcile::Status;
+use crate::recovery::heal::Summary;
 
 /// Shows how the edge stands.
 #[utoipa::path(get, path = "/snowshed/v1/status", responses((status = 200, body = StatusReport)))]
@@ -51,13 +52,24 @@ pub(in crate::api) async fn get(
             containment: containment(context, &snapshot, &actor),
             verdicts: traffic.verdicts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             counters_error,
-            heal: context.heal.board((context.clock)()).summary,
+            heal: heal(context, &snapshot, &actor),
             deliveries: deliveries(context, &actor),
             reconcile: own(status, &services, &actor),
             services,
         }))
     })
     .await
+}
+
+/// The scoreboard's counts, of what the actor sees.
+fn heal(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Summary {
+    let mut board = context.heal.board((context.clock)());
+    if actor.reach != Reach::Fleet {
+        let sight = Sight::new(snapshot, actor);
+        board.load_balancers.retain(|instance| sight.lb(instance.lb_id).is_some());
+        board.recount();
+    }
+    board.summary
 }
 
 fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Containment {

@@ -163,7 +163,7 @@ impl About<'_> {
         Stand {
             to: one.recipient(),
             address: address.clone(),
-            project: Some(one.owner.project),
+            owner: Some(one.owner),
             lb: Some(*lb),
             subject: subject(*lb),
             state: Some(state),

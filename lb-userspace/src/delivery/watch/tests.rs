@@ -8,8 +8,8 @@ use crate::health::{ProbeOutcome, ServerHealth};
 use crate::ledger::{Change, MemoryLedger, Proposal};
 use crate::model::{
     Actor, BackendId, ClosedPort, Dependent, DependentId, DependentKind, Document, LbSet, LbType, Measure, MeasureId,
-    Name, OrganizationId, Owner, Person, Plan, Reason, Scope, Server, Subscriber, SubscriberId, Tags, Times, Webhook,
-    Weight, What,
+    Name, OrganizationId, Owner, Person, Plan, ProjectId, Reason, Scope, Server, Subscriber, SubscriberId, Tags, Times,
+    Webhook, Weight, What,
 };
 
 const URI: &str = "https://example.org/hook";

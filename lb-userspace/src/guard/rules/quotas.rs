@@ -17,6 +17,10 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
         let (of, room) = match &change.after {
             Document::Lb(lb) if change.before.is_none() => (lb.owner.project.as_uuid(), lbs(case, lb.owner.project)),
             Document::Ip(ip) if change.before.is_none() => (ip.owner.project.as_uuid(), ips(case, ip.owner.project)),
+            Document::Subscriber(subscriber) if change.before.is_none() => {
+                let project = subscriber.owner.project;
+                (project.as_uuid(), subscribers(case, project))
+            }
             Document::Frontend(frontend) if change.before.is_none() => {
                 (frontend.lb.as_uuid(), frontends(case, frontend.lb))
             }
@@ -67,6 +71,12 @@ fn ips(case: &Case<'_>, project: ProjectId) -> Room {
     let before = case.current.ips_in(project).filter(|ip| ip.times.is_live()).count();
     let created = created(case, Kind::Ip);
     Room { resource: "lb_ips", quota: case.limits.ips_per_project, before, after: before + created }
+}
+
+fn subscribers(case: &Case<'_>, project: ProjectId) -> Room {
+    let before = case.current.subscribers().filter(|one| one.owner.project == project && one.times.is_live()).count();
+    let created = created(case, Kind::Subscriber);
+    Room { resource: "lb_subscribers", quota: case.limits.subscribers_per_project, before, after: before + created }
 }
 
 /// The changes of one operation are all of one project.

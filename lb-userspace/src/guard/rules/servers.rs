@@ -1,4 +1,4 @@
-//! A server's address is that of one host, and no address that is load-balanced.
+//! A server's address is that of one host, not the edge itself, and no address that is load-balanced.
 
 use super::{Case, Refusal, Sink};
 use crate::model::{Document, Invalid, Server, address};
@@ -13,6 +13,12 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
         for server in &backend.servers {
             if let Err(invalid) = address::check_server(server.address) {
                 wrong(invalid);
+            }
+            if case.pools.is_own(server.address) {
+                wrong(Invalid::constraint(format!(
+                    "{} is an address of this edge itself: what listens there are the edge's own services, and no tenant's",
+                    server.address
+                )));
             }
             if case.after.ip_with_address(server.address).is_some() {
                 wrong(Invalid::constraint(format!(

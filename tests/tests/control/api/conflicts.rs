@@ -103,6 +103,12 @@ async fn a_quota_that_is_reached_is_refused_with_its_numbers() {
     for _ in 0..5 {
         api.ok(Method::POST, "/ips", &json!({})).await;
     }
+    let webhook =
+        |number: usize| json!({"name": format!("{number}"), "webhook_config": {"uri": "https://example.org/"}});
+    let there = api.get("/subscribers").await["total_count"].as_u64().unwrap();
+    for number in there..3 {
+        api.ok(Method::POST, "/subscribers", &webhook(usize::try_from(number).unwrap())).await;
+    }
     let head = api.head();
     let udp = json!({"name": "x", "forward_protocol": "udp", "forward_port": 80});
     let frontend = json!({"name": "x", "inbound_port": 83, "backend_id": ids.backend});
@@ -110,6 +116,7 @@ async fn a_quota_that_is_reached_is_refused_with_its_numbers() {
     for (method, path, body, resource, quota) in [
         (Method::POST, "/lbs", json!({"name": "x", "assign_flexible_ip": false}), "lbs", 3),
         (Method::POST, "/ips", json!({}), "lb_ips", 6),
+        (Method::POST, "/subscribers", webhook(3), "lb_subscribers", 3),
         (Method::POST, "/lbs/{lb}/backends", udp, "lb_backends", 3),
         (Method::PUT, "/backends/{backend}/servers", servers, "lb_servers", 4),
     ] {

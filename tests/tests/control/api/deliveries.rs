@@ -16,6 +16,7 @@ pub(super) fn post(api: &Api, project_id: Option<ProjectId>) -> Uuid {
         to: Recipient { kind: RecipientKind::Subscriber, id: Uuid::from_u128(77) },
         address: Address::Webhook { uri: "https://example.org/hook".to_owned() },
         project_id,
+        organization_id: None,
         lb_id: None,
         kind: "server.down".to_owned(),
         at: jiff::Timestamp::UNIX_EPOCH,

@@ -93,15 +93,79 @@ async fn a_stream_ends_when_the_agent_stops() {
 #[tokio::test]
 async fn streams_are_counted_and_one_too_many_is_told_to_come_again() {
     let api = Api::new();
-    let permits: Vec<_> = std::iter::from_fn(|| api.events.stream()).collect();
-    assert_eq!(permits.len(), 64);
-    let request = Request::builder().uri("/snowshed/v1/events").header("X-Auth-Token", "secret-one");
-    let request = request.header("Accept", "text/event-stream").body(Body::empty()).unwrap();
-    let response = api.router.clone().oneshot(request).await.unwrap();
+    let tenant = Some(owner(1).organization);
+    let shares: Vec<_> = std::iter::from_fn(|| api.events.stream(tenant)).collect();
+    assert_eq!(shares.len(), 16);
+    let response = open_stream(&api, "secret-one").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    drop(permits);
+    api.events.publish(Timestamp::UNIX_EPOCH, news("theirs", Some(2)));
+    read_stream_as(&api, "secret-two", "oldest", "theirs").await;
+    drop(shares);
     api.events.publish(Timestamp::UNIX_EPOCH, news("later", Some(1)));
     read_stream(&api, "oldest", "later").await;
+}
+
+/// A stream from now on.
+async fn open_stream(api: &Api, token: &str) -> axum::response::Response {
+    let request = Request::builder().uri("/snowshed/v1/events").header("X-Auth-Token", token);
+    let request = request.header("Accept", "text/event-stream").body(Body::empty()).unwrap();
+    api.router.clone().oneshot(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_and_not_only_with_the_next_event() {
+    let api = Api::new();
+    let body = json!({"name": "short", "role": "viewer", "project_id": owner(1).project});
+    let (_, made) = api.call_as("secret-operator", Method::POST, "/snowshed/v1/tokens", Some(&body)).await;
+    let response = open_stream(&api, text(&made, "/secret")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let reading = tokio::spawn(axum::body::to_bytes(response.into_body(), 1000));
+    tokio::task::yield_now().await;
+    let path = format!("/snowshed/v1/tokens/{}", text(&made, "/id"));
+    let (status, _) = api.call_as("secret-operator", Method::DELETE, &path, None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert!(reading.await.unwrap().unwrap().is_empty(), "nothing happened meanwhile");
+}
+
+#[tokio::test]
+async fn alarms_that_name_addresses_are_told_to_those_whose_they_are_and_to_operators() {
+    let api = Api::new();
+    let ids = super::Ids::create(&api).await;
+    let status = tokio::sync::watch::Sender::new(Arc::new(Status::default()));
+    let watched =
+        Watched { ledger: Arc::clone(&api.ledger), health: api.health.subscribe(), status: status.subscribe() };
+    let watching = tokio::spawn(watch(watched, Arc::clone(&api.events), || Timestamp::UNIX_EPOCH));
+    tokio::task::yield_now().await;
+    let start = api.events.now().to_string();
+    let own = api.get(&ids.path("/ips/{ip}")).await;
+    let trouble = Status {
+        last_error: Some("SERVICES: 192.0.2.1 80/tcp".to_owned()),
+        empty_services: vec![format!("{} 80/tcp", text(&own, "/ip_address")), "198.51.100.7 80/tcp".to_owned()],
+        unresolved: ["10.0.0.1", "10.0.0.99"]
+            .map(|address| (address.parse().unwrap(), lb_userspace::plan::Unresolved::NoRoute))
+            .into(),
+        repaired: [("BACKENDS".to_owned(), 1)].into(),
+        ..Status::default()
+    };
+    status.send_replace(Arc::new(trouble));
+    let last = read_stream_as(&api, "secret-operator", &start, "unresolved\",\"subject\":\"10.0.0.99").await;
+    for subject in ["198.51.100.7", "10.0.0.1", "reconcile_failing", "repaired"] {
+        assert!(last.contains(subject), "{subject}: {last}");
+    }
+    let seen = async |token: &str| {
+        let (_, list) = api.call_as(token, Method::GET, "/snowshed/v1/events?kind=alarm", None).await;
+        let events = list["events"].as_array().unwrap();
+        let mut subjects: Vec<String> = events
+            .iter()
+            .map(|event| format!("{} {}", text(event, "/data/alarm"), text(event, "/data/subject")))
+            .collect();
+        subjects.sort();
+        subjects
+    };
+    let mine = format!("empty_service {} 80/tcp", text(&own, "/ip_address"));
+    assert_eq!(seen("secret-one").await, [&mine[..], "repaired BACKENDS 1", "unresolved 10.0.0.1"]);
+    assert_eq!(seen("secret-two").await, ["repaired BACKENDS 1"]);
+    watching.abort();
 }
 
 #[tokio::test]
