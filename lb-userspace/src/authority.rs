@@ -106,6 +106,7 @@ impl Write {
         check_measure(current, actor, measure)?;
         let plan = measure.plan().ok_or(Denied::Unseen)?;
         let scope = match measure_reach(current, measure).ok_or(Denied::Unseen)? {
+            Reach::Project { owner } if plan.place.is_some() => Scope::Project { project: owner.project },
             Reach::Project { owner } => {
                 let lbs: BTreeSet<LbId> = plan.subjects.keys().copied().collect();
                 Scope::Lbs { lbs: lbs.try_into().map_err(|_| Denied::Unseen)?, project: owner.project }
@@ -148,7 +149,9 @@ pub(crate) fn check_measure(current: &Snapshot, actor: &Actor, measure: &Measure
     }
     let acts: &[Act] = match &measure.what {
         What::Freeze { .. } => &[Act::Contain, Act::Administer],
-        What::Plan(Plan { action: Action::Delete | Action::Undelete, .. }) => &[Act::Contain, Act::Edit],
+        What::Plan(Plan { action: Action::Delete | Action::Undelete | Action::Recover, .. }) => {
+            &[Act::Contain, Act::Edit]
+        }
         What::Plan(_) | What::Quarantine { .. } => &[Act::Contain],
         What::LetGo { .. } | What::Purge(_) => &[Act::Administer],
     };
@@ -162,6 +165,7 @@ pub(crate) fn measure_reach(current: &Snapshot, measure: &Measure) -> Option<Rea
         What::Freeze { place, .. } | What::Quarantine { place } => place_reach(current, place),
         What::LetGo { .. } => Some(Reach::Fleet),
         What::Purge(purge) => Some(Reach::Project { owner: purge.owner }),
+        What::Plan(Plan { place: Some(place), .. }) => place_reach(current, place),
         What::Plan(plan) => {
             let mut owners = plan.subjects.keys().map(|lb| current.lb(*lb).map(|lb| lb.owner));
             let first = owners.next()??;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::ledger::{Change, Exceeded, Snapshot};
-use crate::model::{Actor, DocumentKey, Invalid, LbId, Measure, MeasureId, Pools, Scope};
+use crate::ledger::{Account, Change, Exceeded, Snapshot};
+use crate::model::{Actor, DocumentKey, Invalid, LbId, Measure, MeasureId, Pools, Scope, Takedown};
 use crate::observe::Rate;
 
 pub mod limits;
@@ -118,6 +118,13 @@ pub enum Refusal {
     PlanNeeded {
         /// Load balancers that would be taken out of service.
         count: usize,
+        /// By a quarantine, or otherwise.
+        account: Account,
+    },
+    /// Trust & Safety removed the load balancer.
+    TakenDown {
+        /// By which plan, and why.
+        takedown: Takedown,
     },
     /// Read-only mode.
     Frozen {

@@ -22,14 +22,15 @@ pub mod memory;
 pub mod purge;
 mod scope;
 mod second_person;
+pub mod service;
 pub mod snapshot;
 pub mod sqlite;
 pub mod tenants;
 
 pub use authorized::{Authorized, Entry};
 use containment::trip;
-pub use containment::{BUDGET, Budget, Exceeded, Removal, Removed, zone_budget_remaining};
-pub(crate) use containment::{by_owner, exceeded, frozen, removed, stale};
+pub use containment::{Account, BUDGET, Budget, Exceeded, Removal, Removed, zone_budget_remaining};
+pub(crate) use containment::{by_owner, exceeded, frozen, removed, stale, takedown};
 pub use deny::DenyingLedger;
 pub use engine::MAX_CHANGES;
 pub use memory::MemoryLedger;

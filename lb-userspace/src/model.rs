@@ -38,8 +38,8 @@ pub use ids::{
     ProjectId, SubscriberId, TokenId,
 };
 pub use ip::Ip;
-pub use lb::{ClosedPort, Lb, LbType};
-pub use measure::{Action, Measure, Place, Plan, Reason, What};
+pub use lb::{ClosedPort, Lb, LbType, Takedown};
+pub use measure::{Action, Measure, Place, Plan, Reason, Recovered, Recovery, What};
 pub use nat_source::NatSource;
 pub use organization::{Organization, Project};
 pub use person::{ActorId, Person};

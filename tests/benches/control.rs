@@ -359,6 +359,7 @@ fn documents_of(owner: Owner, number: usize, now: Timestamp) -> (BackendId, Vec<
             protected: false,
             subscriber: None,
             at_once: false,
+            taken_down: None,
             times,
         }),
         Document::Ip(Ip {

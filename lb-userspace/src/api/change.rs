@@ -126,15 +126,16 @@ fn judged(
         changes: proposed.changes,
     };
     if let Some(exceeded) = report.exceeded() {
-        return Err(trip(context, current, &entry, exceeded));
+        return Err(trip(context, &entry, exceeded));
     }
     if report.is_allowed() { Ok(entry) } else { Err(report.into()) }
 }
 
 /// Puts the freeze in force that answers a budget that is used up. Who was first to do so does not matter.
-fn trip(context: &Context, current: &Snapshot, entry: &Entry, exceeded: &Exceeded) -> ApiError {
-    match context.ledger.trip(current, &entry.verb, entry.at, exceeded) {
-        Ok(freeze) => ApiError::frozen(&freeze, entry.at),
+fn trip(context: &Context, entry: &Entry, exceeded: &Exceeded) -> ApiError {
+    match context.ledger.trip(&entry.verb, entry.at, exceeded) {
+        Ok(Some(freeze)) => ApiError::frozen(&freeze, entry.at),
+        Ok(None) => ApiError::would_freeze(exceeded),
         Err(error) => error.into(),
     }
 }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::wire::{Detail, Problem, ProblemKind};
 use crate::authority::Denied;
 use crate::guard::{Refusal, Report};
-use crate::ledger::{Exceeded, LedgerError};
+use crate::ledger::{Account, Exceeded, LedgerError};
 use crate::model::text::InvalidReason;
-use crate::model::{Act, DocumentKey, Invalid, Measure, MeasureId, Role};
+use crate::model::{Act, DocumentKey, Invalid, Measure, MeasureId, Plan, Role, Takedown};
 use crate::observe::Rate;
 
 /// A request that is answered with an error.
@@ -261,11 +261,24 @@ impl ApiError {
         })
     }
 
-    /// What neither a plan nor a freeze answers: an undo or a restore that would take out more than the budget has left.
+    /// An undo or a restore that would take out more than the budget has left, without a plan behind it.
     fn beyond_budget(key: DocumentKey, exceeded: &Exceeded) -> Self {
-        let help = "nothing was changed. An undo or a restore carries no approval: delete what is to go by a plan \
-                    (`snowshed lb delete A B …`), which a second person can approve";
+        let help = "nothing was changed. Keep it as a plan (`keep: true`; `snowshed undo …  --keep`, `snowshed restore … \
+                    --keep`), which a second person approves (`snowshed ts approve`) and anybody of you applies";
         Self::precondition(key, exceeded.to_string(), help.to_owned(), "removal_is_within_budget")
+    }
+
+    /// A budget that is used up, where no freeze could be put in force: the request expected to be refused.
+    pub(super) fn would_freeze(exceeded: &Exceeded) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::Locked,
+            message: format!("refused, and without `Expect: deny` it would be read-only mode from now on: {exceeded}"),
+            help_message:
+                "nothing was changed, and nothing was frozen. Above the budget it takes a plan that a second \
+                           person approves"
+                    .to_owned(),
+            ..Problem::default()
+        })
     }
 
     fn protected(key: DocumentKey) -> Self {
@@ -284,11 +297,42 @@ impl ApiError {
         Self::precondition(key, message, help.to_owned(), "lb_has_no_traffic")
     }
 
-    fn plan_needed(key: DocumentKey, count: usize) -> Self {
+    fn plan_needed(key: DocumentKey, count: usize, account: Account) -> Self {
         let message = format!("{count} load balancers would be taken out of service by one call");
-        let help =
-            "nothing was changed. More than one takes a plan: POST /snowshed/v1/plans, look at it, then apply it";
-        Self::precondition(key, message, help.to_owned(), "plan_is_made")
+        let help = match account {
+            Account::Removals => {
+                "nothing was changed. More than one takes a plan: POST /snowshed/v1/plans, look at it, then apply it"
+                    .to_owned()
+            }
+            Account::Quarantines => format!(
+                "nothing was changed. More than {} take a plan that a second person approves: `snowshed ts quarantine \
+                 --parent PLACE --whole --reason TEXT --keep`, then `ts approve` and `ts apply`. It does not become stale, \
+                 and no budget of the tenant is in its way",
+                Plan::ALONE
+            ),
+        };
+        Self::precondition(key, message, help, "plan_is_made")
+    }
+
+    /// Somebody would bring back what Trust & Safety removed.
+    pub(super) fn taken_down(key: DocumentKey, takedown: &Takedown) -> Self {
+        let detail = Detail {
+            resource: Some(key.kind.as_str().to_owned()),
+            action: Some("write".to_owned()),
+            ..Detail::default()
+        };
+        Self::new(Problem {
+            kind: ProblemKind::PermissionsDenied,
+            message: format!("{key} was removed by Trust & Safety: {}", takedown.reason.as_str()),
+            help_message: format!(
+                "nothing was changed. Ask Trust & Safety or an operator, and name the plan {}: only they bring it back",
+                takedown.plan
+            ),
+            resource: Some(key.kind.as_str().to_owned()),
+            resource_id: Some(key.id.to_string()),
+            details: vec![detail],
+            ..Problem::default()
+        })
     }
 
     fn out_of_scope(what: &str) -> Self {
@@ -350,7 +394,8 @@ impl From<Report> for ApiError {
                 Refusal::OutOfScope { what } => Self::out_of_scope(&what),
                 Refusal::Protected => Self::protected(violation.key),
                 Refusal::Traffic { rate } => Self::live_traffic(violation.key, rate),
-                Refusal::PlanNeeded { count } => Self::plan_needed(violation.key, count),
+                Refusal::PlanNeeded { count, account } => Self::plan_needed(violation.key, count, account),
+                Refusal::TakenDown { takedown } => Self::taken_down(violation.key, &takedown),
                 Refusal::Frozen { freeze } => Self::frozen(&freeze, freeze.times.updated_at),
                 Refusal::Budget { exceeded } => Self::beyond_budget(violation.key, &exceeded),
             };
@@ -370,6 +415,7 @@ impl From<LedgerError> for ApiError {
         match error {
             LedgerError::Frozen(freeze) => return Self::frozen(&freeze, freeze.times.updated_at),
             LedgerError::Denied => return Self::would_be_allowed(),
+            LedgerError::Exceeded(exceeded) => return Self::would_freeze(&exceeded),
             _ => {}
         }
         // What the engine refuses the guard should have refused: either way the operator must read of it.

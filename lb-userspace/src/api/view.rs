@@ -118,6 +118,10 @@ impl<'a> View<'a> {
             applied_generation: self.applied_generation,
             protected: lb.protected,
             deleted_at: lb.times.deleted_at,
+            taken_down: lb.taken_down.as_ref().map(|takedown| wire::TakenDown {
+                plan_id: takedown.plan,
+                reason: takedown.reason.as_str().to_owned(),
+            }),
             waits_for: if lb.times.is_live() { Vec::new() } else { self.waits_for(lb.id) },
             etag: etag::of(lb),
         }

@@ -39,7 +39,9 @@ pub use health_check::{
     UserConfigSpec,
 };
 pub use ip::{CreateIp, Ip, IpList, UpdateIp};
-pub use lb::{CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, MigrateLb, UpdateLb};
+pub use lb::{
+    CreateLb, Instance, InstanceStatus, Lb, LbList, LbStatus, LbTypeInfo, LbTypeList, MigrateLb, TakenDown, UpdateLb,
+};
 pub use list::ListQuery;
 pub use measure::{Impact, PlanSubject};
 pub use millis::Millis;

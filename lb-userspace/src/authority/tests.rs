@@ -41,6 +41,7 @@ fn world() -> (Snapshot, LbId) {
         protected: false,
         subscriber: None,
         at_once: false,
+        taken_down: None,
         times: Times::created(START),
     };
     let id = lb.id;

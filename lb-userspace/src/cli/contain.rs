@@ -66,6 +66,7 @@ pub struct Measures {}
 pub enum TsCommand {
     /// Plan the quarantine of load balancers
     #[command(after_help = "Examples:
+  snowshed ts quarantine --parent organization:ID --whole --reason phishing --keep      whatever it has, and makes later
   snowshed ts quarantine --parent organization:ID --count 12 --reason phishing          what it would do
   snowshed ts quarantine --parent organization:ID --count 12 --reason phishing --keep   a plan to apply")]
     Quarantine(PlanArgs),
@@ -135,6 +136,9 @@ pub struct Filter {
     /// All of the parent, which must be exactly this many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// For quarantine and release: the parent itself, with whatever stands in it then and later
+    #[arg(long)]
+    whole: bool,
 }
 
 /// Why: something that people can read.
@@ -283,6 +287,7 @@ impl PlanArgs {
             Filter { tag: Some(tag), .. } => json!({ "tag": tag }),
             Filter { name: Some(name), .. } => json!({ "name": name }),
             Filter { count: Some(count), .. } => json!({ "count": count }),
+            Filter { whole: true, .. } => json!({ "place": self.parent }),
             Filter { ids, .. } => json!({ "lb_ids": ids }),
         };
         let body = json!({

@@ -12,7 +12,7 @@ use super::terminal::{Paint, Terminal};
 use super::value;
 use crate::api::wire::RecoveryPlan;
 
-/// Conflicts that are shown one by one.
+/// Changes and conflicts that are shown one by one.
 const SHOWN: usize = 20;
 
 /// Arguments of `undo`.
@@ -31,7 +31,7 @@ pub struct Restore {
     /// A time, for example 2026-04-07T16:30:00Z, or the number of the last operation that is to count
     #[arg(long, value_name = "TIME|OPERATION", value_parser = value::moment)]
     at: String,
-    /// What to restore: lb:ID, or project:ID
+    /// What to restore: lb:ID, project:ID, or organization:ID
     #[arg(long, value_name = "SCOPE", value_parser = value::scope)]
     scope: String,
     #[command(flatten)]
@@ -44,6 +44,9 @@ struct Consent {
     /// Show the plan and do nothing; ends with 3 if anything would change
     #[arg(long)]
     dry_run: bool,
+    /// Keep the plan for a second person to approve, where it takes more out of service than one may; ends with 0
+    #[arg(long, conflicts_with_all = ["dry_run", "expect_count"])]
+    keep: bool,
     /// Number of documents that are to change; needed when there is no terminal to ask on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     expect_count: Option<u32>,
@@ -93,6 +96,9 @@ impl Consent {
         if let Some(reason) = &self.reason {
             request["reason"] = json!(reason);
         }
+        if self.keep {
+            return keep(client, path, request, terminal, format).await;
+        }
         let plan = ask(client, path, &request).await?;
         if self.dry_run || plan.changes == 0 {
             show(&plan, terminal, format)?;
@@ -103,6 +109,14 @@ impl Consent {
         }
         if format.is_table() {
             show(&plan, terminal, format)?;
+        }
+        if plan.needs_approval {
+            let what = format!(
+                "{} load balancers would lose service, and that takes a second person: nothing was changed",
+                plan.out_of_service
+            );
+            return Err(Failure::new(Exit::Refused, what)
+                .help("run the command again with --keep: it says what the second person does"));
         }
         self.confirm(&plan, terminal)?;
         request["plan"] = json!(plan.plan);
@@ -136,6 +150,26 @@ impl Consent {
     }
 }
 
+/// Keeps the plan, and says how it goes on.
+async fn keep(
+    client: &Client,
+    path: &str,
+    mut request: Value,
+    terminal: &mut Terminal,
+    format: Format,
+) -> Result<(), Failure> {
+    request["keep"] = json!(true);
+    let plan = ask(client, path, &request).await?;
+    show(&plan, terminal, format)?;
+    match plan.plan_id {
+        None => Ok(()),
+        Some(id) => terminal.note(format!(
+            "kept as the plan {id} for 15 minutes; somebody with another token: snowshed ts approve {id}, then you: \
+             snowshed ts apply {id}"
+        )),
+    }
+}
+
 async fn ask(client: &Client, path: &str, request: &Value) -> Result<RecoveryPlan, Failure> {
     let answer = client.call(Method::POST, path, &[], Some(request), None).await?;
     RecoveryPlan::deserialize(answer).map_err(|error| {
@@ -155,6 +189,17 @@ fn show(plan: &RecoveryPlan, terminal: &mut Terminal, format: Format) -> Result<
         "  {} live again, {} are deleted, {} are as they were; {} load balancers of {} organizations",
         plan.revived, plan.deleted, plan.unchanged, plan.load_balancers, plan.organizations
     ))?;
+    if plan.out_of_service > 0 {
+        let line = format!("  {} load balancers lose service", plan.out_of_service);
+        let line = terminal.paint(Paint::Yellow, &line);
+        terminal.line(line)?;
+    }
+    for sample in plan.sample.iter().take(SHOWN) {
+        terminal.line(format!("  {} {} {} ({})", sample.action, sample.kind.as_str(), sample.name, sample.id))?;
+    }
+    if plan.changes > SHOWN {
+        terminal.line(format!("  and {} more", plan.changes - SHOWN))?;
+    }
     for conflict in plan.conflicts.iter().take(SHOWN) {
         let line = format!("  kept: {}: {}", conflict.key, conflict.why);
         let line = terminal.paint(Paint::Yellow, &line);

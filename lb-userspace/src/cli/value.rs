@@ -70,7 +70,7 @@ pub fn moment(text: &str) -> Result<String, String> {
 pub fn scope(text: &str) -> Result<String, String> {
     match text.split_once(':') {
         Some((kind, id)) if !kind.is_empty() && Uuid::try_parse(id).is_ok_and(|id| !id.is_nil()) => Ok(text.to_owned()),
-        _ => Err(format!("`{text}` is no scope: lb:ID or project:ID is expected")),
+        _ => Err(format!("`{text}` is no scope: lb:ID, project:ID or organization:ID is expected")),
     }
 }
 

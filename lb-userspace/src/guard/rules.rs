@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Limits, Proposed, Refusal};
 use crate::ledger::{Change, Snapshot};
-use crate::model::{Actor, Document, DocumentKey, Kind, Lb, LbId, Pools};
+use crate::model::{Actor, Document, DocumentKey, Kind, Lb, LbId, Plan, Pools};
 
 mod addresses;
 mod attachment;
@@ -25,6 +25,7 @@ mod rates;
 mod references;
 mod scope;
 mod servers;
+mod taken_down;
 mod traffic;
 
 /// What every rule sees.
@@ -44,9 +45,10 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 20] = [
+pub(super) const ALL: [(&str, Rule); 21] = [
     ("scope", scope::check),
     ("freeze", freeze::check),
+    ("taken_down", taken_down::check),
     ("purge", purge::check),
     ("live", live::check),
     ("immutable", immutable::check),
@@ -96,6 +98,12 @@ impl<'a> Case<'a> {
     /// Load balancers that the change takes out of service.
     fn removed(&self) -> BTreeSet<LbId> {
         crate::ledger::removed(self.current, self.after, &self.proposed.changes)
+    }
+
+    /// Whether a plan stands behind it that a second person approved.
+    fn is_approved(&self) -> bool {
+        let plan = self.proposed.plan.and_then(|id| self.current.measure(id)).and_then(|measure| measure.plan());
+        plan.is_some_and(Plan::is_approved)
     }
 
     fn is_changed(&self, key: DocumentKey) -> bool {

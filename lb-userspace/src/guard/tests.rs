@@ -33,6 +33,7 @@ fn lb(number: u128, of: u128) -> Lb {
         protected: false,
         subscriber: None,
         at_once: false,
+        taken_down: None,
         times: Times::created(Timestamp::UNIX_EPOCH),
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Attempt, Change, DenyingLedger, Exceeded, Ledger, LedgerError, Operation, Proposal, Snapshot, trip};
 use crate::authority::Write;
-use crate::model::{Actor, Document, Generation, Measure, MeasureId};
+use crate::model::{Actor, Document, Generation, Measure, MeasureId, What};
 
 /// A ledger that takes no scope, only a [`Write`]: the right of an actor to change what lies in a scope, which exists
 /// only after the actor was checked. What a handler appends lies where its caller may write, or it does not compile:
@@ -167,27 +167,33 @@ impl Authorized {
         self.ledger.append(Proposal { expected, actor, scope, verb, reason, at, attempt, plan, changes })
     }
 
-    /// Puts the freeze in force that answers a budget that is used up, and returns it. Who was first to do so does not
-    /// matter.
+    /// Puts the freeze in force that answers a budget that is used up, and returns it, or the same one that somebody else
+    /// put in force meanwhile. `None` when nothing may be put in force: the request expects to be refused.
     ///
     /// # Errors
-    /// As [`Ledger::append`], save for a conflict.
-    pub fn trip(
-        &self,
-        current: &Snapshot,
-        verb: &str,
-        at: Timestamp,
-        exceeded: &Exceeded,
-    ) -> Result<Measure, LedgerError> {
-        let freeze = trip(current, verb, at, exceeded).map_err(LedgerError::Refused)?;
-        let Some(Document::Measure(measure)) = freeze.changes.first().map(|change| change.after.clone()) else {
-            return Err(LedgerError::Refused("the freeze is none".to_owned()));
-        };
-        match self.ledger.append(freeze) {
-            Ok(operation) => log::error!("read-only mode: {}", operation.reason),
-            Err(LedgerError::Conflict { .. } | LedgerError::Denied) => {}
-            Err(error) => return Err(error),
+    /// As [`Ledger::append`].
+    pub fn trip(&self, verb: &str, at: Timestamp, exceeded: &Exceeded) -> Result<Option<Measure>, LedgerError> {
+        loop {
+            let current = self.ledger.snapshot();
+            let is_it = |freeze: &Measure| match &freeze.what {
+                What::Freeze { place, verb: Some(frozen), .. } => *place == exceeded.place && frozen == verb,
+                _ => false,
+            };
+            if let Some(there) = current.freezes().find(|freeze| freeze.is_in_force(at) && is_it(freeze)) {
+                return Ok(Some(Measure::clone(there)));
+            }
+            let freeze = trip(&current, verb, at, exceeded).map_err(LedgerError::Refused)?;
+            let made = freeze.changes.first().map(|change| change.after.clone());
+            match (self.ledger.append(freeze), made) {
+                (Ok(operation), Some(Document::Measure(measure))) => {
+                    log::error!("read-only mode: {}", operation.reason);
+                    return Ok(Some(measure));
+                }
+                (Err(LedgerError::Conflict { .. }), _) => {}
+                (Err(LedgerError::Denied), _) => return Ok(None),
+                (Err(error), _) => return Err(error),
+                (Ok(_), _) => return Err(LedgerError::Refused("the freeze is none".to_owned())),
+            }
         }
-        Ok(measure)
     }
 }

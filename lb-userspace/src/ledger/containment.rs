@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, LedgerError, Proposal, Snapshot, second_person};
+use super::{Change, LedgerError, Proposal, Snapshot, difference::digest, second_person, service};
 use crate::model::{
-    Action, Actor, ActorId, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Person, Place, Plan,
-    ProjectId, Reason, Scope, Times, What,
+    Act, Action, Actor, ActorId, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Person, Place,
+    Plan, ProjectId, Reason, Scope, Takedown, Times, What,
 };
 
 /// How many load balancers may be taken out of service without a plan that a second person approved.
@@ -53,11 +53,31 @@ pub struct Removed {
     pub lbs: u32,
 }
 
+/// What a removal counts against. What tenants use up is not what containing abuse needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// Deleted, or taken out of service by a change.
+    Removals,
+    /// Quarantined: only Trust & Safety and operators do that.
+    Quarantines,
+}
+
+impl Account {
+    /// Of an operation that makes these changes.
+    #[must_use]
+    pub fn of(changes: &[Change]) -> Self {
+        let are_measures = changes.iter().all(|change| matches!(change.after, Document::Measure(_)));
+        if are_measures { Self::Quarantines } else { Self::Removals }
+    }
+}
+
 /// Removals of an operation within the window, as the snapshot remembers them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// Who.
     pub actor: ActorId,
+    /// What they count against.
+    pub account: Account,
     /// Whose, and how many.
     pub removed: Vec<Removed>,
 }
@@ -89,7 +109,8 @@ impl std::fmt::Display for Exceeded {
     }
 }
 
-/// Load balancers that changes take out of service: deleted, made unreachable, or quarantined.
+/// Load balancers that changes take out of service: deleted, quarantined, or with less to reach than before
+/// ([`service::loses`]).
 pub(crate) fn removed(current: &Snapshot, after: &Snapshot, changes: &[Change]) -> BTreeSet<LbId> {
     let mut removed = BTreeSet::new();
     let mut suspects = BTreeSet::new();
@@ -103,20 +124,11 @@ pub(crate) fn removed(current: &Snapshot, after: &Snapshot, changes: &[Change]) 
     }
     let is_live = |snapshot: &Snapshot, lb| snapshot.lb(lb).is_some_and(|lb| lb.times.is_live());
     removed.extend(suspects.into_iter().filter(|lb| {
-        is_live(current, *lb) && (!is_live(after, *lb) || (is_serving(current, *lb) && !is_serving(after, *lb)))
+        is_live(current, *lb)
+            && (!is_live(after, *lb) || service::loses(&service::of(current, *lb), &service::of(after, *lb)))
     }));
     removed.retain(|lb| current.lb(*lb).is_some_and(|lb| !current.is_quarantined(lb)) || !is_live(after, *lb));
     removed
-}
-
-/// Whether a load balancer has an address, a frontend and a server behind it.
-fn is_serving(snapshot: &Snapshot, lb: LbId) -> bool {
-    snapshot.ips_of(lb).any(|ip| ip.times.is_live())
-        && snapshot.frontends_of(lb).any(|frontend| {
-            let backend = snapshot.backend(frontend.backend);
-            frontend.times.is_live()
-                && backend.is_some_and(|backend| backend.times.is_live() && !backend.servers.is_empty())
-        })
 }
 
 /// The removals by owner.
@@ -129,13 +141,20 @@ pub(crate) fn by_owner(current: &Snapshot, removed: &BTreeSet<LbId>) -> Vec<Remo
 }
 
 /// The budget that these removals would exceed, the narrowest first.
-pub(crate) fn exceeded(current: &Snapshot, actor: &ActorId, removed: &[Removed], now: Timestamp) -> Option<Exceeded> {
+pub(crate) fn exceeded(
+    current: &Snapshot,
+    actor: &ActorId,
+    account: Account,
+    removed: &[Removed],
+    now: Timestamp,
+) -> Option<Exceeded> {
     let total: usize = removed.iter().map(|removed| removed.lbs as usize).sum();
     if total == 0 {
         return None;
     }
     let since = now.checked_sub(BUDGET.window).unwrap_or(Timestamp::MIN);
-    let recent: Vec<(Generation, &Removal)> = current.removals_since(since).collect();
+    let recent: Vec<(Generation, &Removal)> =
+        current.removals_since(since).filter(|(_, removal)| removal.account == account).collect();
     let actor = Place::Actor { id: actor.clone() };
     if total > BUDGET.per_operation {
         let (limit, used, operations) = (BUDGET.per_operation, 0, Vec::new());
@@ -143,6 +162,8 @@ pub(crate) fn exceeded(current: &Snapshot, actor: &ActorId, removed: &[Removed],
     }
     let projects: BTreeSet<ProjectId> = removed.iter().map(|removed| removed.owner.project).collect();
     let organizations: BTreeSet<OrganizationId> = removed.iter().map(|removed| removed.owner.organization).collect();
+    // No tenant's budget stands in the way of a quarantine of that tenant.
+    let of_tenants = account == Account::Removals;
     let places = projects
         .into_iter()
         .map(|project| (Place::Project { project }, BUDGET.per_project))
@@ -150,6 +171,7 @@ pub(crate) fn exceeded(current: &Snapshot, actor: &ActorId, removed: &[Removed],
             let place = Place::Organization { organization };
             (place, BUDGET.per_organization)
         }))
+        .filter(|_| of_tenants)
         .chain([(actor, BUDGET.per_actor), (Place::Zone, BUDGET.per_zone)]);
     places.into_iter().find_map(|(place, limit)| {
         let at_place = |by: Option<&ActorId>, removed: &[Removed]| -> usize {
@@ -181,27 +203,34 @@ pub(crate) fn exceeded(current: &Snapshot, actor: &ActorId, removed: &[Removed],
 #[must_use]
 pub fn zone_budget_remaining(current: &Snapshot, now: Timestamp) -> usize {
     let since = now.checked_sub(BUDGET.window).unwrap_or(Timestamp::MIN);
-    let removed = current.removals_since(since).flat_map(|(_, removal)| &removal.removed);
+    let removals = current.removals_since(since).filter(|(_, removal)| removal.account == Account::Removals);
+    let removed = removals.flat_map(|(_, removal)| &removal.removed);
     BUDGET.per_zone.saturating_sub(removed.map(|removed| removed.lbs as usize).sum())
 }
 
-/// The freeze that a proposal runs into.
+/// The freeze that a proposal runs into. What the budget of quarantines froze waits for an approved plan: `is_approved`.
 pub(crate) fn frozen(
     current: &Snapshot,
     actor: &ActorId,
     verb: &str,
     scope: &Scope,
     changes: &[Change],
+    is_approved: bool,
     now: Timestamp,
 ) -> Option<Measure> {
     // Never frozen: measures and tokens, since containing harm and ending a freeze must stay possible, also for whoever
     // has lost every token; and the edge's own addresses, without which its agent does not start.
     let is_exempt =
         |document: &Document| matches!(document, Document::Measure(_) | Document::Token(_) | Document::NatSource(_));
-    if changes.iter().all(|change| is_exempt(&change.after)) {
+    let is_exempt = changes.iter().all(|change| is_exempt(&change.after));
+    // The one exception: quarantines without end, which the breaker stops by that very verb.
+    let is_quarantine = verb == Action::Quarantine.verb() && !is_approved;
+    if is_exempt && !is_quarantine {
         return None;
     }
-    let mut freezes = current.freezes().filter(|freeze| freeze.is_in_force(now)).peekable();
+    let names_it = |freeze: &Measure| matches!(&freeze.what, What::Freeze { verb: Some(frozen), .. } if frozen == verb);
+    let mut freezes =
+        current.freezes().filter(|freeze| freeze.is_in_force(now) && (!is_exempt || names_it(freeze))).peekable();
     freezes.peek()?;
     let touched = Touched::new(current, scope, changes);
     freezes
@@ -267,6 +296,23 @@ impl Touched {
     }
 }
 
+/// The load balancer that Trust & Safety removed and that somebody else would bring back, or the other way around.
+pub(crate) fn takedown(actor: &Actor, changes: &[Change]) -> Option<(LbId, Takedown)> {
+    if actor.role.may(Act::Contain) {
+        return None;
+    }
+    changes.iter().find_map(|change| {
+        let Document::Lb(after) = &change.after else { return None };
+        let before = match &change.before {
+            Some(Document::Lb(before)) => before.taken_down.as_ref(),
+            _ => None,
+        };
+        let is_touched = before != after.taken_down.as_ref() || before.is_some() && after.times.is_live();
+        let takedown = before.or(after.taken_down.as_ref()).filter(|_| is_touched)?;
+        Some((after.id, takedown.clone()))
+    })
+}
+
 /// Checks what an operation does to measures, and its plan. Says whether an approved plan stands behind it.
 pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<bool, String> {
     for change in &proposal.changes {
@@ -295,8 +341,8 @@ pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<
     if plan.needs_approval() && !plan.is_approved() {
         return Err(format!("the plan {id} is of {} load balancers and nobody approved it", plan.subjects.len()));
     }
-    if proposal.verb != plan.action.verb() {
-        return Err(format!("the plan {id} is to {}, not to {}", plan.action.verb(), proposal.verb));
+    if proposal.verb != plan.verb() {
+        return Err(format!("the plan {id} is to {}, not to {}", plan.verb(), proposal.verb));
     }
     if let Some(lb) = stale(current, plan) {
         return Err(format!("the plan {id} is stale: the load balancer {lb} has changed since"));
@@ -304,7 +350,12 @@ pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<
     if !proposal.changes.iter().any(|change| is_application_of(change, id)) {
         return Err(format!("it does not note that the plan {id} is carried out"));
     }
-    for change in proposal.changes.iter().filter(|change| !is_application_of(change, id)) {
+    let changes = proposal.changes.iter().filter(|change| !is_application_of(change, id));
+    if let Some(recovery) = &plan.recovery {
+        let is_it = digest(changes) == recovery.digest;
+        return if is_it { Ok(plan.is_approved()) } else { Err(format!("its changes are not those of the plan {id}")) };
+    }
+    for change in changes {
         if !lies_in_plan(change, plan) {
             return Err(format!("{} is not in the plan {id}", change.key()));
         }
@@ -312,8 +363,12 @@ pub(super) fn check_measures(current: &Snapshot, proposal: &Proposal) -> Result<
     Ok(plan.is_approved())
 }
 
-/// A load balancer of a plan that is not as it was.
+/// A load balancer of a plan that is not as it was. What is contained by a quarantine cannot run from it by changing, and
+/// a recovery is compared change by change.
 pub(crate) fn stale(current: &Snapshot, plan: &Plan) -> Option<LbId> {
+    if matches!(plan.action, Action::Quarantine | Action::Release | Action::Recover) {
+        return None;
+    }
     plan.subjects.iter().find(|(lb, generation)| current.touched(**lb) != **generation).map(|(lb, _)| *lb)
 }
 
@@ -326,8 +381,13 @@ fn lies_in_plan(change: &Change, plan: &Plan) -> bool {
         Document::Lb(lb) => plan.subjects.contains_key(&lb.id),
         // The addresses that went with a load balancer come back with it.
         Document::Ip(ip) => plan.action == Action::Undelete && ip.lb.is_some_and(|lb| plan.subjects.contains_key(&lb)),
-        Document::Measure(Measure { what: What::Quarantine { place: Place::Lb { lb } }, .. }) => {
-            plan.subjects.contains_key(lb)
+        Document::Measure(Measure { what: What::Quarantine { place }, times, .. }) => {
+            let is_named = match (&plan.place, place) {
+                (Some(whole), place) => whole == place,
+                (None, Place::Lb { lb }) => plan.subjects.contains_key(lb),
+                (None, _) => false,
+            };
+            is_named && times.is_live() == (plan.action == Action::Quarantine)
         }
         _ => false,
     }
@@ -339,6 +399,10 @@ fn check_new(proposal: &Proposal, measure: &Measure) -> Result<(), String> {
             let latest = proposal.at.checked_add(Plan::KEEPS).unwrap_or(Timestamp::MAX);
             if plan.subjects.is_empty() {
                 return Err(format!("the plan {} is of nothing", measure.id));
+            }
+            let is_of_places = matches!(plan.action, Action::Quarantine | Action::Release);
+            if plan.place.is_some() && !is_of_places || plan.recovery.is_some() != (plan.action == Action::Recover) {
+                return Err(format!("the plan {} is of another kind than what it does", measure.id));
             }
             if plan.is_approved() || plan.applied_at.is_some() {
                 return Err(format!("the plan {} is approved or carried out before it is made", measure.id));

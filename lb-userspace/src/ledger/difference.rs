@@ -73,6 +73,23 @@ pub fn action(change: &Change) -> Action {
     }
 }
 
+/// Names changes, whenever they are made: the same digest means the same changes. When something is deleted is left out
+/// of it. 32 hexadecimal digits.
+#[must_use]
+pub fn digest<'a>(changes: impl IntoIterator<Item = &'a Change>) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    for change in changes {
+        let mut timeless = change.after.clone();
+        let times = timeless.times_mut();
+        times.deleted_at = times.deleted_at.map(|_| jiff::Timestamp::UNIX_EPOCH);
+        // Documents are plain data: they always have a JSON.
+        hasher.update(serde_json::to_vec(&(&change.before, &timeless)).unwrap_or_default());
+        hasher.update(b"\n");
+    }
+    hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The fields that a change made different, in the order of their names. Secrets are hidden.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, LedgerError, Operation, Proposal, Removed, Snapshot, chain, check_scope, containment};
+use super::{Account, Change, LedgerError, Operation, Proposal, Removed, Snapshot, chain, check_scope, containment};
 use crate::model::Generation;
 
 /// Most documents that one operation may change: what keeps an operation readable in one piece. It is no protection
@@ -47,11 +47,16 @@ pub(super) fn check(current: &Snapshot, proposal: &Proposal) -> Result<Vec<Remov
     let Proposal { actor, scope, verb, at, changes, .. } = proposal;
     check_scope(current, actor, scope, changes).map_err(|(_, what)| refused(what))?;
     let is_approved = containment::check_measures(current, proposal).map_err(LedgerError::Refused)?;
-    if let Some(freeze) = containment::frozen(current, &actor.id(), verb, scope, changes, *at) {
+    if let Some((lb, takedown)) = containment::takedown(actor, changes) {
+        let reason = takedown.reason.as_str();
+        return Err(refused(format!("the load balancer {lb} was removed by Trust & Safety: {reason}")));
+    }
+    if let Some(freeze) = containment::frozen(current, &actor.id(), verb, scope, changes, is_approved, *at) {
         return Err(containment::refused(freeze));
     }
     let removed = removed(current, proposal);
-    if !is_approved && let Some(exceeded) = containment::exceeded(current, &actor.id(), &removed, *at) {
+    let account = Account::of(changes);
+    if !is_approved && let Some(exceeded) = containment::exceeded(current, &actor.id(), account, &removed, *at) {
         return Err(LedgerError::Exceeded(Box::new(exceeded)));
     }
     Ok(removed)

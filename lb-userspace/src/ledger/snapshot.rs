@@ -354,7 +354,8 @@ impl Snapshot {
         while let Some(key) = self.removals.get_min().map(|(key, _)| *key).filter(|(at, _)| *at < oldest) {
             self.removals.remove(&key);
         }
-        let removal = Removal { actor: operation.actor.id(), removed: operation.removed.clone() };
+        let (actor, account) = (operation.actor.id(), super::Account::of(&operation.changes));
+        let removal = Removal { actor, account, removed: operation.removed.clone() };
         self.removals.insert((operation.at, operation.generation), Arc::new(removal));
     }
 

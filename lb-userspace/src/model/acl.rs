@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{AclId, FrontendId, Invalid, LbId, Name, Times};
 
+mod clients;
+
 /// A rule of a frontend's access list. Rules are asked in ascending order of [`Acl::index`] (of equals, the older one
 /// first); the first that matches a client decides, and whom none matches is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,25 @@ impl Acl {
             let rule = rule.as_ref();
             (rule.index, rule.times.created_at, rule.id)
         });
+    }
+
+    /// Whether rules let any client of an IP version in at all. Addresses that no client has (this host, links,
+    /// multicast, reserved) count for nothing: letting them in is letting nobody in.
+    #[must_use]
+    pub fn admit_anybody<'a>(rules: impl IntoIterator<Item = &'a Self>, is_v4: bool) -> bool {
+        let mut rules: Vec<&Self> = rules.into_iter().collect();
+        rules.sort_by_key(|rule| (rule.index, rule.times.created_at, rule.id));
+        let mut undecided = clients::all(is_v4);
+        for rule in rules {
+            let named = clients::of(&rule.subnets, is_v4);
+            let (within, outside) = clients::split(&undecided, &named);
+            let (matching, others) = if rule.invert { (outside, within) } else { (within, outside) };
+            if rule.action == AclAction::Allow && !matching.is_empty() {
+                return true;
+            }
+            undecided = others;
+        }
+        !undecided.is_empty()
     }
 
     /// A network of clients; an address alone is a network of one.

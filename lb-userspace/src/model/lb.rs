@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, LbId, Name, Owner, SubscriberId, Tags, Times};
+use super::{Invalid, LbId, MeasureId, Name, Owner, Reason, SubscriberId, Tags, Times};
 
 /// A load balancer. Its addresses, frontends and backends point at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +34,21 @@ pub struct Lb {
     /// It was deleted without a grace period: it has no traffic, or its servers are drained.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_once: bool,
+    /// Trust & Safety removed it, and nobody else brings it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_down: Option<Takedown>,
     /// Created, updated, deleted.
     pub times: Times,
+}
+
+/// The removal of a load balancer by Trust & Safety or an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Takedown {
+    /// The plan that did it.
+    pub plan: MeasureId,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// The default of [`Lb::answers_echo`].

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActorId, Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, Person, ProjectId, Purge, Times,
+    ActorId, Generation, Invalid, Lb, LbId, MeasureId, OrganizationId, Owner, Person, ProjectId, Purge, Scope, Times,
 };
 
 /// A measure. Ending one is its tombstone; nothing of it is ever edited but the progress of a plan.
@@ -106,12 +106,59 @@ pub struct Plan {
     pub subjects: BTreeMap<LbId, Generation>,
     /// The selector it was made from, for people.
     pub selector: String,
+    /// The place as a whole, when a quarantine or a release is of one: whatever stands there then, and later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// The undo or the restore that it carries out, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Who agreed to it, beside whoever made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<Person>,
     /// When it was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
+}
+
+/// An undo or a restore that a second person is to approve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// What becomes what it was.
+    pub of: Recovered,
+    /// Names every change that was shown: others are not made.
+    pub digest: String,
+    /// Load balancers that it takes out of service.
+    pub out_of_service: usize,
+}
+
+/// What a recovery brings back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum Recovered {
+    /// What was before an operation.
+    Undo {
+        /// The operation.
+        operation: Generation,
+    },
+    /// A scope as it was.
+    Restore {
+        /// The last operation that counts.
+        at: Generation,
+        /// What is restored.
+        scope: Scope,
+    },
+}
+
+impl Recovered {
+    /// Verb of the operation that carries it out.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Undo { .. } => "undo",
+            Self::Restore { .. } => "restore",
+        }
+    }
 }
 
 /// What a plan does to each of its load balancers.
@@ -126,10 +173,12 @@ pub enum Action {
     Release,
     /// What was deleted lives again.
     Undelete,
+    /// What an undo or a restore says ([`Plan::recovery`]).
+    Recover,
 }
 
 impl Action {
-    /// Every action.
+    /// Every action that can be asked for by its word.
     pub const ALL: [Self; 4] = [Self::Delete, Self::Quarantine, Self::Release, Self::Undelete];
 
     /// The API's word.
@@ -140,6 +189,7 @@ impl Action {
             Self::Quarantine => "quarantine",
             Self::Release => "release",
             Self::Undelete => "undelete",
+            Self::Recover => "recover",
         }
     }
 
@@ -151,6 +201,7 @@ impl Action {
             Self::Quarantine => "lb.quarantine",
             Self::Release => "lb.release",
             Self::Undelete => "lb.undelete",
+            Self::Recover => "recover",
         }
     }
 }
@@ -268,10 +319,16 @@ impl Plan {
     /// How long a plan can be carried out.
     pub const KEEPS: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 
+    /// Verb of the operation that carries it out.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        self.recovery.as_ref().map_or_else(|| self.action.verb(), |recovery| recovery.of.verb())
+    }
+
     /// Whether a second person must agree.
     #[must_use]
     pub fn needs_approval(&self) -> bool {
-        self.subjects.len() > Self::ALONE
+        self.recovery.as_ref().map_or(self.subjects.len(), |recovery| recovery.out_of_service) > Self::ALONE
     }
 
     /// Whether a second person agreed.
@@ -289,6 +346,9 @@ impl Plan {
         for (lb, generation) in &self.subjects {
             hasher.update(lb.as_uuid().as_bytes());
             hasher.update(generation.0.to_be_bytes());
+        }
+        for text in self.place.iter().map(ToString::to_string).chain(self.recovery.iter().map(|it| it.digest.clone())) {
+            hasher.update(text);
         }
         hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::ledger::{Change, Operation};
 use crate::model::{Document, DocumentKey, Generation, Times};
@@ -80,21 +79,10 @@ impl Reversal {
         }
     }
 
-    /// Names what the reversal does, whenever it is done: the same digest means the same changes. Made `now`s are
-    /// left out of it.
+    /// Names what the reversal does, whenever it is done.
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        for change in &self.changes {
-            let timeless = match change.after.times().is_live() {
-                true => change.after.clone(),
-                false => deleted(change.after.clone(), Timestamp::UNIX_EPOCH),
-            };
-            // Documents are plain data: they always have a JSON.
-            hasher.update(serde_json::to_vec(&(&change.before, &timeless)).unwrap_or_default());
-            hasher.update(b"\n");
-        }
-        hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        crate::ledger::difference::digest(&self.changes)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Conflict, Reversal};
 use crate::ledger::{Ledger, LedgerError, Snapshot};
-use crate::model::{Document, DocumentKey, Generation, Scope};
+use crate::model::{Document, DocumentKey, Generation, ProjectId, Scope};
 
 /// Operations read at a time.
 const PAGE: usize = 256;
@@ -80,19 +80,26 @@ pub fn documents_in(snapshot: &Snapshot, scope: &Scope) -> BTreeMap<DocumentKey,
         Scope::Measure { measure } => {
             documents.extend(snapshot.measure(*measure).map(|it| Document::Measure(it.as_ref().clone())));
         }
-        Scope::Project { project } => {
-            for lb in snapshot.lbs_in(*project) {
-                documents.push(Document::Lb(lb.as_ref().clone()));
-                parts_of(snapshot, lb.id, &mut documents);
+        Scope::Project { project } => project_of(snapshot, *project, &mut documents),
+        Scope::Organization { organization } => {
+            for project in snapshot.tenants().projects_of(*organization) {
+                project_of(snapshot, project.owner.project, &mut documents);
             }
-            documents.extend(snapshot.ips_in(*project).map(|ip| Document::Ip(ip.as_ref().clone())));
-            let own = snapshot.dependents().filter(|dependent| dependent.owner.project == *project);
-            documents.extend(own.map(|dependent| Document::Dependent(dependent.as_ref().clone())));
         }
         // Tenants and tokens are not restored: what was revoked stays revoked.
-        Scope::Organization { .. } | Scope::Token { .. } => {}
+        Scope::Token { .. } => {}
     }
     documents.into_iter().map(|document| (document.key(), document)).collect()
+}
+
+fn project_of(snapshot: &Snapshot, project: ProjectId, documents: &mut Vec<Document>) {
+    for lb in snapshot.lbs_in(project) {
+        documents.push(Document::Lb(lb.as_ref().clone()));
+        parts_of(snapshot, lb.id, documents);
+    }
+    documents.extend(snapshot.ips_in(project).map(|ip| Document::Ip(ip.as_ref().clone())));
+    let own = snapshot.dependents().filter(|dependent| dependent.owner.project == project);
+    documents.extend(own.map(|dependent| Document::Dependent(dependent.as_ref().clone())));
 }
 
 fn whole(snapshot: &Snapshot, lb: crate::model::LbId, documents: &mut Vec<Document>) {

@@ -295,7 +295,7 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("<command>", "true", Exit::Usage, "unexpected argument"),
     ("undo <operation>", "last", Exit::Usage, "names no operation: its number or its id is expected"),
     ("--at", "yesterday", Exit::Usage, "neither a time such as 2026-04-07T16:30:00Z nor the number"),
-    ("--scope", "*", Exit::Usage, "is no scope: lb:ID or project:ID is expected"),
+    ("--scope", "*", Exit::Usage, "is no scope: lb:ID, project:ID or organization:ID is expected"),
     ("--reason", " ", Exit::Usage, "a reason has at least one character"),
     ("<place>", "*", Exit::Usage, "is no place: lb:ID, project:ID or organization:ID is expected"),
     ("--parent", "project:", Exit::Usage, "is no place: lb:ID, project:ID or organization:ID is expected"),

@@ -29,6 +29,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 mod absent;
+mod abuse;
 mod access;
 mod acls;
 mod advice;
@@ -56,6 +57,7 @@ mod parity;
 mod persons;
 mod purges;
 mod recovery;
+mod recovery_plans;
 mod selectors;
 mod sockets;
 mod stats;

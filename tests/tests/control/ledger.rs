@@ -37,6 +37,7 @@ pub(crate) fn lb(name: &str, owner: Owner) -> Lb {
         protected: false,
         subscriber: None,
         at_once: false,
+        taken_down: None,
         times: Times::created(jiff::Timestamp::UNIX_EPOCH),
     }
 }

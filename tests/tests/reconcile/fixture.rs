@@ -55,6 +55,7 @@ pub(crate) fn lb(number: u128, deleted: Option<i64>) -> Document {
         protected: false,
         subscriber: None,
         at_once: false,
+        taken_down: None,
         times: times(deleted),
     })
 }

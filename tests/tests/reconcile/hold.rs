@@ -78,6 +78,8 @@ fn the_edge_alone_holds_1574_services_through_a_restart_until_an_approved_plan_l
             action: Action::Delete,
             subjects: subjects.clone(),
             selector: "all".to_owned(),
+            place: None,
+            recovery: None,
             approved_by: Some(Person::agent("somebody else")),
             applied_at: applied,
         })

@@ -15,4 +15,5 @@ mod nat;
 mod planner;
 mod quic;
 mod ranges;
+mod service;
 mod steps;

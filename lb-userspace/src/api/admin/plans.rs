@@ -8,7 +8,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::impact::Blast;
-use super::measures;
+use super::{measures, recovery};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, Order, commit_as, create as created, run, update};
 use crate::api::handlers::Id;
@@ -21,8 +21,8 @@ use crate::api::{ApiError, Context};
 use crate::authority::Write;
 use crate::ledger::{Change, Snapshot, second_person};
 use crate::model::{
-    Action, Actor, Document, DocumentKey, Generation, Invalid, Kind, Lb, LbId, Measure, MeasureId, Place, Plan, Reason,
-    What,
+    Act, Action, Actor, Document, DocumentKey, Generation, Invalid, Kind, Lb, LbId, Measure, MeasureId, Place, Plan,
+    Reason, Takedown, What,
 };
 
 /// Most load balancers of a plan.
@@ -133,13 +133,13 @@ pub(in crate::api) async fn apply(
         let measure = measures::find(&snapshot, &actor, id, is_plan)?;
         let plan = measure.plan().ok_or_else(|| ApiError::internal("a plan is none"))?;
         let reason = format!("plan {id}: {}", measure.reason.as_str());
-        let is_recovery = plan.action == Action::Undelete;
-        let order = Order { reason, plan: Some(id), is_recovery, ..Order::new(plan.action.verb()) };
+        let is_recovery = matches!(plan.action, Action::Undelete | Action::Recover);
+        let order = Order { reason, plan: Some(id), is_recovery, ..Order::new(plan.verb()) };
         commit_as(
             context,
             &actor,
             &order,
-            |current, now| draft(current, &actor, id, now),
+            |current, now| draft(context, current, &actor, id, now),
             |after| shown(context, after, &*measures::find(after, &actor, id, is_plan)?, true).map(Json),
         )
     })
@@ -160,7 +160,13 @@ fn current_plan(current: &Snapshot, actor: &Actor, id: MeasureId, now: Timestamp
     Ok((Measure::clone(&measure), plan.clone()))
 }
 
-fn draft(current: &Snapshot, actor: &Actor, id: MeasureId, now: Timestamp) -> Result<Draft, ApiError> {
+fn draft(
+    context: &Context,
+    current: &Snapshot,
+    actor: &Actor,
+    id: MeasureId,
+    now: Timestamp,
+) -> Result<Draft, ApiError> {
     let there = measures::find(current, actor, id, is_plan)?;
     if there.plan().is_some_and(|plan| plan.applied_at.is_some()) {
         return Ok(Draft { authority: measures::right(current, actor, &there)?, changes: Vec::new() });
@@ -170,37 +176,71 @@ fn draft(current: &Snapshot, actor: &Actor, id: MeasureId, now: Timestamp) -> Re
         let help = format!(
             "it is of {} load balancers, and more than {} need a second person: POST /snowshed/v1/plans/{id}/approve with \
              another token (`snowshed ts approve {id}`)",
-            plan.subjects.len(),
+            plan.recovery.as_ref().map_or(plan.subjects.len(), |recovery| recovery.out_of_service),
             Plan::ALONE
         );
         return Err(ApiError::plan(id, "plan_needs_approval", &help));
     }
-    let mut changes: Vec<Change> = Vec::with_capacity(plan.subjects.len() + 1);
-    for lb in plan.subjects.keys().filter_map(|lb| current.lb(*lb)) {
-        changes.extend(change(current, actor, &measure, plan.action, lb, now));
-    }
-    let key = DocumentKey { kind: Kind::Measure, id: id.as_uuid() };
-    let authority = Write::plan(current, actor, &measure).map_err(|denied| ApiError::denied(denied, key))?;
+    let (authority, mut changes) = match &plan.recovery {
+        Some(recovery) => recovery::planned(context, current, actor, id, recovery, now)?,
+        None => {
+            let key = DocumentKey { kind: Kind::Measure, id: id.as_uuid() };
+            let authority = Write::plan(current, actor, &measure).map_err(|denied| ApiError::denied(denied, key))?;
+            (authority, changes(current, actor, &measure, &plan, now))
+        }
+    };
     changes.push(progress(&measure, Plan { applied_at: Some(now), ..plan }, now));
     Ok(Draft { authority, changes })
 }
 
-/// What a plan does to one of its load balancers.
-fn change(current: &Snapshot, actor: &Actor, plan: &Measure, action: Action, lb: &Lb, now: Timestamp) -> Vec<Change> {
-    let place = Place::Lb { lb: lb.id };
-    let change = match action {
-        Action::Undelete => return undelete::changes(current, lb),
-        Action::Delete => lb.times.is_live().then(|| deleted(Document::Lb(lb.clone()), now)),
-        Action::Quarantine => current.quarantine_at(&place).is_none().then(|| {
-            let measure = measures::new(actor, plan.reason.clone(), What::Quarantine { place }, None, now);
-            created(Document::Measure(measure))
-        }),
-        Action::Release => current.quarantine_at(&place).map(|there| {
-            let after = Measure { times: there.times.deleted(now), ..Measure::clone(there) };
-            update(Document::Measure(Measure::clone(there)), Document::Measure(after))
-        }),
+/// What a plan does to its place, or to each of its load balancers.
+fn changes(current: &Snapshot, actor: &Actor, measure: &Measure, plan: &Plan, now: Timestamp) -> Vec<Change> {
+    if let Some(place) = &plan.place {
+        return contained(current, actor, measure, plan.action, place.clone(), now).into_iter().collect();
+    }
+    let lbs = plan.subjects.keys().filter_map(|lb| current.lb(*lb));
+    let of_lb = |lb: &Lb| match plan.action {
+        Action::Undelete => undelete::changes(current, lb),
+        Action::Delete if lb.times.is_live() => vec![removed(actor, measure, lb, now)],
+        Action::Quarantine | Action::Release => {
+            contained(current, actor, measure, plan.action, Place::Lb { lb: lb.id }, now).into_iter().collect()
+        }
+        Action::Delete | Action::Recover => Vec::new(),
     };
-    change.into_iter().collect()
+    lbs.flat_map(|lb| of_lb(lb)).collect()
+}
+
+/// A load balancer's deletion. What Trust & Safety or an operator removes by a plan its tenant does not bring back.
+fn removed(actor: &Actor, plan: &Measure, lb: &Lb, now: Timestamp) -> Change {
+    let mut change = deleted(Document::Lb(lb.clone()), now);
+    if let Document::Lb(after) = &mut change.after
+        && actor.role.may(Act::Contain)
+    {
+        after.taken_down = Some(Takedown { plan: plan.id, reason: plan.reason.clone() });
+    }
+    change
+}
+
+/// The beginning or the end of a quarantine at a place.
+fn contained(
+    current: &Snapshot,
+    actor: &Actor,
+    plan: &Measure,
+    action: Action,
+    place: Place,
+    now: Timestamp,
+) -> Option<Change> {
+    match (action, current.quarantine_at(&place)) {
+        (Action::Quarantine, None) => {
+            let measure = measures::new(actor, plan.reason.clone(), What::Quarantine { place }, None, now);
+            Some(created(Document::Measure(measure)))
+        }
+        (Action::Release, Some(there)) => {
+            let after = Measure { times: there.times.deleted(now), ..Measure::clone(there) };
+            Some(update(Document::Measure(Measure::clone(there)), Document::Measure(after)))
+        }
+        _ => None,
+    }
 }
 
 fn progress(measure: &Measure, plan: Plan, now: Timestamp) -> Change {
@@ -224,6 +264,8 @@ enum Selection {
     Name(String),
     /// All of them, which must be this many.
     Count(u64),
+    /// The parent itself: whatever stands in it then, and later.
+    Whole(Place),
 }
 
 impl Asked {
@@ -249,17 +291,29 @@ impl Asked {
 fn selection(filter: Filter) -> Result<Selection, Invalid> {
     let whole = |text: &str| !text.is_empty() && text.trim() == text;
     match filter {
-        Filter { lb_ids: Some(ids), tag: None, name: None, count: None } if !ids.is_empty() => {
+        Filter { place: Some(text), lb_ids: None, tag: None, name: None, count: None } => {
+            measures::place(&text).map(Selection::Whole)
+        }
+        Filter { place: Some(_), .. } => Err(one_of()),
+        Filter { lb_ids: Some(ids), tag: None, name: None, count: None, .. } if !ids.is_empty() => {
             ids.iter().map(|text| id(text)).collect::<Result<_, _>>().map(Selection::Ids)
         }
-        Filter { lb_ids: None, tag: Some(tag), name: None, count: None } if whole(&tag) => Ok(Selection::Tag(tag)),
-        Filter { lb_ids: None, tag: None, name: Some(name), count: None } if whole(&name) => Ok(Selection::Name(name)),
-        Filter { lb_ids: None, tag: None, name: None, count: Some(count) } if count > 0 => Ok(Selection::Count(count)),
-        _ => Err(Invalid::constraint(
-            "exactly one of `lb_ids` (at least one id), `tag`, `name`, and `count` (all of the parent, which must be \
-             this many) is expected, none of them empty",
-        )),
+        Filter { lb_ids: None, tag: Some(tag), name: None, count: None, .. } if whole(&tag) => Ok(Selection::Tag(tag)),
+        Filter { lb_ids: None, tag: None, name: Some(name), count: None, .. } if whole(&name) => {
+            Ok(Selection::Name(name))
+        }
+        Filter { lb_ids: None, tag: None, name: None, count: Some(count), .. } if count > 0 => {
+            Ok(Selection::Count(count))
+        }
+        _ => Err(one_of()),
     }
+}
+
+fn one_of() -> Invalid {
+    Invalid::constraint(
+        "exactly one of `lb_ids` (at least one id), `tag`, `name`, `count` (all of the parent, which must be this many), \
+         and, for `quarantine` and `release`, `place` (the parent once more: as a whole) is expected, none of them empty",
+    )
 }
 
 impl std::fmt::Display for Selection {
@@ -269,6 +323,7 @@ impl std::fmt::Display for Selection {
             Self::Tag(tag) => write!(f, "tag {tag}"),
             Self::Name(name) => write!(f, "name {name}"),
             Self::Count(count) => write!(f, "all {count}"),
+            Self::Whole(_) => f.write_str("as a whole"),
         }
     }
 }
@@ -287,11 +342,22 @@ fn plan(snapshot: &Snapshot, action: Action, parent: &Place, filter: &Selection)
     {
         return Err(wrong(format!("{parent} has {} load balancers, not {count}: nothing is planned", below.len())));
     }
+    if let Selection::Whole(place) = filter {
+        if !matches!(action, Action::Quarantine | Action::Release) {
+            return Err(wrong("`place` is for quarantine and release: what is removed is named or counted".to_owned()));
+        }
+        if place != parent {
+            return Err(wrong(format!("the place {place} is not the parent {parent}: nothing is planned")));
+        }
+        if action == Action::Release && snapshot.quarantine_at(place).is_none() {
+            return Err(wrong(format!("there is no quarantine of {place}: nothing is planned")));
+        }
+    }
     let is_wanted = |lb: &Lb| match filter {
         Selection::Ids(ids) => ids.contains(&lb.id),
         Selection::Tag(tag) => lb.tags.as_slice().contains(tag),
         Selection::Name(name) => lb.name.as_str() == name,
-        Selection::Count(_) => true,
+        Selection::Count(_) | Selection::Whole(_) => true,
     };
     let subjects: BTreeMap<LbId, Generation> =
         below.iter().filter(|lb| is_wanted(lb)).map(|lb| (lb.id, snapshot.touched(lb.id))).collect();
@@ -299,7 +365,8 @@ fn plan(snapshot: &Snapshot, action: Action, parent: &Place, filter: &Selection)
         return Err(wrong(format!("{filter}: {} load balancers of {parent}; 1 to {MOST} are a plan", subjects.len())));
     }
     let selector = format!("{parent}, {filter}");
-    Ok(Plan { action, subjects, selector, approved_by: None, applied_at: None })
+    let place = Some(parent.clone()).filter(|_| matches!(filter, Selection::Whole(_)));
+    Ok(Plan { action, subjects, selector, place, recovery: None, approved_by: None, applied_at: None })
 }
 
 /// Plans that wait to be carried out, as far as the actor sees them.

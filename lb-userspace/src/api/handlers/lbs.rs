@@ -364,6 +364,7 @@ fn parse(
         subscriber: None,
         protected: protected.unwrap_or(false),
         at_once: false,
+        taken_down: None,
         times: Times::created(now),
     });
     arguments.build(lb.zip(addresses))

@@ -46,7 +46,7 @@ pub(in crate::api) fn changes(current: &Snapshot, lb: &Lb) -> Vec<Change> {
         return Vec::new();
     }
     let live = |times: Times| Times { deleted_at: None, ..times };
-    let revived = Lb { at_once: false, times: live(lb.times), ..lb.clone() };
+    let revived = Lb { at_once: false, taken_down: None, times: live(lb.times), ..lb.clone() };
     let with_it = current.ips_of(lb.id).filter(|ip| !ip.times.is_live() && ip.times.deleted_at == lb.times.deleted_at);
     let ips = with_it.map(|ip| {
         let after = Ip { times: live(ip.times), ..Ip::clone(ip) };

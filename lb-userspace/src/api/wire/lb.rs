@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Ip, Subscriber, WaitsFor};
-use crate::model::{LbId, OrganizationId, ProjectId};
+use crate::model::{LbId, MeasureId, OrganizationId, ProjectId};
 
 /// A load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -67,12 +67,24 @@ pub struct Lb {
     /// Snowshed's own: when it was deleted; until it is purged it can be brought back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// Snowshed's own: Trust & Safety removed it, and brings it back or nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_down: Option<TakenDown>,
     /// Snowshed's own: deleted, it forwards on until these dependents let go (`snowshed dependent release ID`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<WaitsFor>,
     /// Snowshed's own: version of the object, as in the `ETag` header; `If-Match` takes it (in quotes).
     #[serde(default)]
     pub etag: String,
+}
+
+/// The removal of a load balancer by Trust & Safety or an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TakenDown {
+    /// The plan that did it: name it when you ask.
+    pub plan_id: MeasureId,
+    /// Why.
+    pub reason: String,
 }
 
 /// Status of a load balancer: Scaleway's words.

@@ -122,6 +122,10 @@ pub struct Filter {
     /// All of the parent, which must be exactly this many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// For `quarantine` and `release`: the parent once more, as a whole: what stands in it when the plan is carried out,
+    /// and what is made in it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// A plan: what would be done to which load balancers.
@@ -129,7 +133,7 @@ pub struct Filter {
 pub struct Plan {
     /// Id; null when it was only validated.
     pub id: Option<MeasureId>,
-    /// `delete`, `quarantine` or `release`.
+    /// `delete`, `undelete`, `quarantine`, `release` or `recover` (an undo or a restore).
     pub action: String,
     /// The selector it was made from.
     pub selector: String,

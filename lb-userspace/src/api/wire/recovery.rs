@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Kind, OperationId};
+use crate::model::{Kind, MeasureId, OperationId};
 use crate::recovery::Conflict;
 
 /// `POST /snowshed/v1/undo`.
@@ -15,6 +16,9 @@ pub struct UndoRequest {
     pub operation: Option<String>,
     /// The plan that is agreed to; without it the plan is made and nothing is changed.
     pub plan: Option<String>,
+    /// Keep the plan, so that a second person can approve it: `POST /snowshed/v1/plans/{id}/approve`, then `…/apply`.
+    #[serde(default)]
+    pub keep: Option<bool>,
     /// Why, for the ledger.
     pub reason: Option<String>,
 }
@@ -25,10 +29,13 @@ pub struct UndoRequest {
 pub struct RestoreRequest {
     /// A time or the number of an operation.
     pub at: Option<String>,
-    /// `lb:ID` or `project:ID`.
+    /// `lb:ID`, `project:ID` or `organization:ID`.
     pub scope: Option<String>,
     /// The plan that is agreed to; without it the plan is made and nothing is changed.
     pub plan: Option<String>,
+    /// Keep the plan, so that a second person can approve it: `POST /snowshed/v1/plans/{id}/approve`, then `…/apply`.
+    #[serde(default)]
+    pub keep: Option<bool>,
     /// Why, for the ledger.
     pub reason: Option<String>,
 }
@@ -58,6 +65,18 @@ pub struct RecoveryPlan {
     pub load_balancers: usize,
     /// Organizations that own them.
     pub organizations: usize,
+    /// Of the load balancers, those that lose service: deleted, or with less to reach than now.
+    #[serde(default)]
+    pub out_of_service: usize,
+    /// That is more than the budget has left: keep it (`keep`), and have a second person approve it.
+    #[serde(default)]
+    pub needs_approval: bool,
+    /// Id of the plan that was kept.
+    #[serde(default)]
+    pub plan_id: Option<MeasureId>,
+    /// When the kept plan can no longer be carried out.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
     /// Registered dependents of these load balancers, by kind.
     #[serde(default)]
     pub dependents: BTreeMap<String, u64>,
@@ -74,6 +93,9 @@ pub struct RecoverySample {
     pub kind: Kind,
     /// Its id.
     pub id: uuid::Uuid,
+    /// Its name or address, or the name of the load balancer it belongs to.
+    #[serde(default)]
+    pub name: String,
     /// `revive`, `delete` or `change`.
     pub action: String,
 }

@@ -106,6 +106,7 @@ fn applied(spec: &LbSpec) -> Observed {
         applied_generation: 1,
         protected: false,
         deleted_at: None,
+        taken_down: None,
         waits_for: Vec::new(),
         etag: String::new(),
     };

@@ -48,6 +48,7 @@ fn documents() -> Vec<Document> {
         subscriber: Some(subscriber(URI).id),
         protected: false,
         at_once: false,
+        taken_down: None,
         times,
     };
     let backend = Backend {
@@ -227,7 +228,7 @@ fn what_happens_to_its_load_balancer(scene: &mut Scene) -> Vec<Vec<String>> {
     let mut told = Vec::new();
     let subjects = BTreeMap::from([(lb, scene.ledger.snapshot().touched(lb))]);
     let (action, selector) = (crate::model::Action::Delete, "by id".to_owned());
-    let plan = Plan { action, subjects, selector, approved_by: None, applied_at: None };
+    let plan = Plan { action, subjects, selector, place: None, recovery: None, approved_by: None, applied_at: None };
     let plan = put_measure(scene, "ops", What::Plan(plan), Plan::KEEPS);
     told.push(scene.told());
     let ended = Measure { times: plan.times.deleted(Timestamp::UNIX_EPOCH), ..plan.clone() };

@@ -6,8 +6,8 @@ use super::*;
 use crate::guard::rules;
 use crate::model::{
     Acl, AclAction, AclId, Algorithm, Backend, BackendId, Dependent, DependentId, DependentKind, DocumentKey,
-    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, PrefixV6, Probe, Protocol, Proxied, Quic,
-    RateLimits, Server, StickySessions, Weight,
+    EmptyPool, Forwarding, Frontend, FrontendId, HealthCheck, Kind, LbSet, MeasureId, PrefixV6, Probe, Protocol,
+    Proxied, Quic, RateLimits, Reason, Server, StickySessions, Takedown, Weight,
 };
 use crate::plan::ServerRef;
 use crate::reconcile::identity;
@@ -170,7 +170,8 @@ fn said(report: &Report) -> BTreeSet<String> {
         Refusal::OutOfScope { .. } => "out of scope".to_owned(),
         Refusal::Protected => "protected".to_owned(),
         Refusal::Traffic { rate } => format!("{} packets a second", rate.packets_per_second),
-        Refusal::PlanNeeded { count } => format!("{count} need a plan"),
+        Refusal::PlanNeeded { count, .. } => format!("{count} need a plan"),
+        Refusal::TakenDown { takedown } => format!("taken down for {}", takedown.reason.as_str()),
         Refusal::Frozen { freeze } => format!("frozen by {}", freeze.by.name),
         Refusal::Budget { exceeded } => format!("{} of {}", exceeded.used + exceeded.wanted, exceeded.limit),
     };
@@ -258,6 +259,9 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         // purge
         (vec![purge(11)], &["live 11: deleted 11", "purge 11: out of scope"]),
         (vec![purge(50)], &["purge 50: out of scope"]),
+        // taken_down
+        (vec![create(Document::Lb(taken_down(lb(13, 1))))], &["taken_down 13: taken down for abuse"]),
+        (vec![update(Document::Lb(taken_down(lb(12, 1))))], &["taken_down 12: taken down for abuse"]),
         // in_use
         (vec![delete(40)], &[]),
         (vec![delete(30)], &["in_use 30: in use"]),
@@ -314,6 +318,12 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         (vec![update(pool(&[1, 2, 3, 4]))], &["quotas 30: lb_servers 2/3"]),
         (vec![create(Document::Lb(lb(13, 1))), create(Document::Lb(lb(14, 1)))], &["quotas 13: lbs 2/3"]),
     ]
+}
+
+/// As Trust & Safety would have removed it.
+fn taken_down(lb: Lb) -> Lb {
+    let reason = Reason::try_from("abuse".to_owned()).unwrap();
+    Lb { taken_down: Some(Takedown { plan: MeasureId::from_uuid(uuid(70)), reason }), ..lb }
 }
 
 /// A new backend whose connection ids name servers by so many bytes.

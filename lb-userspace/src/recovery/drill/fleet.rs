@@ -143,6 +143,7 @@ impl Fleet {
                 protected: false,
                 subscriber: None,
                 at_once: false,
+                taken_down: None,
                 times,
             }),
             Document::Ip(Ip {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{Api, Ids, ZONE, owner, text};
 
 /// An API over a ledger of load balancers, with a test's faults.
-fn stocked(count: usize, faults: Faults) -> Api {
+pub(super) fn stocked(count: usize, faults: Faults) -> Api {
     let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::with_faults(faults));
     let lb = |number: usize| crate::ledger::create(crate::ledger::lb(&format!("lb-{number}"), owner(1)));
     let changes: Vec<Change> = (0..count).map(lb).collect();
@@ -45,11 +45,17 @@ fn stocked(count: usize, faults: Faults) -> Api {
     api
 }
 
-fn live(api: &Api) -> Vec<LbId> {
+pub(super) fn live(api: &Api) -> Vec<LbId> {
     api.ledger.snapshot().lbs().filter(|lb| lb.times.is_live()).map(|lb| lb.id).collect()
 }
 
-async fn expecting(api: &Api, expectation: &str, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+pub(super) async fn expecting(
+    api: &Api,
+    expectation: &str,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> (StatusCode, Value) {
     let uri = if path.starts_with("/snowshed") { path.to_owned() } else { format!("/lb/v1/zones/{ZONE}{path}") };
     let request = Request::builder()
         .method(method)
@@ -59,12 +65,12 @@ async fn expecting(api: &Api, expectation: &str, method: Method, path: &str, bod
     api.send(request.header("Expect", expectation).body(body).unwrap()).await
 }
 
-fn advance(api: &Api, by: SignedDuration) {
+pub(super) fn advance(api: &Api, by: SignedDuration) {
     api.seconds.fetch_add(by.as_secs(), std::sync::atomic::Ordering::SeqCst);
 }
 
 /// A request of the operator.
-async fn operate(api: &Api, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+pub(super) async fn operate(api: &Api, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
     api.call_as("secret-operator", method, path, Some(body).filter(|body| !body.is_null())).await
 }
 
@@ -262,7 +268,7 @@ async fn a_quarantine_of_a_load_balancer_its_project_or_its_organization_is_reve
     assert_eq!(**lb, **api.ledger.snapshot().lb(lb.id).unwrap(), "nothing else of it changed");
 }
 
-fn plan(action: &str, filter: Value) -> Value {
+pub(super) fn plan(action: &str, filter: Value) -> Value {
     let parent = format!("project:{}", owner(1).project);
     json!({"action": action, "parent": parent, "filter": filter, "reason": "abuse", "validate_only": false})
 }
@@ -384,10 +390,14 @@ async fn a_plan_above_the_second_threshold_needs_another_person() {
     let agreed = json!({"operation": what["operation"], "plan": undo["plan"], "reason": "a mistake"});
     assert_eq!(post(&api, "/snowshed/v1/undo", &agreed).await.0, StatusCode::OK);
     assert_eq!(live(&api).len(), 30);
-    let (status, problem) =
-        post(&api, "/snowshed/v1/undo", &json!({"operation": api.ledger.snapshot().generation().0.to_string()})).await;
+    let what = json!({"operation": api.ledger.snapshot().generation().0.to_string()});
+    let (_, undo) = post(&api, "/snowshed/v1/undo", &what).await;
+    assert_eq!((&undo["needs_approval"], &undo["out_of_service"]), (&json!(true), &json!(30)), "{undo}");
+    let agreed = json!({"operation": what["operation"], "plan": undo["plan"]});
+    let (status, problem) = post(&api, "/snowshed/v1/undo", &agreed).await;
     let expected = (StatusCode::PRECONDITION_FAILED, "removal_is_within_budget");
-    assert_eq!((status, text(&problem, "/precondition")), expected, "an undo carries no approval: {problem}");
+    assert_eq!((status, text(&problem, "/precondition")), expected, "it takes a kept plan: {problem}");
+    assert_eq!(live(&api).len(), 30);
 }
 
 #[tokio::test]
@@ -469,6 +479,10 @@ async fn every_selector_that_is_not_exactly_one_thing_is_refused_and_the_ledger_
         json!({"all": true}),
         json!({"lb_ids": [ids.lb], "unknown": 1}),
         json!({"name": "web", "count": 1}),
+        json!({"place": ""}),
+        json!({"place": "*"}),
+        json!({"place": format!("project:{project}")}),
+        json!({"place": format!("project:{project}"), "count": 1}),
     ];
     for filter in &filters {
         refused(&api, "/snowshed/v1/plans", &plan("delete", filter.clone())).await;

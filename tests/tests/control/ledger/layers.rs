@@ -6,7 +6,8 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use lb_userspace::ledger::{BUDGET, Change, Ledger, LedgerError, MemoryLedger, Proposal, Snapshot, SqliteLedger};
 use lb_userspace::model::{
-    Action, Actor, Document, Generation, Lb, Measure, MeasureId, Person, Place, Plan, Reason, Scope, Times, What,
+    Action, Actor, Document, Generation, Lb, Measure, MeasureId, Person, Place, Plan, Reach, Reason, Role, Scope,
+    Takedown, Times, What,
 };
 use serde_json::{Value, json};
 
@@ -131,6 +132,8 @@ fn planned(ledger: &dyn Ledger, approver: Option<&str>) -> Result<(), LedgerErro
         action: Action::Delete,
         subjects,
         selector: "everything".to_owned(),
+        place: None,
+        recovery: None,
         approved_by: None,
         applied_at: None,
     };
@@ -185,6 +188,42 @@ fn a_plan_that_another_person_approved_may_delete_what_it_names_in_one_operation
         assert_eq!(live(&ledger.snapshot()).len(), INCIDENT);
         planned(ledger, Some("somebody else")).unwrap();
         assert_eq!(live(&ledger.snapshot()).len(), 0);
+    });
+}
+
+#[test]
+fn the_engine_alone_keeps_what_trust_and_safety_removed_from_its_tenant() {
+    on_every_engine(|ledger| {
+        let reason = Reason::try_from("phishing".to_owned()).unwrap();
+        let takedown = Takedown { plan: MeasureId::new(), reason };
+        let one = live(&ledger.snapshot()).remove(0);
+        let gone = Lb { times: one.times.deleted(at(1)), taken_down: Some(takedown), ..one.clone() };
+        let change = |before: &Lb, after: &Lb| Change {
+            before: Some(Document::Lb(before.clone())),
+            after: Document::Lb(after.clone()),
+        };
+        let by = |actor: Actor, change| Proposal { actor, at: at(1), ..proposal(&ledger.snapshot(), vec![change]) };
+        let tenant = || Actor::editor("tester", owner(1));
+        let admin = || Actor {
+            role: Role::OrgAdmin,
+            reach: Reach::Organization { organization: owner(1).organization },
+            ..tenant()
+        };
+        let guards = || Actor { role: Role::TrustSafety, reach: Reach::Fleet, ..tenant() };
+        let refused = |proposal| {
+            let error = ledger.append(proposal).expect_err("it is Trust & Safety's").to_string();
+            assert!(error.contains("removed by Trust & Safety: phishing"), "{error}");
+        };
+        refused(by(tenant(), change(&one, &gone)));
+        ledger.append(by(guards(), change(&one, &gone))).unwrap();
+        let unmarked = Lb { taken_down: None, ..gone.clone() };
+        let marked = Lb { taken_down: gone.taken_down.clone(), ..one.clone() };
+        for after in [&one, &unmarked, &marked] {
+            refused(by(tenant(), change(&gone, after)));
+            refused(by(admin(), change(&gone, after)));
+        }
+        ledger.append(by(guards(), change(&gone, &one))).unwrap();
+        assert_eq!(live(&ledger.snapshot()).len(), INCIDENT);
     });
 }
 
