@@ -195,7 +195,7 @@ pub(crate) async fn run(
     let sampler =
         Arc::new(observe::Sampler::new(Arc::clone(&read_counters), reconciler.directory(), reconciler.tables()));
     let heal = scoreboard(&ledger, &reconciler, &health, &sampler, &mut components)?;
-    let reconciler = reconciler.steered_by(heal.steering());
+    let reconciler = reconciler.steered_by(heal.steering()).remembering(config.ledger.path.with_file_name("hold.json"));
     let metrics = Arc::new(Metrics::new(observe::Edge {
         snapshots: ledger.subscribe(),
         status: status.clone(),

@@ -48,6 +48,8 @@ mod view;
 pub mod wire;
 
 pub use problem::ApiError;
+#[cfg(test)]
+pub(crate) use problem::listed_by;
 pub use requests::Requests;
 pub use router::router;
 pub use serve::{Listeners, ServeError, serve};

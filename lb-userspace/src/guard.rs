@@ -121,6 +121,11 @@ pub enum Refusal {
         /// By a quarantine, or otherwise.
         account: Account,
     },
+    /// The address of a quarantined load balancer would leave it.
+    Quarantined {
+        /// The load balancer.
+        lb: LbId,
+    },
     /// Trust & Safety removed the load balancer.
     TakenDown {
         /// By which plan, and why.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -255,6 +256,13 @@ impl<D: Dataplane> Reconciler<D> {
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Remembers in this file what it holds against the ledger: the next agent holds it too.
+    #[must_use]
+    pub fn remembering(mut self, path: PathBuf) -> Self {
+        self.hold = Hold::remembering(path);
         self
     }
 

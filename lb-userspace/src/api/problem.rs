@@ -11,7 +11,7 @@ use crate::authority::Denied;
 use crate::guard::{Refusal, Report};
 use crate::ledger::{Account, Exceeded, LedgerError};
 use crate::model::text::InvalidReason;
-use crate::model::{Act, DocumentKey, Invalid, Measure, MeasureId, Plan, Role, Takedown};
+use crate::model::{Act, DocumentKey, Invalid, Kind, LbId, Measure, MeasureId, Plan, Role, Takedown};
 use crate::observe::Rate;
 
 /// A request that is answered with an error.
@@ -52,7 +52,7 @@ impl ApiError {
         Self::new(Problem {
             kind: ProblemKind::NotFound,
             message: format!("there is no {key} in the project of this token"),
-            help_message: format!("list what there is: `snowshed {} list`", key.kind.as_str()),
+            help_message: format!("list what there is: `{}`", listed_by(key.kind)),
             resource: Some(key.kind.as_str().to_owned()),
             resource_id: Some(key.id.to_string()),
             ..Problem::default()
@@ -314,6 +314,21 @@ impl ApiError {
         Self::precondition(key, message, help, "plan_is_made")
     }
 
+    /// The address of a quarantined load balancer would leave it. As in read-only mode it is nothing that is gone.
+    fn quarantined(key: DocumentKey, lb: LbId) -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::Locked,
+            message: format!("{key} belongs to the load balancer {lb}, which is quarantined"),
+            help_message:
+                "nothing was changed, and nothing is gone: its addresses stay with it until Trust & Safety or an \
+                           operator releases it"
+                    .to_owned(),
+            resource: Some(key.kind.as_str().to_owned()),
+            resource_id: Some(key.id.to_string()),
+            ..Problem::default()
+        })
+    }
+
     /// Somebody would bring back what Trust & Safety removed.
     pub(super) fn taken_down(key: DocumentKey, takedown: &Takedown) -> Self {
         let detail = Detail {
@@ -363,6 +378,24 @@ impl ApiError {
     }
 }
 
+/// The command that lists what there is of a kind.
+pub(crate) const fn listed_by(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Ip => "snowshed ip list",
+        Kind::Lb => "snowshed lb list",
+        Kind::Frontend => "snowshed frontend list",
+        Kind::Backend => "snowshed backend list",
+        Kind::Measure => "snowshed measures",
+        Kind::Acl => "snowshed acl list",
+        Kind::NatSource => "snowshed status",
+        Kind::Organization => "snowshed org list",
+        Kind::Project => "snowshed project list",
+        Kind::Token => "snowshed token list",
+        Kind::Subscriber => "snowshed subscriber list",
+        Kind::Dependent => "snowshed dependent list",
+    }
+}
+
 /// A wrong argument as a detail.
 pub(super) fn detail(name: &str, invalid: &Invalid) -> Detail {
     let reason = match invalid.reason {
@@ -395,6 +428,7 @@ impl From<Report> for ApiError {
                 Refusal::Protected => Self::protected(violation.key),
                 Refusal::Traffic { rate } => Self::live_traffic(violation.key, rate),
                 Refusal::PlanNeeded { count, account } => Self::plan_needed(violation.key, count, account),
+                Refusal::Quarantined { lb } => Self::quarantined(violation.key, lb),
                 Refusal::TakenDown { takedown } => Self::taken_down(violation.key, &takedown),
                 Refusal::Frozen { freeze } => Self::frozen(&freeze, freeze.times.updated_at),
                 Refusal::Budget { exceeded } => Self::beyond_budget(violation.key, &exceeded),

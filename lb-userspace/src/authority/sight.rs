@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::ledger::Snapshot;
+use crate::ledger::{Operation, Snapshot};
 use crate::model::{
-    Acl, AclId, Actor, Backend, BackendId, Frontend, FrontendId, Ip, IpId, Lb, LbId, Organization, OrganizationId,
-    Owner, Project, ProjectId, Reach, Scope, Subscriber, SubscriberId, Token, TokenId,
+    Acl, AclId, Actor, Backend, BackendId, Document, Frontend, FrontendId, Ip, IpId, Lb, LbId, Organization,
+    OrganizationId, Owner, Project, ProjectId, Reach, Scope, Subscriber, SubscriberId, Token, TokenId,
 };
 
 /// A snapshot through the eyes of an actor.
@@ -69,6 +69,35 @@ impl<'a> Sight<'a> {
             Scope::Organization { organization } => self.reach.covers(&Reach::Organization { organization }),
             Scope::Token { token } => self.token(token).is_some(),
         }
+    }
+
+    /// An operation as far as it lies within: all of it, or of one that was done to a whole organization what was done to
+    /// the actor's own project.
+    #[must_use]
+    pub fn part_of(self, operation: Operation) -> Option<Operation> {
+        if matches!(self.reach, Reach::Fleet) || self.sees(&operation.scope) {
+            return Some(operation);
+        }
+        let Scope::Organization { .. } = operation.scope else { return None };
+        let mut part = operation;
+        part.changes.retain(|change| self.sees_document(&change.after));
+        part.removed.retain(|removed| self.reach.covers_owner(removed.owner));
+        (!part.changes.is_empty()).then_some(part)
+    }
+
+    /// Whether a document of a project, or a measure there, lies within.
+    fn sees_document(self, document: &Document) -> bool {
+        let owner = match document {
+            Document::Ip(ip) => Some(ip.owner),
+            Document::Subscriber(subscriber) => Some(subscriber.owner),
+            Document::Dependent(dependent) => Some(dependent.owner),
+            Document::Measure(measure) => {
+                let reach = super::measure_reach(self.snapshot, measure);
+                return reach.is_some_and(|reach| self.reach.covers(&reach));
+            }
+            document => document.lb().and_then(|lb| self.snapshot.lb(lb)).map(|lb| lb.owner),
+        };
+        owner.is_some_and(|owner| self.reach.covers_owner(owner))
     }
 
     /// A load balancer, also a deleted one.

@@ -77,6 +77,17 @@ fn helps(command: &clap::Command, all: &mut Vec<(String, String)>) {
 }
 
 #[test]
+fn what_an_answer_recommends_for_each_kind_of_document_is_a_command() {
+    for kind in crate::model::Kind::ALL {
+        let line = crate::api::listed_by(kind);
+        let words = words(line).unwrap_or_else(|| panic!("{line}"));
+        if let Err(error) = command().try_get_matches_from(words) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
 fn every_command_that_a_page_or_a_help_shows_is_taken() {
     let mut all: Vec<(String, String)> = PAGES
         .iter()

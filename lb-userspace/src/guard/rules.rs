@@ -19,6 +19,7 @@ mod live;
 mod ports;
 mod protected;
 mod purge;
+mod quarantine;
 mod quic;
 mod quotas;
 mod rates;
@@ -45,10 +46,11 @@ pub(super) type Sink<'a> = dyn FnMut(DocumentKey, Refusal) + 'a;
 type Rule = fn(&Case<'_>, &mut Sink<'_>);
 
 /// Every rule, in the order of their reports: whose it is, whether it is there, whether it fits, whether it is too much.
-pub(super) const ALL: [(&str, Rule); 21] = [
+pub(super) const ALL: [(&str, Rule); 22] = [
     ("scope", scope::check),
     ("freeze", freeze::check),
     ("taken_down", taken_down::check),
+    ("quarantine", quarantine::check),
     ("purge", purge::check),
     ("live", live::check),
     ("immutable", immutable::check),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, LedgerError, Proposal, Snapshot, difference::digest, second_person, service};
 use crate::model::{
-    Act, Action, Actor, ActorId, Document, Generation, LbId, Measure, MeasureId, OrganizationId, Owner, Person, Place,
-    Plan, ProjectId, Reason, Scope, Takedown, Times, What,
+    Act, Action, Actor, ActorId, Document, DocumentKey, Generation, LbId, Measure, MeasureId, OrganizationId, Owner,
+    Person, Place, Plan, ProjectId, Reason, Scope, Takedown, Times, What,
 };
 
 /// How many load balancers may be taken out of service without a plan that a second person approved.
@@ -310,6 +310,21 @@ pub(crate) fn takedown(actor: &Actor, changes: &[Change]) -> Option<(LbId, Taked
         let is_touched = before != after.taken_down.as_ref() || before.is_some() && after.times.is_live();
         let takedown = before.or(after.taken_down.as_ref()).filter(|_| is_touched)?;
         Some((after.id, takedown.clone()))
+    })
+}
+
+/// A quarantined load balancer, and its address that somebody who may not contain would take away from it: the quarantine
+/// of one load balancer holds for what its clients know it by.
+pub(crate) fn escape(current: &Snapshot, actor: &Actor, changes: &[Change]) -> Option<(LbId, DocumentKey)> {
+    if actor.role.may(Act::Contain) {
+        return None;
+    }
+    changes.iter().find_map(|change| match (&change.before, &change.after) {
+        (Some(Document::Ip(before)), Document::Ip(after)) if before.lb != after.lb || !after.times.is_live() => {
+            let lb = before.lb.filter(|lb| current.quarantine_at(&Place::Lb { lb: *lb }).is_some())?;
+            Some((lb, change.key()))
+        }
+        _ => None,
     })
 }
 

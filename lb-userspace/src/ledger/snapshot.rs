@@ -43,6 +43,8 @@ pub struct Snapshot {
     /// Generation of the last change to a load balancer or to what belongs to it.
     touched: OrdMap<LbId, Generation>,
     measures: OrdMap<MeasureId, Arc<Measure>>,
+    /// Those that end or have ended, by when.
+    measures_by_end: OrdSet<(Timestamp, MeasureId)>,
     /// Freezes that were not ended.
     freezes: OrdSet<MeasureId>,
     /// Quarantines that were not ended, by their place.
@@ -330,6 +332,7 @@ impl Snapshot {
     pub(super) fn remember(&mut self, operation: &Operation) {
         self.remember_removals(operation);
         self.remember_purges(operation);
+        self.forget_measures(operation.at);
         let (Some(attempt), Some(token)) = (&operation.attempt, operation.actor.token) else { return };
         while let Some(oldest) = self.attempts_by_age.get_min().cloned() {
             if operation.at.duration_since(oldest.0) < Self::ATTEMPTS_ARE_KEPT {
@@ -556,7 +559,12 @@ impl Snapshot {
             }
             What::Plan(_) | What::LetGo { .. } | What::Purge(_) => {}
         }
-        self.measures.insert(measure.id, Arc::new(measure.clone()));
+        if let Some(before) = self.measures.insert(measure.id, Arc::new(measure.clone()))
+            && let Some(end) = before.ends_at()
+        {
+            self.measures_by_end.remove(&(end, measure.id));
+        }
+        self.measures_by_end.extend(measure.ends_at().map(|end| (end, measure.id)));
     }
 
     fn put_dependent(&mut self, dependent: &Dependent) {

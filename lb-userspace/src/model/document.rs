@@ -96,6 +96,22 @@ pub struct DocumentKey {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Ip,
+        Self::Lb,
+        Self::Frontend,
+        Self::Backend,
+        Self::Measure,
+        Self::Acl,
+        Self::NatSource,
+        Self::Organization,
+        Self::Project,
+        Self::Token,
+        Self::Subscriber,
+        Self::Dependent,
+    ];
+
     /// The API's word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -231,6 +231,20 @@ impl What {
 }
 
 impl Measure {
+    /// How long one that has ended is kept: longer than what it deleted can be brought back. The log has it for ever.
+    pub const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+
+    /// When it ended or ends, as far as that is known: it was ended, it expires, or it was carried out.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let is_done = match &self.what {
+            What::Plan(plan) => plan.applied_at,
+            What::Purge(purge) => purge.applied_at,
+            What::Freeze { .. } | What::Quarantine { .. } | What::LetGo { .. } => None,
+        };
+        self.times.deleted_at.or(is_done).or(self.expires_at)
+    }
+
     /// Whether it is in force: neither ended nor expired.
     #[must_use]
     pub fn is_in_force(&self, now: Timestamp) -> bool {

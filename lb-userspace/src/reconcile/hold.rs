@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +16,10 @@ use crate::dataplane::{Dataplane, Publish};
 use crate::faults::Layer;
 use crate::ledger::Snapshot;
 use crate::model::{Action, LbId, What};
+
+mod memory;
+
+use memory::{Kept, Memory};
 
 /// How many services may leave without a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,16 +38,33 @@ impl Default for HoldLimit {
     }
 }
 
-/// What is held, and what has left within the window.
+/// What is held, and what has left within the window. The next agent knows both: a restart lets nothing go.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     pub(super) held: BTreeSet<ServiceKey>,
-    left: BTreeSet<(Timestamp, ServiceKey)>,
+    left: BTreeSet<(Timestamp, String)>,
+    memory: Memory,
+    /// What was left behind has been read.
+    is_recalled: bool,
+    /// What was left behind could not be read: so long nothing leaves.
+    blind_until: Option<Timestamp>,
+}
+
+impl Hold {
+    /// What is remembered in a file.
+    pub(super) fn remembering(path: PathBuf) -> Self {
+        Self { memory: Memory::at(path), ..Self::default() }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { held: self.held.iter().map(shown).collect(), left: self.left.clone() }
+    }
 }
 
 /// What the ledger lets go.
 struct Permits {
-    /// Load balancers that a plan deleted, and when: what is deleted again is another matter.
+    /// Load balancers that a plan deleted, or a recovery took something from, and when: what is deleted again is another
+    /// matter.
     lbs: BTreeSet<(LbId, Timestamp)>,
     services: BTreeSet<String>,
 }
@@ -52,7 +74,7 @@ impl Permits {
         let mut permits = Self { lbs: BTreeSet::new(), services: BTreeSet::new() };
         for measure in snapshot.measures() {
             match &measure.what {
-                What::Plan(plan) if plan.action == Action::Delete => {
+                What::Plan(plan) if matches!(plan.action, Action::Delete | Action::Recover) => {
                     permits.lbs.extend(plan.subjects.keys().copied().zip(plan.applied_at.into_iter().cycle()));
                 }
                 What::LetGo { services, .. } if measure.is_in_force(now) && !measure.waits_for_approval() => {
@@ -78,6 +100,7 @@ impl<D: Dataplane> Reconciler<D> {
         if self.settings.faults.is_off(Layer::Edge) {
             return;
         }
+        self.recall(now, trouble);
         let is_planned =
             |key: &ServiceKey| address_of_key(key).is_some_and(|address| self.tables.services.contains_key(&address));
         let mut candidates: BTreeSet<ServiceKey> = self.dirty.iter().copied().filter(|key| !is_planned(key)).collect();
@@ -86,7 +109,7 @@ impl<D: Dataplane> Reconciler<D> {
         candidates.retain(|key| self.services.held.get(key).is_some_and(|held| held.generation > 0));
         self.hold.held.retain(|key| candidates.contains(key));
         if candidates.is_empty() {
-            return;
+            return self.remember(BTreeSet::new(), trouble);
         }
         let permits = Permits::new(&self.snapshot, now);
         let (may_go, others): (BTreeSet<_>, BTreeSet<_>) =
@@ -97,16 +120,44 @@ impl<D: Dataplane> Reconciler<D> {
         }
         let leaving = self.without_replacement(others.difference(&self.hold.held).copied().collect());
         let is_within = self.fits(leaving.len(), now);
-        for key in leaving {
-            if is_within {
-                self.hold.left.insert((now, key));
-            } else {
-                self.hold.held.insert(key);
-            }
+        if is_within {
+            self.hold.left.extend(leaving.iter().map(|key| (now, shown(key))));
+        } else {
+            self.hold.held.extend(&leaving);
         }
+        self.remember(if is_within { leaving } else { BTreeSet::new() }, trouble);
         self.dirty.retain(|key| !self.hold.held.contains(key));
         self.keep_held(trouble);
         self.say(is_within);
+    }
+
+    /// Takes up what the agent before held. Where that cannot be read, nothing leaves for a window.
+    fn recall(&mut self, now: Timestamp, trouble: &mut Trouble) {
+        if std::mem::replace(&mut self.hold.is_recalled, true) {
+            return;
+        }
+        match self.hold.memory.recall() {
+            Ok(Kept { held, left }) => {
+                self.hold.held.extend(self.services.held.keys().filter(|key| held.contains(&shown(key))));
+                self.hold.left = left;
+            }
+            Err(error) => {
+                let window = self.settings.hold.window;
+                self.hold.blind_until = Some(now.checked_add(window).unwrap_or(Timestamp::MAX));
+                log::error!("nothing leaves the maps without an approved plan for {} s: {error}", window.as_secs());
+                trouble.note(|| error);
+            }
+        }
+    }
+
+    /// Writes down what is held and what leaves now, before it does. What cannot be remembered does not leave.
+    fn remember(&mut self, leaving: BTreeSet<ServiceKey>, trouble: &mut Trouble) {
+        if let Err(error) = self.hold.memory.remember(self.hold.kept()) {
+            trouble.note(|| error);
+            let names: BTreeSet<String> = leaving.iter().map(shown).collect();
+            self.hold.left.retain(|(_, service)| !names.contains(service));
+            self.hold.held.extend(leaving);
+        }
     }
 
     /// Services that leave and whose address gets no other in the same breath: a changed port is no removal.
@@ -133,6 +184,9 @@ impl<D: Dataplane> Reconciler<D> {
         let oldest = now.checked_sub(limit.window).unwrap_or(Timestamp::MIN);
         while self.hold.left.first().is_some_and(|(at, _)| *at < oldest) {
             self.hold.left.pop_first();
+        }
+        if self.hold.blind_until.is_some_and(|end| end > now) {
+            return leaving == 0;
         }
         let left = self.hold.left.len();
         let all = self.services.held.len() + left;

@@ -3,11 +3,14 @@
 //! In the incident 229 clusters replaced healthy nodes because they could not reach them through a load balancer that
 //! was gone. Whatever the edge itself has not settled is a reason to wait.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthView;
-use crate::ledger::Snapshot;
-use crate::model::LbId;
+use crate::ledger::{Snapshot, service};
+use crate::model::{LbId, Measure};
 use crate::plan::Tables;
 use crate::reconcile::Status;
 use crate::recovery::heal::board::wanted_services;
@@ -25,6 +28,8 @@ pub struct Facts<'a> {
     pub health: &'a HealthView,
     /// The ledger cannot be trusted, and why.
     pub ledger_error: Option<&'a str>,
+    /// What time it is: freezes end by themselves.
+    pub now: Timestamp,
 }
 
 /// Whether to act.
@@ -57,6 +62,12 @@ pub enum Code {
     Deleted,
     /// It is quarantined.
     Quarantined,
+    /// Nothing of it can be reached: it has no address, no frontend, no server that takes clients, or denies everybody.
+    Unreachable,
+    /// The edge forwards for it against the ledger.
+    Held,
+    /// Read-only mode where it is: somebody contains something.
+    Frozen,
     /// Its last change is not in the maps yet: it is being made, healed or restored.
     Pending,
     /// The maps cannot be brought up to date.
@@ -72,7 +83,7 @@ pub enum Code {
 /// Advice about a load balancer; `None` when there is none of that id.
 #[must_use]
 pub fn of(lb: LbId, facts: &Facts<'_>) -> Option<Advice> {
-    let Facts { snapshot, status, tables, health, ledger_error } = *facts;
+    let Facts { snapshot, status, tables, health, ledger_error, now } = *facts;
     let document = snapshot.lb(lb)?;
     let mut reasons = Vec::new();
     let mut add = |code, what: String| reasons.push(Reason { code, what });
@@ -81,6 +92,23 @@ pub fn of(lb: LbId, facts: &Facts<'_>) -> Option<Advice> {
     }
     if snapshot.is_quarantined(document) {
         add(Code::Quarantined, "the load balancer is quarantined: it forwards nothing on purpose".to_owned());
+    }
+    if document.times.is_live() && service::of(snapshot, lb).is_nothing() {
+        let what = "nothing of it can be reached: it has no address, frontend or server that takes clients, or its access \
+                    list denies everybody";
+        add(Code::Unreachable, what.to_owned());
+    }
+    let held = held(snapshot, status, lb);
+    if held > 0 {
+        add(Code::Held, format!("the edge holds {held} of its services against the ledger, until a person has looked"));
+    }
+    let owner = document.owner;
+    let holds_here = |freeze: &&Arc<Measure>| {
+        freeze.is_in_force(now) && freeze.place().is_some_and(|at| at.covers(document) || at.covers_owner(owner))
+    };
+    if let Some(freeze) = snapshot.freezes().find(holds_here) {
+        let place = freeze.place().map(ToString::to_string).unwrap_or_default();
+        add(Code::Frozen, format!("read-only mode in {place}: {}", freeze.reason.as_str()));
     }
     let touched = snapshot.touched(lb).0;
     let missing = missing_services(snapshot, tables, lb);
@@ -106,6 +134,12 @@ pub fn of(lb: LbId, facts: &Facts<'_>) -> Option<Advice> {
         add(Code::LedgerLost, error.to_owned());
     }
     Some(Advice { lb_id: lb, safe: reasons.is_empty(), reasons })
+}
+
+/// Services at the load balancer's addresses that are held.
+fn held(snapshot: &Snapshot, status: &Status, lb: LbId) -> usize {
+    let at: Vec<String> = snapshot.ips_of(lb).map(|ip| format!("{} ", ip.address)).collect();
+    status.held.iter().filter(|service| at.iter().any(|address| service.starts_with(address.as_str()))).count()
 }
 
 /// Services that the load balancer should have and the tables do not.

@@ -48,7 +48,8 @@ pub struct Report {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
-    /// What happened, oldest first, at most 1000 entries.
+    /// What happened, oldest first, at most 1000 entries: what did harm or contained it (how that began and ended), and the
+    /// newest of the rest.
     pub timeline: Vec<Entry>,
     /// Entries that were left off.
     pub left_off: usize,
@@ -127,24 +128,19 @@ impl Durations {
 #[must_use]
 pub fn report(facts: &Facts<'_>) -> Report {
     let mut tally = Tally::default();
-    let mut timeline: Vec<Entry> = Vec::new();
+    let mut timeline: Vec<(bool, Entry)> = Vec::new();
     for operation in facts.operations {
         let harm = tally.take(operation);
-        timeline.push(entry(operation, &harm));
+        timeline.push((harm.is_some(), entry(operation, &harm)));
     }
     let is_in = |event: &&Event| event.at >= facts.since && event.at <= facts.until;
     let told = facts.events.iter().filter(|event| TOLD.contains(&event.kind.as_str())).filter(is_in);
-    timeline.extend(told.map(|event| Entry {
-        at: event.at,
-        operation: None,
-        kind: event.kind.clone(),
-        by: "agent".to_owned(),
-        automatic: true,
-        what: event.message.clone(),
+    timeline.extend(told.map(|event| {
+        let (operation, kind, what) = (None, event.kind.clone(), event.message.clone());
+        (true, Entry { at: event.at, operation, kind, by: "agent".to_owned(), automatic: true, what })
     }));
-    timeline.sort_by_key(|entry| (entry.at, entry.operation));
-    let left_off = timeline.len().saturating_sub(MOST);
-    timeline.truncate(MOST);
+    timeline.sort_by_key(|(_, entry)| (entry.at, entry.operation));
+    let (timeline, left_off) = shortened(timeline);
     let mut unknown = vec![
         "packets lost by time: the kernel's counters are sums since the program was loaded".to_owned(),
         "what clients and servers saw: this edge knows its own drops only".to_owned(),
@@ -163,12 +159,34 @@ pub fn report(facts: &Facts<'_>) -> Report {
     Report { since: facts.since, until: facts.until, timeline, left_off, impact, durations, packets_dropped, unknown }
 }
 
+/// At most [`MOST`] entries, and how many are left off: first to stay is what did harm or contained it, of that how it
+/// began and how it ended; then the newest.
+fn shortened(timeline: Vec<(bool, Entry)>) -> (Vec<Entry>, usize) {
+    let count = timeline.len();
+    let important: Vec<usize> = (0..count).filter(|position| timeline[*position].0).collect();
+    let others = (0..count).rev().filter(|position| !timeline[*position].0);
+    let kept: BTreeSet<usize> = if important.len() > MOST {
+        important[..MOST / 2].iter().chain(&important[important.len() - MOST / 2..]).copied().collect()
+    } else {
+        important.iter().copied().chain(others).take(MOST).collect()
+    };
+    let entries = timeline.into_iter().enumerate().filter(|(position, _)| kept.contains(position));
+    (entries.map(|(_, (_, entry))| entry).collect(), count - kept.len())
+}
+
 /// What an operation did to load balancers.
 #[derive(Default)]
 struct Harm {
     deleted: usize,
     back: usize,
     measures: Vec<&'static str>,
+}
+
+impl Harm {
+    /// Whether it did anything that a timeline must tell.
+    fn is_some(&self) -> bool {
+        self.deleted + self.back > 0 || !self.measures.is_empty()
+    }
 }
 
 #[derive(Default)]

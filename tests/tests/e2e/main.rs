@@ -12,6 +12,7 @@ mod edges;
 mod failure;
 mod floods;
 mod heal;
+mod hold;
 mod lifecycle;
 mod nat;
 mod neighbours;

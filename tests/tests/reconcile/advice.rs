@@ -35,7 +35,7 @@ fn settled() -> Case {
 impl Case {
     fn advice(&self) -> Option<Advice> {
         let Self { snapshot, status, tables, health, ledger_error } = self;
-        let facts = Facts { snapshot, status, tables, health, ledger_error: *ledger_error };
+        let facts = Facts { snapshot, status, tables, health, ledger_error: *ledger_error, now: at(10) };
         advice::of(LbId::from_uuid(Uuid::from_u128(1)), &facts)
     }
 
@@ -91,6 +91,52 @@ fn nobody_acts_on_a_load_balancer_that_is_deleted_quarantined_or_on_its_way_to_t
     let mut case = settled();
     case.tables = Arc::default();
     assert_eq!(case.codes(), [Code::Pending], "its service is not planned");
+}
+
+fn freeze(place: Place, ends: i64) -> Document {
+    Document::Measure(Measure {
+        id: MeasureId::from_uuid(Uuid::from_u128(2)),
+        by: Person::agent("breaker"),
+        reason: Reason::try_from("a budget is used up".to_owned()).unwrap(),
+        expires_at: Some(at(ends)),
+        what: What::Freeze { place, verb: Some("lb.delete".to_owned()), operations: Vec::new() },
+        times: Times::created(at(1)),
+    })
+}
+
+#[test]
+fn nobody_acts_where_something_is_held_or_frozen_or_where_nothing_can_be_reached() {
+    let mut case = settled();
+    case.status.held = vec![format!("{} 8080/tcp", vip(1)), format!("{}1 80/tcp", vip(1))];
+    assert_eq!(case.codes(), [Code::Held], "its own address, and not one that begins like it");
+    assert!(case.advice().unwrap().reasons[0].what.contains("holds 1 of its services"));
+
+    let here = Place::Project { project: owner().project };
+    let elsewhere = Place::Project { project: lb_userspace::model::ProjectId::new() };
+    let lb_itself = Place::Lb { lb: LbId::from_uuid(Uuid::from_u128(1)) };
+    let codes = |place: &Place, ends| {
+        let mut case = settled();
+        let (generation, head) = (case.snapshot.generation(), case.snapshot.head());
+        case.snapshot = case.snapshot.after(generation, head, &[freeze(place.clone(), ends)]);
+        case.codes()
+    };
+    assert_eq!(codes(&here, 11), [Code::Frozen]);
+    assert_eq!(codes(&lb_itself, 11), [Code::Frozen]);
+    assert_eq!(codes(&Place::Zone, 11), [Code::Frozen]);
+    assert_eq!(codes(&here, 10), [], "it has ended");
+    assert_eq!(codes(&elsewhere, 11), []);
+
+    let denies = {
+        let Document::Acl(mut rule) = acl(1, false, &[], None) else { unreachable!("it is a rule") };
+        rule.subnets = vec!["0.0.0.0/0".parse().unwrap()];
+        Document::Acl(rule)
+    };
+    for taken in [ip(1, None, None), frontend(1, 1, 1, 80, Some(1)), backend(1, 1, &[], None), denies] {
+        let mut case = settled();
+        case.snapshot =
+            case.snapshot.after(case.snapshot.generation(), case.snapshot.head(), std::slice::from_ref(&taken));
+        assert!(case.codes().contains(&Code::Unreachable), "{taken:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! that was approved and carried out, or by a person.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,4 +172,65 @@ fn a_changed_port_is_no_removal() {
     world.settle(&mut agent);
     assert_eq!((held(&agent), contents(&dataplane).services.len()), (0, 20));
     assert_holds(&contents(&dataplane), &world.plan());
+}
+
+/// An edge that remembers in a file.
+fn remembering(world: &World, dataplane: &Shared, file: &Path) -> Reconciler<Shared> {
+    world.agent(Arc::clone(dataplane)).remembering(file.to_owned())
+}
+
+#[test]
+fn a_hold_of_few_survives_every_restart_and_so_does_what_has_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hold.json");
+    let (mut world, dataplane) = stocked(50);
+    let mut agent = remembering(&world, &dataplane, &file);
+    world.settle(&mut agent);
+    delete(&mut world, 1..=3);
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (0, 47));
+    for _ in 0..3 {
+        agent = remembering(&world, &dataplane, &file);
+        world.settle(&mut agent);
+    }
+    delete(&mut world, 4..=6);
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (3, 47), "the sixth, whatever restarted between");
+    for _ in 0..3 {
+        agent = remembering(&world, &dataplane, &file);
+        world.settle(&mut agent);
+        assert_eq!((held(&agent), contents(&dataplane).services.len()), (3, 47), "held by the next one too");
+    }
+    world.wait(Duration::from_secs(700));
+    agent = remembering(&world, &dataplane, &file);
+    world.settle(&mut agent);
+    assert_eq!(held(&agent), 3, "time alone lets nothing go");
+    let services: Vec<String> = agent.status().borrow().held.clone();
+    world.put(&[measure(1, What::LetGo { services, agreed_by: None })]);
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (0, 44), "a person does");
+    agent = remembering(&world, &dataplane, &file);
+    world.settle(&mut agent);
+    assert_eq!(held(&agent), 0);
+}
+
+#[test]
+fn what_cannot_be_remembered_does_not_leave_and_what_cannot_be_read_lets_nothing_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hold.json");
+    let (mut world, dataplane) = stocked(50);
+    let mut agent = remembering(&world, &dataplane, &directory.path().join("nowhere/hold.json"));
+    world.settle(&mut agent);
+    delete(&mut world, 1..=2);
+    // It never settles: the trouble stays until the file can be written.
+    world.activate(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (2, 50));
+    assert!(agent.status().borrow().last_error.as_ref().unwrap().contains("cannot be written"));
+
+    std::fs::write(&file, "{\"held\": [").unwrap();
+    let mut agent = remembering(&world, &dataplane, &file);
+    world.activate(&mut agent);
+    assert!(agent.status().borrow().last_error.as_ref().unwrap().contains("cannot be read"), "it says so");
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (2, 50), "as if the budget were used up");
 }

@@ -36,6 +36,7 @@ pub(super) fn about(context: &Context, snapshot: &Snapshot, lb: LbId) -> Option<
     let error = context.ledger.check().err().map(|error| error.to_string());
     let (status, health) = (context.status.borrow().clone(), Arc::clone(&context.health.borrow()));
     let tables = Arc::clone(&context.tables.borrow());
-    let facts = Facts { snapshot, status: &status, tables: &tables, health: &health, ledger_error: error.as_deref() };
+    let (ledger_error, now) = (error.as_deref(), (context.clock)());
+    let facts = Facts { snapshot, status: &status, tables: &tables, health: &health, ledger_error, now };
     advice::of(lb, &facts)
 }

@@ -102,8 +102,8 @@ fn operations(context: &Context, actor: &Actor, since: At, until: Option<At>) ->
             if is_over(&operation) {
                 return Ok(found);
             }
-            if is_begun(&operation) && sight.sees(&operation.scope) {
-                found.push(operation);
+            if is_begun(&operation) {
+                found.extend(sight.part_of(operation));
             }
             if found.len() > MOST {
                 let help = format!("more than {MOST} operations: ask for a shorter time");

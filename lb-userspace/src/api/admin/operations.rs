@@ -11,7 +11,7 @@ use crate::api::parse::{Arguments, id};
 use crate::api::{ApiError, Context, wire};
 use crate::authority::Sight;
 use crate::ledger::difference::{action, differences};
-use crate::ledger::{Authorized, Change, Operation, Snapshot};
+use crate::ledger::{Authorized, Change, Operation};
 use crate::model::{Actor, Generation, Invalid, LbId, OperationId};
 
 /// Operations on a page when the query does not say, and at most.
@@ -47,9 +47,9 @@ pub(in crate::api) async fn list(
     let ((before, size), lb) = arguments.build(before.zip(size).zip(lb))?;
     run(&context, move |context| {
         let snapshot = context.ledger.snapshot();
+        let sight = Sight::new(&snapshot, &actor);
         let wanted = |operation: &Operation| {
-            is_visible(&snapshot, &actor, operation)
-                && lb.is_none_or(|lb| operation.changes.iter().any(|change| touches(change, lb)))
+            lb.is_none_or(|lb| operation.changes.iter().any(|change| touches(change, lb)))
                 && verb.as_ref().is_none_or(|verb| operation.verb == *verb)
                 && by.as_ref().is_none_or(|by| operation.actor.name == *by)
         };
@@ -68,8 +68,8 @@ pub(in crate::api) async fn list(
                     next_before = Some(operation.generation.0 + 1);
                     break 'pages;
                 }
-                if wanted(&operation) {
-                    operations.push(show(&operation, false)?);
+                if let Some(part) = sight.part_of(operation).filter(&wanted) {
+                    operations.push(show(&part, false)?);
                 }
             }
         }
@@ -90,7 +90,8 @@ pub(in crate::api) async fn get(
     let named = Named::parse(path.text()).map_err(|invalid| ApiError::argument("operation_id", &invalid))?;
     run(&context, move |context| {
         let snapshot = context.ledger.snapshot();
-        let found = find(&context.ledger, named)?.filter(|operation| is_visible(&snapshot, &actor, operation));
+        let sight = Sight::new(&snapshot, &actor);
+        let found = find(&context.ledger, named)?.and_then(|operation| sight.part_of(operation));
         let missing = || {
             ApiError::nothing_there(
                 "there is no such operation of the token's project".to_owned(),
@@ -155,11 +156,6 @@ impl Backwards<'_> {
         self.before = after + 1;
         Ok(operations.into_iter().rev())
     }
-}
-
-/// A token sees what was done where it reaches, whoever did it.
-fn is_visible(snapshot: &Snapshot, actor: &Actor, operation: &Operation) -> bool {
-    Sight::new(snapshot, actor).sees(&operation.scope)
 }
 
 fn touches(change: &Change, lb: LbId) -> bool {

@@ -171,6 +171,7 @@ fn said(report: &Report) -> BTreeSet<String> {
         Refusal::Protected => "protected".to_owned(),
         Refusal::Traffic { rate } => format!("{} packets a second", rate.packets_per_second),
         Refusal::PlanNeeded { count, .. } => format!("{count} need a plan"),
+        Refusal::Quarantined { lb } => format!("quarantined {}", lb.as_uuid().as_u128()),
         Refusal::TakenDown { takedown } => format!("taken down for {}", takedown.reason.as_str()),
         Refusal::Frozen { freeze } => format!("frozen by {}", freeze.by.name),
         Refusal::Budget { exceeded } => format!("{} of {}", exceeded.used + exceeded.wanted, exceeded.limit),
@@ -370,7 +371,7 @@ fn every_rule_has_a_case_that_it_refuses() {
         cases().into_iter().flat_map(|(_, said)| said).map(|line| line.split_once(' ').unwrap().0).collect();
     // What these judge by is not in a change alone: `what_is_protected_has_traffic_…` below, and the control tier's
     // `api::containment`, have their cases.
-    let elsewhere = ["freeze", "protected", "traffic", "bulk", "budget"];
+    let elsewhere = ["freeze", "quarantine", "protected", "traffic", "bulk", "budget"];
     let untested: Vec<_> = rules::ALL
         .iter()
         .map(|(name, _)| *name)

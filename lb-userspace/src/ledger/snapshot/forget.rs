@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Snapshot;
 use crate::ledger::{Operation, purge};
-use crate::model::{Document, Generation, Ip};
+use crate::model::{Document, Generation, Ip, Measure};
 
 impl Snapshot {
     /// Deleted documents that were purged after a moment, no longer ago than the window of their budget.
@@ -23,6 +23,16 @@ impl Snapshot {
             self.purges.remove(&key);
         }
         self.purges.insert((operation.at, operation.generation), count);
+    }
+
+    /// Measures that ended long ago leave: nothing asks for them but the log, which has them.
+    pub(super) fn forget_measures(&mut self, now: Timestamp) {
+        let oldest = now.checked_sub(Measure::KEPT).unwrap_or(Timestamp::MIN);
+        while let Some((end, id)) = self.measures_by_end.get_min().copied().filter(|(end, _)| *end < oldest) {
+            self.measures_by_end.remove(&(end, id));
+            self.freezes.remove(&id);
+            self.measures.remove(&id);
+        }
     }
 
     /// Takes a purged document out.
@@ -58,7 +68,7 @@ impl Snapshot {
                 }
                 self.dependents.remove(&dependent.id);
             }
-            // Tenants, tokens and measures stay: who did what is read for ever.
+            // Tenants and tokens stay: who did what is read for ever. Measures leave by their own rule.
             Document::Organization(_) | Document::Project(_) | Document::Token(_) => self.tenants.put(document),
             Document::Measure(measure) => self.put_measure(measure),
         }

@@ -326,6 +326,7 @@ impl Healers {
                             tables: &edge.tables.borrow(),
                             health: &edge.health.borrow(),
                             ledger_error: None,
+                            now: Timestamp::now(),
                         },
                     );
                     // It acts on what it saw only while it still sees it.

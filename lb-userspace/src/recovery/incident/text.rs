@@ -55,7 +55,11 @@ pub fn markdown(report: &Report) -> String {
         line(format!("| {} | {number} | {} | {}: {} |", entry.at, cell(&by), entry.kind, cell(&entry.what)));
     }
     if report.left_off > 0 {
-        line(format!("\n{} more entries were left off: ask for a shorter time.", report.left_off));
+        line(format!(
+            "\n{} entries were left off: what did harm or contained it stayed before the rest, and the newest before the \
+             oldest. Ask for a shorter time to see them.",
+            report.left_off
+        ));
     }
     line("\n## Packets\n".to_owned());
     if report.packets_dropped.is_empty() {

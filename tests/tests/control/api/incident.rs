@@ -73,3 +73,23 @@ async fn the_report_tells_who_did_what_whom_it_hit_and_how_long_it_took() {
         );
     }
 }
+
+#[tokio::test]
+async fn of_more_than_it_holds_a_timeline_keeps_the_harm_and_the_newest_and_says_how_much_it_left_off() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    api.delete(&format!("/lbs/{}", ids.lb)).await;
+    let deleted = api.ledger.snapshot().generation().0;
+    api.ok(Method::POST, &format!("/lbs/{}/undelete", ids.lb), &json!({})).await;
+    for number in 0..1100 {
+        api.ok(Method::PATCH, &format!("/lbs/{}", ids.lb), &json!({"description": number.to_string()})).await;
+    }
+    let last = api.ledger.snapshot().generation().0;
+    let answer = api.get(&format!("/snowshed/v1/incident?since={deleted}")).await;
+    let report: Report = serde_json::from_value(answer).unwrap();
+    let numbers: Vec<u64> = report.timeline.iter().filter_map(|entry| entry.operation).collect();
+    assert_eq!((numbers.len(), report.left_off), (1000, 102));
+    assert_eq!((numbers[0], numbers[1], numbers[999]), (deleted, deleted + 1, last), "the harm, and the newest");
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "oldest first");
+    assert!(markdown(&report).contains("102 entries were left off"), "it says so");
+}

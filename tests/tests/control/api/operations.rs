@@ -3,6 +3,7 @@
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::containment::operate;
 use super::{Api, Ids, TENANTS, text};
 
 fn generations(page: &Value) -> Vec<u64> {
@@ -101,4 +102,42 @@ async fn wrong_queries_are_refused_by_name() {
     }
     let (status, answer) = api.call(Method::GET, "/snowshed/v1/operations/first", None).await;
     assert_eq!((status, text(&answer, "/details/0/argument_name")), (StatusCode::BAD_REQUEST, "operation_id"));
+}
+
+#[tokio::test]
+async fn of_what_was_done_to_a_whole_organization_each_project_sees_its_own_part() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let organization = super::owner(1).organization;
+    let project = json!({"name": "second", "organization_id": organization});
+    let (status, project) = operate(&api, Method::POST, "/snowshed/v1/projects", &project).await;
+    assert_eq!(status, StatusCode::OK, "{project}");
+    let token = json!({"name": "second", "role": "project-editor", "project_id": project["id"]});
+    let (_, token) = operate(&api, Method::POST, "/snowshed/v1/tokens", &token).await;
+    let second = text(&token, "/secret");
+    let (_, theirs) = api.call_as(second, Method::POST, "/lbs", Some(&json!({"name": "theirs"}))).await;
+    let plan = json!({
+        "action": "delete", "parent": format!("organization:{organization}"), "filter": {"count": 2},
+        "reason": "abuse", "validate_only": false,
+    });
+    let (_, plan) = operate(&api, Method::POST, "/snowshed/v1/plans", &plan).await;
+    let apply = format!("/snowshed/v1/plans/{}/apply", text(&plan, "/id"));
+    assert_eq!(operate(&api, Method::POST, &apply, &Value::Null).await.0, StatusCode::OK);
+    let number = api.ledger.snapshot().generation().0;
+    for (secret, own) in [("secret-one", ids.lb.as_str()), (second, text(&theirs, "/id"))] {
+        let (status, page) = api.call_as(secret, Method::GET, "/snowshed/v1/operations?page_size=1", None).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(page["operations"][0]["generation"], json!(number), "{page}");
+        let path = format!("/snowshed/v1/operations/{number}");
+        let (_, shown) = api.call_as(secret, Method::GET, &path, None).await;
+        let seen: Vec<&str> = shown["changes"].as_array().unwrap().iter().map(|change| text(change, "/id")).collect();
+        assert_eq!(seen, [own], "its own, and neither the other's nor the plan: {shown}");
+        let path = format!("/snowshed/v1/incident?since={number}");
+        let (_, report) = api.call_as(secret, Method::GET, &path, None).await;
+        assert_eq!((&report["impact"]["deleted"], &report["timeline"][0]["operation"]), (&json!(1), &json!(number)));
+    }
+    let (_, whole) = operate(&api, Method::GET, &format!("/snowshed/v1/operations/{number}"), &Value::Null).await;
+    assert_eq!(whole["changes"].as_array().unwrap().len(), 3);
+    let (status, _) = api.call_as("secret-two", Method::GET, &format!("/snowshed/v1/operations/{number}"), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "another organization sees nothing of it");
 }

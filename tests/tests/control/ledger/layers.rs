@@ -227,6 +227,75 @@ fn the_engine_alone_keeps_what_trust_and_safety_removed_from_its_tenant() {
     });
 }
 
+#[test]
+fn measures_that_ended_a_month_ago_leave_the_snapshot_and_what_is_in_force_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let day = |number: i64| at(number * 24 * 3600);
+    let measure = |what: What, ends: Option<Timestamp>| Measure {
+        id: MeasureId::new(),
+        by: Person::agent("tester"),
+        reason: Reason::try_from("a test".to_owned()).unwrap(),
+        expires_at: ends,
+        what,
+        times: Times::created(at(0)),
+    };
+    let place = || Place::Project { project: owner(1).project };
+    let freeze = || What::Freeze { place: place(), verb: Some("none".to_owned()), operations: Vec::new() };
+    let [ended, lasting] = [measure(freeze(), Some(day(1))), measure(freeze(), Some(day(60)))];
+    let quarantine = measure(What::Quarantine { place: place() }, None);
+    let released =
+        measure(What::Quarantine { place: Place::Organization { organization: owner(1).organization } }, None);
+    let put = |ledger: &dyn Ledger, before: Option<&Measure>, after: &Measure, now| {
+        let change = Change { before: before.cloned().map(Document::Measure), after: Document::Measure(after.clone()) };
+        let proposal = Proposal {
+            actor: Actor::agent("tester"),
+            scope: Scope::Measure { measure: after.id },
+            at: now,
+            ..proposal(&ledger.snapshot(), vec![change])
+        };
+        ledger.append(proposal).unwrap();
+    };
+    let ledger = SqliteLedger::open(&path).unwrap();
+    super::fill(&ledger, 1);
+    let organization = lb_userspace::model::Organization {
+        id: owner(1).organization,
+        name: lb_userspace::model::Name::try_from("one".to_owned()).unwrap(),
+        times: Times::created(at(0)),
+    };
+    let project = lb_userspace::model::Project {
+        owner: owner(1),
+        name: lb_userspace::model::Name::try_from("one".to_owned()).unwrap(),
+        times: Times::created(at(0)),
+    };
+    let tenants = [Document::Organization(organization), Document::Project(project)];
+    let changes = tenants.into_iter().map(|after| Change { before: None, after }).collect();
+    let scope = Scope::Organization { organization: owner(1).organization };
+    let actor = Actor::agent("tester");
+    ledger.append(Proposal { actor, scope, ..proposal(&ledger.snapshot(), changes) }).unwrap();
+    for one in [&ended, &lasting, &quarantine, &released] {
+        put(&ledger, None, one, at(0));
+    }
+    let over = Measure { times: released.times.deleted(day(2)), ..released.clone() };
+    put(&ledger, Some(&released), &over, day(2));
+    let look = |ledger: &dyn Ledger, now| {
+        let change = create(lb("a look", owner(1)));
+        ledger.append(Proposal { at: now, ..proposal(&ledger.snapshot(), vec![change]) }).unwrap();
+        let snapshot = ledger.snapshot();
+        [&ended, &lasting, &quarantine, &released].map(|one| snapshot.measure(one.id).is_some())
+    };
+    assert_eq!(look(&ledger, day(30)), [true; 4], "for a month they are there");
+    assert_eq!(look(&ledger, day(32)), [false, true, true, true], "then by their end");
+    assert_eq!(look(&ledger, day(33)), [false, true, true, false]);
+    let snapshot = ledger.snapshot();
+    assert_eq!((snapshot.freezes().count(), snapshot.quarantines().count()), (1, 1));
+    let operations = ledger.operations(Generation(0), 100).unwrap();
+    drop(ledger);
+    let ledger = SqliteLedger::open(&path).expect("the log has them for ever, and is intact");
+    assert_eq!(ledger.operations(Generation(0), 100).unwrap(), operations);
+    assert!(ledger.snapshot().measure(ended.id).is_none(), "folded again, the same");
+}
+
 /// What is altered of an operation.
 type Forgery = Box<dyn Fn(&mut Value)>;
 
