@@ -17,7 +17,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::change::run;
-use super::etag::{HasEtag, Versioned};
+use super::etag::{HasEtag, Versioned, VersionedList};
 use super::peer::Peer;
 use super::{ApiError, Context, body};
 use crate::ledger::{Attempt, Kept, Snapshot};
@@ -92,6 +92,13 @@ impl<T: Serialize + HasEtag> Answer for Versioned<T> {
     }
 }
 
+impl<T: Serialize> Answer for VersionedList<T> {
+    fn kept(&self) -> Result<Kept, serde_json::Error> {
+        let body = serde_json::to_string(&self.list)?;
+        Ok(Kept { status: StatusCode::OK.as_u16(), etag: Some(self.etag.clone()), body })
+    }
+}
+
 impl<T: Serialize> Answer for Json<T> {
     fn kept(&self) -> Result<Kept, serde_json::Error> {
         Ok(Kept { status: StatusCode::OK.as_u16(), etag: None, body: serde_json::to_string(&self.0)? })
@@ -127,6 +134,10 @@ async fn look_up(context: &Context, request: Request) -> Result<Found, ApiError>
     let (parts, body) = request.into_parts();
     let mut unread = Request::new(body);
     unread.extensions_mut().insert(parts.extensions.get::<Peer>().copied().unwrap_or_default());
+    // A large body is read in the share of whoever sends it.
+    if let Some(actor) = parts.extensions.get::<Actor>() {
+        unread.extensions_mut().insert(actor.clone());
+    }
     let bytes = body::bytes(unread, &()).await?;
     let asked = Asked { key, request: digest(&parts, &bytes) };
     let Some(actor) = parts.extensions.get::<Actor>().cloned() else {

@@ -286,7 +286,8 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     if let Some(parameters) = parameters.as_array_mut() {
         let placeholders = own.iter().filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         parameters.splice(0..0, placeholders.map(|name| placeholder(path, name)));
-        if is_change {
+        // A token's creation takes none: its answer holds the secret, and is not kept.
+        if is_change && !(method == "post" && path == "/snowshed/v1/tokens") {
             parameters.push(idempotency_key());
         }
     }

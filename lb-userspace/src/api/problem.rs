@@ -143,7 +143,7 @@ impl ApiError {
         })
     }
 
-    fn deleted(key: DocumentKey) -> Self {
+    pub(super) fn deleted(key: DocumentKey) -> Self {
         Self::new(Problem {
             kind: ProblemKind::TransientState,
             message: format!("{key} is deleted"),

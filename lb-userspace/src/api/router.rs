@@ -15,7 +15,7 @@ use super::handlers::{
     undelete,
 };
 use super::wire::{Problem, ProblemKind};
-use super::{ApiError, Context, Delivery, admin, auth, body, expect, idempotency, requests, throttle};
+use super::{ApiError, Context, Delivery, admin, auth, body, etag, expect, idempotency, requests, throttle};
 use crate::model::Invalid;
 
 /// Longest time a request may take.
@@ -41,6 +41,7 @@ pub(super) fn documented() -> utoipa::openapi::OpenApi {
 
 fn routes(context: Context) -> Router {
     let guarded = Router::from(guarded())
+        .layer(from_fn(etag::refuse_unread))
         .layer(from_fn_with_state(context.clone(), idempotency::replay))
         .layer(from_fn_with_state(context.clone(), zone))
         .layer(from_fn_with_state(context.clone(), auth::authenticate));

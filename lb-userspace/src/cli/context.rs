@@ -100,7 +100,6 @@ pub struct Set {
         long,
         value_name = "PATH",
         value_parser = absolute,
-        required_unless_present = "agent_url",
         conflicts_with = "agent_url"
     )]
     agent_socket: Option<PathBuf>,
@@ -139,6 +138,17 @@ impl ContextCommand {
                 return output::list(terminal, global.output, &rows, &COLUMNS);
             }
             Self::Set(Set { named, agent_socket, agent_url, agent_ca_file, agent_token_file, agent_zone }) => {
+                if agent_socket.is_none() && agent_url.is_none() {
+                    let said = match (&global.url, &global.socket) {
+                        (Some(url), _) => format!("snowshed context set {named} --agent-url {url}"),
+                        (None, Some(socket)) => {
+                            format!("snowshed context set {named} --agent-socket {}", socket.display())
+                        }
+                        (None, None) => "give --agent-url URL or --agent-socket PATH".to_owned(),
+                    };
+                    let what = format!("where the agent of context {named} is was not said");
+                    return Err(Failure::usage(what).help(said));
+                }
                 let context = Context {
                     socket: agent_socket,
                     url: agent_url,

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, to_value};
+use similar::{ChangeTag, TextDiff};
 
 use super::apply::Apply;
 use super::failure::{Exit, Failure};
@@ -66,7 +67,10 @@ impl Edit {
         let edited = session.terminal.progress.aside(|| self.edited(&path));
         let done = match edited {
             Ok(after) if after == before => session.terminal.note("nothing was changed"),
-            Ok(_) => apply(&path, session).await,
+            Ok(_) => match unchanged(&before, &lb, session).await {
+                Ok(()) => apply(&path, session).await,
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
         };
         match done {
@@ -105,6 +109,25 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     opened
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| Failure::error(format!("{} cannot be written: {error}", path.display())))
+}
+
+/// Refuses to send what was edited over what somebody else has changed since it was read.
+async fn unchanged(before: &str, lb: &Value, session: &Session<'_>) -> Result<(), Failure> {
+    let now = session.client.get(&format!("lbs/{}", id_of(lb)?)).await?;
+    let now = export(session, &now).await?;
+    if now == before {
+        return Ok(());
+    }
+    let lines = TextDiff::from_lines(before, &now);
+    let changes = lines.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal);
+    let changes: String = changes.map(|change| format!("\n  {} {}", change.tag(), change.value().trim_end())).collect();
+    let what = format!(
+        "load balancer {} was changed by somebody else meanwhile: nothing of your text was sent{changes}",
+        text(lb, "/name")
+    );
+    Err(Failure::new(Exit::Refused, what).help(
+        "write these lines into it first, or it takes them back; `snowshed diff --prune -f` shows what it would do",
+    ))
 }
 
 async fn apply(path: &Path, session: &mut Session<'_>) -> Result<(), Failure> {

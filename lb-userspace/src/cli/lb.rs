@@ -190,9 +190,9 @@ pub struct Delete {
 /// Arguments of `lb undelete`.
 #[derive(Args, Debug)]
 pub struct Undelete {
-    /// Ids; `snowshed lb list --show-deleted` shows what was deleted
-    #[arg(required = true, value_name = "ID", value_parser = super::contain::id)]
-    deleted: Vec<Uuid>,
+    /// Names or ids; `snowshed lb list --show-deleted` shows what was deleted
+    #[arg(required = true, value_name = "LB")]
+    deleted: Vec<Reference>,
     #[command(flatten)]
     confirm: Confirm,
 }
@@ -220,16 +220,42 @@ impl LbCommand {
 
 impl Undelete {
     async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        if let [one] = self.deleted.as_slice() {
+        let mut deleted = Vec::with_capacity(self.deleted.len());
+        for reference in &self.deleted {
+            deleted.push(deleted_id(session, reference).await?);
+        }
+        if let [one] = deleted.as_slice() {
             let lb = session.client.change(Method::POST, &format!("lbs/{one}/undelete"), &json!({})).await?;
             let lb = session.settled(Noun::Lb, lb).await?;
             return show(session, &lb);
         }
-        let mut lbs = Vec::with_capacity(self.deleted.len());
-        for id in &self.deleted {
+        let mut lbs = Vec::with_capacity(deleted.len());
+        for id in &deleted {
             lbs.push(session.client.get(&format!("lbs/{id}")).await?);
         }
         delete::plan_and_apply(session, "undelete", &lbs, &self.confirm, true).await
+    }
+}
+
+/// The id of a deleted load balancer: several of one name may have been deleted, and one of it may live.
+async fn deleted_id(session: &Session<'_>, reference: &Reference) -> Result<Uuid, Failure> {
+    let name = match reference {
+        Reference::Id(id) => return Ok(*id),
+        Reference::Name(name) => name,
+    };
+    let filters = [("name", name.clone()), ("deleted", "true".to_owned())];
+    let mut found = session.client.list("lbs", "lbs", &filters).await?;
+    found.retain(|lb| text(lb, "/name") == *name && !text(lb, "/deleted_at").is_empty());
+    match found.as_slice() {
+        [one] => id_of(one),
+        [] => Err(Failure::new(Exit::NotFound, format!("no deleted load balancer is named `{name}`"))
+            .help("`snowshed lb list --show-deleted` shows what was deleted")),
+        several => {
+            let lines = several.iter().map(|lb| format!("{}  deleted {}", text(lb, "/id"), text(lb, "/deleted_at")));
+            let lines: Vec<String> = lines.collect();
+            Err(Failure::usage(format!("{} deleted load balancers are named `{name}`", several.len()))
+                .help(format!("name one by its id:\n{}", lines.join("\n"))))
+        }
     }
 }
 

@@ -83,7 +83,8 @@ impl Terminal {
             input: Box::new(io::stdin().lock()),
             interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
             colour: is_terminal && !no_colour,
-            width: if is_terminal { comfy_table::Table::new().width() } else { None },
+            // One that says it has no columns says nothing.
+            width: comfy_table::Table::new().width().filter(|width| is_terminal && *width > 0),
             progress: if io::stderr().is_terminal() {
                 Arc::new(Progress::on(ProgressDrawTarget::stderr))
             } else {

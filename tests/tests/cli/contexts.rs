@@ -10,6 +10,15 @@ fn ok(ran: Ran) -> Ran {
 }
 
 #[test]
+fn a_context_is_told_where_its_agent_is_and_says_how_when_it_is_not() {
+    let agent = Agent::empty(Reconciler::Works);
+    let file = agent.file("contexts.toml", "");
+    let ran = agent.plain(&format!("context set two --url http://127.0.0.1:7481 --contexts {}", file.display()));
+    assert!(ran.exit == Exit::Usage && std::fs::read_to_string(&file).unwrap().is_empty(), "{ran:?}");
+    assert!(ran.err.contains("snowshed context set two --agent-url http://127.0.0.1:7481"), "{ran:?}");
+}
+
+#[test]
 fn a_command_reaches_the_agent_of_the_context_it_names_or_of_the_current_one() {
     let (one, two) = (Agent::with_web(), Agent::empty(Reconciler::Works));
     let file = one.file("contexts.toml", "");

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use lb_userspace::cli::failure::Exit;
 
-use crate::harness::{Agent, Ran, WEB};
+use crate::harness::{Agent, Ran, TOKEN, WEB};
 
 /// A load balancer that uses everything a file can say.
 const WHOLE: &str = "
@@ -87,6 +87,27 @@ fn an_edit_changes_what_was_edited_and_nothing_else() {
     let path = failed.err.split("apply --prune -f ").nth(1).unwrap().split_whitespace().next().unwrap();
     std::fs::remove_file(path).unwrap();
     assert_eq!(agent.generation(), before + 1);
+}
+
+#[test]
+fn an_edit_takes_back_nothing_that_somebody_else_changed_meanwhile() {
+    let agent = Agent::with_web();
+    // While the text is edited, somebody changes the load balancer.
+    let script = format!(
+        "#!/bin/sh\nset -e\ncurl -sSf --unix-socket {} -X PATCH -H 'X-Auth-Token: {TOKEN}' -d '{{\"description\": \"theirs\"}}' \
+         http://snowshed/lb/v1/zones/fr-par-1/lbs/{} > /dev/null\nsed -i 's/weight: 3/weight: 9/' \"$1\"\n",
+        agent.socket().display(),
+        agent.id_of("web"),
+    );
+    let path = agent.file("meanwhile", &script);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let before = agent.generation();
+    let edited = agent.typed(&format!("edit web --editor={}", path.display()));
+    assert_eq!(edited.exit, Exit::Refused, "{edited:?}");
+    assert!(edited.err.contains("+ description: theirs") && edited.err.contains("your text is kept"), "{edited:?}");
+    assert_eq!(agent.generation(), before + 1, "only theirs");
+    let path = edited.err.split("apply --prune -f ").nth(1).unwrap().split_whitespace().next().unwrap();
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

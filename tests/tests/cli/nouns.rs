@@ -221,7 +221,7 @@ fn deleting_asks_and_more_than_one_needs_its_count() {
 
     let refused = agent.typed(&format!("lb undelete {web} {other}"));
     assert!(refused.exit == Exit::Usage && refused.err.contains("add --expect-count 2"), "{refused:?}");
-    ok(agent.typed(&format!("lb undelete {web} {other} --expect-count 2")));
+    ok(agent.typed("lb undelete web other --expect-count 2"));
     assert_eq!(agent.generation(), before + 4, "one operation beside its plan");
     assert_eq!(ok(agent.typed("lb list -o json")).json().as_array().unwrap().len(), 2);
 

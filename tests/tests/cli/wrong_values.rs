@@ -304,7 +304,7 @@ const WRONG: &[(&str, &str, Exit, &str)] = &[
     ("<release>", "*", Exit::Usage, "is not an id: a UUID such as"),
     ("--service", "192.0.2.1:80", Exit::Usage, "is no service: an address, a port and a protocol"),
     ("<plan>", "all", Exit::Usage, "is not an id: a UUID such as"),
-    ("<deleted>", "web", Exit::Usage, "is not an id: a UUID such as"),
+    ("<deleted>", "web", Exit::NotFound, "no deleted load balancer is named `web`"),
     ("--id", "web", Exit::Usage, "is not an id: a UUID such as"),
     ("--for", "5", Exit::Usage, "a number with its unit"),
     ("--client", "web", Exit::Usage, "is no address or prefix: one such as 198.51.100.7"),

@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 use super::{advice, measures};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, Order, commit, commit_as, create as created, run, update};
+use crate::api::etag::{self, IfMatch, Versioned};
 use crate::api::handlers::{Id, Life};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
@@ -41,7 +42,7 @@ pub(in crate::api) async fn create(
     State(context): State<Context>,
     actor: Caller,
     Body(request): Body<CreateDependent>,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Versioned<Shown>, ApiError> {
     run(&context, move |context| {
         let CreateDependent { kind, name, lb_ids, webhook, finalizer } = request;
         let mut arguments = Arguments::default();
@@ -63,7 +64,7 @@ pub(in crate::api) async fn create(
                 let authority = right(current, &actor, &made)?;
                 Ok(Draft { authority, changes: vec![created(Document::Dependent(made.clone()))] })
             },
-            |after| find(after, &actor, id, Life::Live).map(|found| Json(shown(after, &found))),
+            |after| find(after, &actor, id, Life::Live).map(|found| Versioned(shown(after, &found))),
         )
     })
     .await
@@ -80,10 +81,10 @@ pub(in crate::api) async fn get(
     Extension(actor): Extension<Actor>,
     path: Id,
     life: Life,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Versioned<Shown>, ApiError> {
     let snapshot = context.ledger.snapshot();
     let found = find(&snapshot, &actor, path.parse("dependent_id")?, life)?;
-    Ok(Json(shown(&snapshot, &found)))
+    Ok(Versioned(shown(&snapshot, &found)))
 }
 
 /// Lists dependents.
@@ -120,11 +121,12 @@ pub(in crate::api) async fn list(
 }
 
 /// Deletes a dependent, which then holds nothing any more. Deleting what is deleted is not found.
-#[utoipa::path(delete, path = "/snowshed/v1/dependents/{id}", responses((status = 204)))]
+#[utoipa::path(delete, path = "/snowshed/v1/dependents/{id}", params(openapi::IfMatch), responses((status = 204)))]
 pub(in crate::api) async fn delete(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     _: Bare,
 ) -> Result<StatusCode, ApiError> {
     let id: DependentId = path.parse("dependent_id")?;
@@ -135,6 +137,7 @@ pub(in crate::api) async fn delete(
             &Order::new("dependent.delete"),
             |current, now| {
                 let before = find(current, &actor, id, Life::Live)?;
+                if_match.check(key(id), &*before)?;
                 let after = Dependent { times: before.times.deleted(now), ..Dependent::clone(&before) };
                 let change = update(Document::Dependent(Dependent::clone(&before)), Document::Dependent(after));
                 Ok(Draft { authority: right(current, &actor, &before)?, changes: vec![change] })
@@ -150,14 +153,16 @@ pub(in crate::api) async fn delete(
 #[utoipa::path(
     post, path = "/snowshed/v1/dependents/{id}/release",
     request_body = ReleaseDependent,
+    params(openapi::IfMatch),
     responses((status = 200, body = Shown))
 )]
 pub(in crate::api) async fn release(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<ReleaseDependent>,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Versioned<Shown>, ApiError> {
     let id: DependentId = path.parse("dependent_id")?;
     run(&context, move |context| {
         find(&context.ledger.snapshot(), &actor, id, Life::Live)?;
@@ -171,12 +176,13 @@ pub(in crate::api) async fn release(
             &order,
             |current, now| {
                 let before = find(current, &actor, id, Life::Live)?;
+                if_match.check(key(id), &*before)?;
                 let times = if before.finalizer { before.times.updated(now) } else { before.times };
                 let after = Dependent { finalizer: false, times, ..Dependent::clone(&before) };
                 let change = update(Document::Dependent(Dependent::clone(&before)), Document::Dependent(after));
                 Ok(Draft { authority: right(current, &actor, &before)?, changes: vec![change] })
             },
-            |after| find(after, &actor, id, Life::Live).map(|found| Json(shown(after, &found))),
+            |after| find(after, &actor, id, Life::Live).map(|found| Versioned(shown(after, &found))),
         )
     })
     .await
@@ -277,6 +283,7 @@ fn shown(snapshot: &Snapshot, one: &Dependent) -> Shown {
         created_at: one.times.created_at,
         updated_at: one.times.updated_at,
         deleted_at: one.times.deleted_at,
+        etag: etag::of(one),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 
 use super::lbs::deleted;
 use super::{Id, Life, find_acl, find_frontend, in_lb, key, now};
 use crate::api::body::{Bare, Body};
 use crate::api::change::{Draft, commit, create as created, run, update as updated};
-use crate::api::etag::{IfMatch, Versioned};
+use crate::api::etag::{self, IfMatch, Versioned, VersionedList};
 use crate::api::idempotency::Caller;
 use crate::api::listing::{Listed, Listing, Page, Pairs};
 use crate::api::openapi;
@@ -89,7 +89,7 @@ pub(in crate::api) async fn list(
     Extension(actor): Extension<Actor>,
     path: Id,
     pairs: Pairs,
-) -> Result<Json<wire::AclList>, ApiError> {
+) -> Result<VersionedList<wire::AclList>, ApiError> {
     let frontend = path.parse("frontend_id")?;
     let mut arguments = Arguments::default();
     let (listing, pairs) = Listing::read(pairs, &["deleted"], &mut arguments)?;
@@ -100,23 +100,39 @@ pub(in crate::api) async fn list(
     let Page { items: page, total_count, next_cursor } =
         listing.page(snapshot.acls_of(frontend).filter(|acl| life.counts(acl.times)));
     let view = View::new(&context, &snapshot);
-    Ok(Json(wire::AclList { acls: page.into_iter().map(|acl| view.acl(acl)).collect(), total_count, next_cursor }))
+    let list = wire::AclList { acls: page.into_iter().map(|acl| view.acl(acl)).collect(), total_count, next_cursor };
+    Ok(VersionedList { etag: version(&in_order(&snapshot, frontend)), list })
+}
+
+/// Version of all the rules of a frontend.
+fn version(rules: &[Arc<Acl>]) -> String {
+    etag::of(&rules.iter().map(|acl| &**acl).collect::<Vec<&Acl>>())
+}
+
+/// The rules of a frontend, in the order in which they are asked.
+fn in_order(snapshot: &Snapshot, frontend: FrontendId) -> Vec<Arc<Acl>> {
+    let mut rules: Vec<Arc<Acl>> = live(snapshot, frontend).map(Arc::clone).collect();
+    Acl::sort(&mut rules);
+    rules
 }
 
 /// Sets all access rules of a frontend.
 ///
-/// A rule that has the name of one that is there takes its place; rules that are not named go.
+/// A rule that has the name of one that is there takes its place; rules that are not named go. `If-Match` takes the `ETag`
+/// of the list.
 #[utoipa::path(
     put, path = "/frontends/{id}/acls",
     request_body = wire::SetAcls,
+    params(openapi::IfMatch),
     responses((status = 200, body = wire::AclList))
 )]
 pub(in crate::api) async fn set(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::SetAcls>,
-) -> Result<Json<wire::AclList>, ApiError> {
+) -> Result<VersionedList<wire::AclList>, ApiError> {
     run(&context, move |context| {
         let frontend: FrontendId = path.parse("frontend_id")?;
         find_frontend(&context.ledger.snapshot(), &actor, frontend, Life::Live)?;
@@ -128,16 +144,18 @@ pub(in crate::api) async fn set(
             "acl.set",
             |current| {
                 let frontend = find_frontend(current, &actor, frontend, Life::Live)?;
+                let version = || version(&in_order(current, frontend.id));
+                if_match.check_version(key(Kind::Frontend, frontend.id.as_uuid()), version)?;
                 let changes = replaced(current, &frontend, &rules, now);
                 Ok(Draft { authority: in_lb(current, &actor, frontend.lb)?, changes })
             },
             |after| {
                 find_frontend(after, &actor, frontend, Life::Live)?;
                 let view = View::new(context, after);
-                let mut rules: Vec<Arc<Acl>> = live(after, frontend).map(Arc::clone).collect();
-                Acl::sort(&mut rules);
+                let rules = in_order(after, frontend);
                 let acls: Vec<wire::Acl> = rules.iter().map(|acl| view.acl(acl)).collect();
-                Ok(Json(wire::AclList { total_count: acls.len() as u64, next_cursor: None, acls }))
+                let list = wire::AclList { total_count: acls.len() as u64, next_cursor: None, acls };
+                Ok(VersionedList { etag: version(&rules), list })
             },
         )
     })

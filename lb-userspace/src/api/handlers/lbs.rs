@@ -132,6 +132,7 @@ pub(in crate::api) async fn update(
             |current| {
                 let before = find_lb(current, &actor, lb_id)?;
                 if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
+                still_there(&before)?;
                 let wanted = Lb {
                     name: name.clone().unwrap_or_else(|| before.name.clone()),
                     description: text
@@ -237,6 +238,12 @@ fn is_drained(snapshot: &Snapshot, lb: LbId) -> bool {
     let mut servers = snapshot.backends_of(lb).filter(|backend| backend.times.is_live()).flat_map(|it| &it.servers);
     let mut servers = servers.by_ref().peekable();
     servers.peek().is_some() && servers.all(|server| server.drains())
+}
+
+/// Refuses to change a deleted load balancer, also to what it is already.
+pub(super) fn still_there(lb: &Lb) -> Result<(), ApiError> {
+    let key = key(Kind::Lb, lb.id.as_uuid());
+    if lb.times.is_live() { Ok(()) } else { Err(ApiError::deleted(key)) }
 }
 
 /// A tombstone.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use super::lbs::show;
+use super::lbs::{show, still_there};
 use super::{Id, find_lb, in_lb, key, now};
 use crate::api::body::Body;
 use crate::api::change::{Draft, commit, run, update as updated};
@@ -42,6 +42,7 @@ pub(in crate::api) async fn migrate(
             |current| {
                 let before = find_lb(current, &actor, lb_id)?;
                 if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*before)?;
+                still_there(&before)?;
                 let times = if before.kind == kind { before.times } else { before.times.updated(now) };
                 let after = Document::Lb(Lb { kind, times, ..Lb::clone(&before) });
                 let change = updated(Document::Lb(Lb::clone(&before)), after);

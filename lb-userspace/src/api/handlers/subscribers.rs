@@ -215,12 +215,14 @@ pub(in crate::api) async fn delete(
 #[utoipa::path(
     post, path = "/lb/{id}/subscribe",
     request_body = wire::Subscribe,
+    params(openapi::IfMatch),
     responses((status = 200, body = wire::Lb))
 )]
 pub(in crate::api) async fn subscribe(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<wire::Subscribe>,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
     let lb_id: LbId = path.parse("lb_id")?;
@@ -230,26 +232,32 @@ pub(in crate::api) async fn subscribe(
         let help = "the id of a subscriber of the load balancer's project";
         let subscriber = arguments.needed("subscriber_id", request.subscriber_id, help, |text| id(&text));
         let subscriber = arguments.build(subscriber)?;
-        assign(context, &actor, "lb.subscribe", lb_id, Some(subscriber))
+        assign(context, &actor, &if_match, "lb.subscribe", lb_id, Some(subscriber))
     })
     .await
 }
 
 /// Tells nobody of a load balancer any more.
-#[utoipa::path(delete, path = "/lb/{id}/unsubscribe", responses((status = 200, body = wire::Lb)))]
+#[utoipa::path(
+    delete, path = "/lb/{id}/unsubscribe",
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Lb))
+)]
 pub(in crate::api) async fn unsubscribe(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     _: Bare,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
     let lb_id: LbId = path.parse("lb_id")?;
-    run(&context, move |context| assign(context, &actor, "lb.unsubscribe", lb_id, None)).await
+    run(&context, move |context| assign(context, &actor, &if_match, "lb.unsubscribe", lb_id, None)).await
 }
 
 fn assign(
     context: &Context,
     actor: &Caller,
+    if_match: &IfMatch,
     verb: &'static str,
     lb_id: LbId,
     subscriber: Option<SubscriberId>,
@@ -261,6 +269,8 @@ fn assign(
         verb,
         |current| {
             let before = Lb::clone(&*find_lb(current, actor, lb_id)?);
+            if_match.check(key(Kind::Lb, lb_id.as_uuid()), &before)?;
+            lbs::still_there(&before)?;
             let authority = in_lb(current, actor, lb_id)?;
             if before.subscriber == subscriber {
                 return Ok(Draft { authority, changes: Vec::new() });

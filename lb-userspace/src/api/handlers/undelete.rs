@@ -3,24 +3,30 @@
 use axum::extract::State;
 
 use super::lbs::show;
-use super::{Id, find_lb, in_lb};
+use super::{Id, find_lb, in_lb, key};
 use crate::api::body::Bare;
 use crate::api::change::{Draft, Order, commit_as, run, update};
-use crate::api::etag::Versioned;
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::idempotency::Caller;
+use crate::api::openapi;
 use crate::api::wire;
 use crate::api::{ApiError, Context};
 use crate::ledger::{Change, Snapshot};
-use crate::model::{Document, Ip, Lb, LbId, Times};
+use crate::model::{Document, Ip, Kind, Lb, LbId, Times};
 
 /// Brings a deleted load balancer back.
 ///
 /// Bringing back what is not deleted changes nothing.
-#[utoipa::path(post, path = "/lbs/{id}/undelete", responses((status = 200, body = wire::Lb)))]
+#[utoipa::path(
+    post, path = "/lbs/{id}/undelete",
+    params(openapi::IfMatch),
+    responses((status = 200, body = wire::Lb))
+)]
 pub(in crate::api) async fn undelete(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     _: Bare,
 ) -> Result<Versioned<wire::Lb>, ApiError> {
     let lb_id: LbId = path.parse("lb_id")?;
@@ -32,6 +38,7 @@ pub(in crate::api) async fn undelete(
             &order,
             |current, _| {
                 let lb = find_lb(current, &actor, lb_id)?;
+                if_match.check(key(Kind::Lb, lb_id.as_uuid()), &*lb)?;
                 Ok(Draft { authority: in_lb(current, &actor, lb_id)?, changes: changes(current, &lb) })
             },
             |after| show(context, after, &actor, lb_id),

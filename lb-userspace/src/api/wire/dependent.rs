@@ -78,6 +78,9 @@ pub struct Dependent {
     /// When it was deleted; such things are shown to who asks for them only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// Version; `If-Match` takes it (in quotes).
+    #[serde(default)]
+    pub etag: String,
 }
 
 /// Answer of `GET /snowshed/v1/dependents`.

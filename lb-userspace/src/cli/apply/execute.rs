@@ -24,8 +24,17 @@ pub(super) struct Executor {
     backends: BTreeMap<String, Uuid>,
     frontends: BTreeMap<String, Uuid>,
     reserved: Vec<Uuid>,
+    /// The version at which each object was compared, by its path: at another, somebody else has changed it since.
+    versions: BTreeMap<String, String>,
     /// Project of what is made, if one was named.
     project: Option<Uuid>,
+}
+
+fn versions(observed: &Observed) -> BTreeMap<String, String> {
+    let lb = observed.lb.iter().map(|lb| (format!("lbs/{}", lb.id), &lb.etag));
+    let backends = observed.backends.iter().map(|backend| (format!("backends/{}", backend.id), &backend.etag));
+    let frontends = observed.frontends.iter().map(|frontend| (format!("frontends/{}", frontend.id), &frontend.etag));
+    lb.chain(backends).chain(frontends).map(|(path, etag)| (path, etag.clone())).collect()
 }
 
 impl Executor {
@@ -36,6 +45,7 @@ impl Executor {
             backends: observed.backends.iter().map(|backend| (backend.name.clone(), backend.id.as_uuid())).collect(),
             frontends: observed.frontends.iter().map(|it| (it.name.clone(), it.id.as_uuid())).collect(),
             reserved: Vec::new(),
+            versions: versions(observed),
             project,
         }
     }
@@ -70,7 +80,8 @@ impl Executor {
                 self.lb = Some(id_of(&lb)?);
             }
             Call::UpdateLb(body) => {
-                send(Method::PATCH, format!("lbs/{}", self.lb()?), body.clone()).await?;
+                let path = format!("lbs/{}", self.lb()?);
+                self.change(session, Method::PATCH, &path, "", body.clone()).await?;
             }
             Call::AttachReserved => {
                 for ip in std::mem::take(&mut self.reserved) {
@@ -82,8 +93,12 @@ impl Executor {
             Call::Subscribe(subscriber) => {
                 let body = object(json!({ "subscriber_id": subscriber }));
                 send(Method::POST, format!("lb/{}/subscribe", self.lb()?), body).await?;
+                self.versions.remove(&format!("lbs/{}", self.lb()?));
             }
-            Call::Unsubscribe => client.delete(&format!("lb/{}/unsubscribe", self.lb()?), &[]).await?,
+            Call::Unsubscribe => {
+                client.delete(&format!("lb/{}/unsubscribe", self.lb()?), &[]).await?;
+                self.versions.remove(&format!("lbs/{}", self.lb()?));
+            }
             Call::CreateBackend(body) => {
                 let backend = send(Method::POST, format!("lbs/{}/backends", self.lb()?), body.clone()).await?;
                 self.backends.insert(text(&backend, "/name"), id_of(&backend)?);
@@ -91,10 +106,10 @@ impl Executor {
             Call::UpdateBackend(id, suffix, body) => {
                 // What the file does not say is left alone; servers and health checks are said as a whole.
                 let method = if suffix.is_empty() { Method::PATCH } else { Method::PUT };
-                send(method, format!("backends/{id}{suffix}"), body.clone()).await?;
+                self.change(session, method, &format!("backends/{id}"), suffix, body.clone()).await?;
             }
             Call::AddServers(id, body) => {
-                send(Method::POST, format!("backends/{id}/servers"), body.clone()).await?;
+                self.change(session, Method::POST, &format!("backends/{id}"), "/servers", body.clone()).await?;
             }
             Call::CreateFrontend(body, backend) => {
                 let body = self.with_backend(body, backend)?;
@@ -103,7 +118,7 @@ impl Executor {
             }
             Call::UpdateFrontend(id, body, backend) => {
                 let body = self.with_backend(body, backend)?;
-                let frontend = send(Method::PATCH, format!("frontends/{id}"), body).await?;
+                let frontend = self.change(session, Method::PATCH, &format!("frontends/{id}"), "", body).await?;
                 self.frontends.insert(text(&frontend, "/name"), *id);
             }
             Call::SetAcls(frontend, body) => {
@@ -129,6 +144,28 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// Changes an object at the version at which it was compared.
+    async fn change(
+        &mut self,
+        session: &Session<'_>,
+        method: Method,
+        of: &str,
+        below: &str,
+        body: Map<String, Value>,
+    ) -> Result<Value, Failure> {
+        let body = Value::Object(body);
+        let path = format!("{of}{below}");
+        let answer = match self.versions.remove(of) {
+            Some(version) => session.client.change_version(method, &path, &body, &version).await?,
+            None => session.client.change(method, &path, &body).await?,
+        };
+        // A health check is answered without its backend.
+        if let Some(etag) = answer["etag"].as_str() {
+            self.versions.insert(of.to_owned(), etag.to_owned());
+        }
+        Ok(answer)
     }
 
     async fn attach(&self, ip: Uuid, lb: Value, session: &Session<'_>) -> Result<(), Failure> {

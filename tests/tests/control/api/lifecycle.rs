@@ -206,6 +206,14 @@ async fn a_deleted_load_balancer_answers_to_delete_and_keeps_its_addresses() {
     let head = api.head();
     api.delete(&ids.path("/lbs/{lb}")).await;
     assert_eq!(api.head(), head, "deleting it once more changes nothing");
+    for (method, path, body) in [
+        (Method::PUT, "/lbs/{lb}", json!({"name": "web"})),
+        (Method::POST, "/lbs/{lb}/migrate", json!({"type": "LB-S"})),
+        (Method::DELETE, "/lb/{lb}/unsubscribe", json!({})),
+    ] {
+        let (status, problem) = api.call(method, &ids.path(path), Some(&body)).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{path}, also to what it is already: {problem}");
+    }
     let lb = api.get(&ids.path("/lbs/{lb}")).await;
     assert_eq!((text(&lb, "/status"), text(&lb, "/ip/0/ip_address")), ("to_delete", "192.0.2.1"));
     assert_eq!(api.get("/lbs").await["total_count"], json!(0));

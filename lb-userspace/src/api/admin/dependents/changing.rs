@@ -1,13 +1,14 @@
 //! Changing a dependent: its name, its load balancers, where it is told, and that deletions wait for it.
 
-use axum::Json;
 use axum::extract::State;
 
-use super::{find, lb_set, owner_of, right, shown, told_at};
+use super::{find, key, lb_set, owner_of, right, shown, told_at};
 use crate::api::body::Body;
 use crate::api::change::{Draft, commit, run, update as updated};
+use crate::api::etag::{IfMatch, Versioned};
 use crate::api::handlers::{Id, Life};
 use crate::api::idempotency::Caller;
+use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire::{Dependent as Shown, UpdateDependent};
 use crate::api::{ApiError, Context};
@@ -17,14 +18,16 @@ use crate::model::{Dependent, DependentId, Document, Invalid, Name};
 #[utoipa::path(
     patch, path = "/snowshed/v1/dependents/{id}",
     request_body = UpdateDependent,
+    params(openapi::IfMatch),
     responses((status = 200, body = Shown))
 )]
 pub(in crate::api) async fn change(
     State(context): State<Context>,
     actor: Caller,
     path: Id,
+    if_match: IfMatch,
     Body(request): Body<UpdateDependent>,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Versioned<Shown>, ApiError> {
     let id: DependentId = path.parse("dependent_id")?;
     run(&context, move |context| {
         let there = find(&context.ledger.snapshot(), &actor, id, Life::Live)?;
@@ -54,6 +57,7 @@ pub(in crate::api) async fn change(
             "dependent.update",
             |current| {
                 let before = find(current, &actor, id, Life::Live)?;
+                if_match.check(key(id), &*before)?;
                 let wanted = Dependent {
                     name: name.clone().unwrap_or_else(|| before.name.clone()),
                     lbs: lbs.clone().unwrap_or_else(|| before.lbs.clone()),
@@ -66,7 +70,7 @@ pub(in crate::api) async fn change(
                 let change = updated(Document::Dependent(Dependent::clone(&before)), after);
                 Ok(Draft { authority: right(current, &actor, &before)?, changes: vec![change] })
             },
-            |after| find(after, &actor, id, Life::Live).map(|found| Json(shown(after, &found))),
+            |after| find(after, &actor, id, Life::Live).map(|found| Versioned(shown(after, &found))),
         )
     })
     .await
