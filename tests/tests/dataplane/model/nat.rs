@@ -59,9 +59,11 @@ pub(super) fn forward(
     }
     if is_new {
         let flow = opened(model, packet, made, index, &backend, port_of(packet, service, &backend));
-        model.left.retain(|(_, left)| left.source != flow.source);
+        let place = flow.source;
         let before = model.translated.insert(key, flow);
         model.left.extend(before.map(|flow| (key, flow)));
+        // Whoever had the place that was given has it no more, the tuple's own flow before included.
+        model.left.retain(|(_, left)| left.source != place);
     }
     let flow = model.translated.get_mut(&key).unwrap();
     flow.link = turned(packet);
