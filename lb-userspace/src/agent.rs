@@ -38,6 +38,7 @@ mod capture;
 mod delivery;
 mod descriptors;
 mod explain;
+mod lineage;
 mod listeners;
 mod loads;
 mod nat_sources;
@@ -119,6 +120,20 @@ pub enum AgentError {
     /// The ledger could not be opened or is not intact.
     #[error("the ledger cannot be used")]
     Ledger(#[from] LedgerError),
+    /// The maps hold what another ledger said.
+    #[error(
+        "the ledger {ledger} is not the one that the maps in {maps} were made from: {what}. Nothing was changed and packets keep flowing as they did. {remedy}"
+    )]
+    OtherLedger {
+        /// Where the maps are pinned.
+        maps: PathBuf,
+        /// The ledger, by its end.
+        ledger: String,
+        /// How the two differ.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The source addresses of translated flows could not be reserved.
     #[error("translated flows cannot be given their source addresses")]
     NatSources(#[from] NatSourceError),
@@ -150,6 +165,7 @@ pub(crate) async fn run(
     let hash_key = config.hash_key()?;
     let sqlite = open_ledger(&config.ledger.path, faults)?;
     let ledger: Arc<dyn Ledger> = Arc::<SqliteLedger>::clone(&sqlite);
+    lineage::check(&config.dataplane.pin_dir, &*ledger, backup::was_restored(&config.ledger.path))?;
     nat_sources::reserve(&*ledger, &config.nat_sources(), config.max_nat_sources(), Timestamp::now())?;
     let token_key = tenancy::prepare(config, &*ledger)?;
     let delivering = Delivering::open(config)?;
@@ -198,6 +214,10 @@ pub(crate) async fn run(
     let reconciler = reconciler.steered_by(heal.steering()).remembering(config.ledger.path.with_file_name("hold.json"));
     let metrics = Arc::new(Metrics::new(observe::Edge {
         snapshots: ledger.subscribe(),
+        ledger_is_failing: Arc::new({
+            let ledger = Arc::clone(&ledger);
+            move || ledger.trouble().is_some()
+        }),
         status: status.clone(),
         tables: reconciler.tables(),
         directory: reconciler.directory(),

@@ -39,6 +39,7 @@ pub mod openapi;
 mod parse;
 pub mod peer;
 mod problem;
+mod rehearsal;
 mod requests;
 mod router;
 pub mod serve;
@@ -114,7 +115,7 @@ pub struct Delivery {
     pub targets: Targets,
     /// An SMTP server is configured.
     pub sends_email: bool,
-    /// The request expects to be refused: nothing is done.
+    /// The request expects to be refused, or is rehearsed: nothing is done.
     pub expects_denial: bool,
 }
 

@@ -411,6 +411,15 @@ fn start(mut cli: Cli, matches: &ArgMatches, terminal: &mut Terminal) -> Result<
         awaited.check(&words)?;
     }
     cli.global.show_deleted = reading::shows_deleted(leaf);
+    cli.global.dry_run = reading::is_dry_run(leaf);
+    if cli.global.dry_run {
+        if cli.global.expect_deny {
+            return Err(Failure::usage("--dry-run asks what would be made, --expect-deny demands a refusal: give one"));
+        }
+        dispatch(cli, terminal)?;
+        terminal.note("this would be made; nothing was")?;
+        return Err(Failure::new(Exit::Differs, ""));
+    }
     let Some(pause) = reading::watched(leaf) else {
         cli.global.progress = Arc::clone(&terminal.progress);
         return dispatch(cli, terminal);

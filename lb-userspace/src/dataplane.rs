@@ -118,6 +118,12 @@ pub trait Dataplane: Lookup + Send {
     /// [`DataplaneError`] when the map is full or cannot be written.
     fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError>;
 
+    /// Notes which operation of the ledger the maps hold, for the next agent.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when it cannot be noted.
+    fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError>;
+
     /// Sums of the per-CPU counters.
     ///
     /// # Errors
@@ -141,6 +147,15 @@ pub trait Dataplane: Lookup + Send {
     fn take_over(&mut self) -> Result<Vec<String>, DataplaneError> {
         Ok(Vec::new())
     }
+}
+
+/// The operation of the ledger that maps were last made to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// Its number.
+    pub generation: u64,
+    /// Its hash, which covers all before it; as text.
+    pub head: String,
 }
 
 /// A service to publish.

@@ -16,10 +16,12 @@ mod chain;
 mod containment;
 mod deny;
 pub mod difference;
+mod disk;
 mod engine;
 mod files;
 pub mod memory;
 pub mod purge;
+mod rehearsal;
 mod scope;
 mod second_person;
 pub mod service;
@@ -34,6 +36,7 @@ pub(crate) use containment::{by_owner, escape, exceeded, frozen, removed, stale,
 pub use deny::DenyingLedger;
 pub use engine::MAX_CHANGES;
 pub use memory::MemoryLedger;
+pub use rehearsal::RehearsalLedger;
 pub(crate) use scope::check_scope;
 pub use second_person::{NotSecond, second_person};
 pub use snapshot::Snapshot;
@@ -239,9 +242,10 @@ pub trait Ledger: Send + Sync {
     /// An engine error.
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError>;
 
-    /// Whether nothing may be carried out on behalf of who asks: a request that expects to be refused.
-    fn denies(&self) -> bool {
-        false
+    /// Whether what who asks wants beside an operation is carried out, too: not for a request that expects to be
+    /// refused, nor for one that is rehearsed.
+    fn carries_out(&self) -> bool {
+        true
     }
 
     /// Whether what is appended still reaches the place it will be read from: somebody may have removed or replaced
@@ -251,6 +255,12 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError::Destroyed`] when it does not.
     fn check(&self) -> Result<(), LedgerError> {
         Ok(())
+    }
+
+    /// Why changes are refused, or soon will be: the file was destroyed, or its disk is full or fails. Cheap; asked every
+    /// second.
+    fn trouble(&self) -> Option<String> {
+        self.check().err().map(|error| error.to_string())
     }
 }
 

@@ -170,6 +170,18 @@ pub fn parse<T: NetlinkDeserializable>(datagram: &[u8]) -> io::Result<Vec<Netlin
     Ok(messages)
 }
 
+/// The id of the XDP program that is attached to a link, where it is one.
+#[must_use]
+pub fn xdp_program(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => xdp.iter().find_map(|one| match one {
+            LinkXdp::ProgId(id) => Some(*id),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
 /// How an XDP program is attached to a link: `native`, `generic`, `offloaded` or `several`; `None` when none is.
 #[must_use]
 pub fn xdp_mode(link: &LinkMessage) -> Option<&'static str> {

@@ -14,7 +14,7 @@ use lb_common::abi::{ConfigEntry, ServiceKey, address_of, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::dataplane::{Attachment, Dataplane, NatSources};
+use crate::dataplane::{Attachment, Dataplane, Lineage, NatSources};
 use crate::faults::Faults;
 use crate::health::HealthView;
 use crate::ledger::Snapshot;
@@ -156,6 +156,8 @@ pub struct Reconciler<D> {
     audited_at: Option<Timestamp>,
     /// When the program was last seen to be attached: cheap, and so looked at however long an audit takes.
     attached_at: Option<Timestamp>,
+    /// What was last noted of the ledger.
+    lineage: Lineage,
     backoff: Duration,
     /// `BACKENDS` had no room for a server, and what there is to say about it.
     no_room: Option<String>,
@@ -234,6 +236,7 @@ impl<D: Dataplane> Reconciler<D> {
             audit_every: settings.audit_interval,
             audited_at: None,
             attached_at: None,
+            lineage: Lineage::default(),
             backoff: BACKOFF.0,
             no_room: None,
             unresolved: BTreeMap::new(),
@@ -333,6 +336,7 @@ impl<D: Dataplane> Reconciler<D> {
             }
         }
         self.take_over(now, &mut trouble);
+        self.note_lineage(&mut trouble);
         let next = self.conclude(now, &trouble);
         Activation { next, audited_in }
     }
@@ -438,6 +442,20 @@ impl<D: Dataplane> Reconciler<D> {
         families.dedup();
         families.retain(|family| !has_source(*family));
         families
+    }
+
+    /// Notes which operation the maps hold by now: the next agent may have another ledger.
+    fn note_lineage(&mut self, trouble: &mut Trouble) {
+        let generation = self.snapshot.generation();
+        let is_held = self.is_adopted && trouble.sentence().is_none() && self.tables.generation == generation;
+        if !is_held || self.lineage.generation == generation.0 {
+            return;
+        }
+        let lineage = Lineage { generation: generation.0, head: self.snapshot.head().to_string() };
+        match self.dataplane.set_lineage(&lineage) {
+            Ok(()) => self.lineage = lineage,
+            Err(error) => trouble.note(|| chain(&error)),
+        }
     }
 
     /// Publishes the status; returns when to look again.

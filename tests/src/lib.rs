@@ -17,7 +17,7 @@ pub mod load;
 pub mod netns;
 pub mod network;
 mod objects;
-mod pass;
+pub mod pass;
 pub mod process;
 pub mod server;
 pub mod tagger;

@@ -41,7 +41,7 @@ struct Pin {
 ///
 /// # Errors
 /// When the kernel refuses the program, or `ip` its attachment.
-pub(crate) fn attach(netns: &Netns, interface: &str, scratch: &Path) -> Result<()> {
+pub fn attach(netns: &Netns, interface: &str, scratch: &Path) -> Result<()> {
     let license = c"GPL";
     let load = Load {
         prog_type: BPF_PROG_TYPE_XDP,

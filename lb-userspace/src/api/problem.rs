@@ -244,7 +244,10 @@ impl ApiError {
         Self::new(Problem {
             kind: ProblemKind::ExpectationFailed,
             message: "the request has an expectation that is not known".to_owned(),
-            help_message: "nothing was done. `Expect: deny` is known: the request must be refused".to_owned(),
+            help_message:
+                "nothing was done. `Expect: deny` is known: the request must be refused; and `Expect: rehearsal=UUID`: \
+                           nothing comes of it"
+                    .to_owned(),
             ..Problem::default()
         })
     }
@@ -415,10 +418,12 @@ pub(super) fn detail(name: &str, invalid: &Invalid) -> Detail {
 impl From<Report> for ApiError {
     fn from(report: Report) -> Self {
         let mut arguments: Vec<Detail> = Vec::new();
+        let mut rule = None;
         for violation in report.violations {
             let error = match violation.refusal {
                 Refusal::Argument { argument, invalid } => {
                     arguments.push(detail(argument, &invalid));
+                    rule.get_or_insert(violation.rule);
                     continue;
                 }
                 Refusal::Quota { resource, quota, current } => Self::quota(resource, quota, current),
@@ -437,7 +442,9 @@ impl From<Report> for ApiError {
                 return error;
             }
         }
-        Self::arguments(arguments)
+        let mut refused = Self::arguments(arguments);
+        refused.0.refused_by = rule.map(str::to_owned);
+        refused
     }
 }
 

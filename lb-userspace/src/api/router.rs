@@ -1,5 +1,6 @@
 //! The paths, and what every request passes: who asks, which zone, how large, how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,13 +24,15 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 const ZONES: &str = "/lb/v1/zones/";
 
-/// The API. What expects to be refused goes to the same routes over a ledger that cannot be written.
+/// The API. What expects to be refused goes to the same routes over a ledger that cannot be written, and what is
+/// rehearsed over one that is forgotten.
 pub fn router(context: Context) -> Router {
     let ledger = context.ledger.denying();
     let delivery = Delivery { expects_denial: true, ..context.delivery.clone() };
     let denying = routes(Context { ledger, delivery, ..context.clone() });
     // A path is matched after that, in one router only: what the first has found would stand in the second's way.
-    Router::new().fallback_service(routes(context)).layer(from_fn_with_state(denying, expect::dispatch))
+    let elsewhere = expect::Elsewhere { context: context.clone(), denying, rehearsals: Arc::default() };
+    Router::new().fallback_service(routes(context)).layer(from_fn_with_state(elsewhere, expect::dispatch))
 }
 
 /// Every documented route, as OpenAPI's; [`super::openapi`] completes it.
@@ -39,7 +42,7 @@ pub(super) fn documented() -> utoipa::openapi::OpenApi {
     all
 }
 
-fn routes(context: Context) -> Router {
+pub(super) fn routes(context: Context) -> Router {
     let guarded = Router::from(guarded())
         .layer(from_fn(etag::refuse_unread))
         .layer(from_fn_with_state(context.clone(), idempotency::replay))

@@ -36,9 +36,13 @@ pub struct Apply {
     /// YAML file, or - for the standard input; may be given again
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Show what would change, and change nothing; ends with 3 when something would, with 0 when nothing would
+    /// Show what would change and what would be refused, and change nothing; ends with 3 when something would change, as
+    /// the real run when something would be refused, with 0 when nothing would
     #[arg(long)]
     dry_run: bool,
+    /// Nothing is asked for but what there is.
+    #[arg(skip)]
+    only_compares: bool,
     /// Remove frontends, backends, servers and addresses of these load balancers that the files do not name
     #[arg(long)]
     prune: bool,
@@ -59,9 +63,9 @@ pub struct Diff {
 }
 
 impl From<Diff> for Apply {
-    /// What `apply --dry-run` does.
+    /// The first half of `apply --dry-run`: what may be changed is no matter of who only looks.
     fn from(Diff { files, prune }: Diff) -> Self {
-        Self { files, dry_run: true, prune, project: None }
+        Self { files, dry_run: false, only_compares: true, prune, project: None }
     }
 }
 
@@ -70,13 +74,15 @@ struct Work {
     spec: LbSpec,
     observed: Observed,
     steps: Vec<Step>,
+    /// The step that a rehearsal ended with, and why.
+    refused: Option<(usize, Failure)>,
 }
 
 impl Apply {
     /// Makes a load balancer what a file says, and nothing else.
     #[must_use]
     pub fn whole_file(path: PathBuf) -> Self {
-        Self { files: vec![path], dry_run: false, prune: true, project: None }
+        Self { files: vec![path], dry_run: false, only_compares: false, prune: true, project: None }
     }
 
     /// Every load balancer of the files, checked as a whole; nothing is sent for it.
@@ -122,9 +128,12 @@ impl Apply {
             session.terminal.progress.say(|| format!("comparing {}", spec.name));
             let observed = observe(&spec, session).await?;
             let steps = plan::plan(&spec, &observed, self.prune).map_err(|what| Failure::new(Exit::Refused, what))?;
-            work.push(Work { spec, observed, steps });
+            work.push(Work { spec, observed, steps, refused: None });
         }
         if self.dry_run {
+            self.rehearse(&mut work, session).await?;
+        }
+        if self.dry_run || self.only_compares {
             return report_dry_run(&work, session);
         }
         let total = work.iter().flat_map(|work| &work.steps).filter(|step| step.action.is_change()).count();
@@ -146,6 +155,29 @@ impl Apply {
             format => output::value(session.terminal, format, &report(&work)?)?,
         }
         if done > 0 { session.client.wait_for(&lbs).await } else { Ok(()) }
+    }
+}
+
+impl Apply {
+    /// Carries everything out before an agent that forgets it: what would be refused is known then. A load balancer ends
+    /// with its first refusal, as it would; the others go on.
+    async fn rehearse(&self, work: &mut [Work], session: &mut Session<'_>) -> Result<(), Failure> {
+        session.client.rehearse();
+        for work in work {
+            session.terminal.progress.say(|| format!("rehearsing {}", work.spec.name));
+            let mut executor = Executor::new(&work.observed, self.project);
+            for (number, step) in work.steps.iter().enumerate() {
+                match executor.step(step, session).await {
+                    Ok(()) => {}
+                    Err(failure) if failure.is_denial() || failure.exit == Exit::Usage => {
+                        work.refused = Some((number, failure));
+                        break;
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -216,8 +248,12 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
 fn report_dry_run(work: &[Work], session: &mut Session<'_>) -> Result<(), Failure> {
     if session.format.is_table() {
         for work in work {
-            for step in &work.steps {
+            for (number, step) in work.steps.iter().enumerate() {
                 session.terminal.line(line(session.terminal, &work.spec.name, step, false))?;
+                if let Some((_, failure)) = work.refused.as_ref().filter(|(refused, _)| *refused == number) {
+                    let refused = session.terminal.paint(Paint::Red, &format!("      refused: {}", failure.what));
+                    session.terminal.line(refused)?;
+                }
             }
         }
     } else if session.format == Format::Name {
@@ -230,6 +266,16 @@ fn report_dry_run(work: &[Work], session: &mut Session<'_>) -> Result<(), Failur
     let changes = work.iter().flat_map(|work| &work.steps).filter(|step| step.action.is_change()).count();
     if changes == 0 {
         return session.terminal.note("nothing would change");
+    }
+    let refused: Vec<&(usize, Failure)> = work.iter().filter_map(|work| work.refused.as_ref()).collect();
+    if let Some((_, first)) = refused.first() {
+        let what = format!(
+            "{} of {} load balancers would not become what the files say; nothing was changed: {}",
+            refused.len(),
+            work.len(),
+            first.what
+        );
+        return Err(Failure::new(first.exit, what).help(first.help.clone()));
     }
     session.terminal.note(format!("{changes} would change; nothing was changed"))?;
     Err(Failure::new(Exit::Differs, ""))
@@ -248,7 +294,13 @@ fn stopped(failure: Failure, work: &Work, step: &Step, done: usize, total: usize
 fn report(work: &[Work]) -> Result<Value, Failure> {
     let reports: Result<Vec<Value>, _> = work
         .iter()
-        .map(|work| Ok(serde_json::json!({"lb": work.spec.name, "steps": serde_json::to_value(&work.steps)?})))
+        .map(|work| {
+            let mut report = serde_json::json!({"lb": work.spec.name, "steps": serde_json::to_value(&work.steps)?});
+            if let Some((number, failure)) = &work.refused {
+                report["refused"] = serde_json::json!({"step": number, "why": failure.what, "help": failure.help});
+            }
+            Ok(report)
+        })
         .collect();
     reports.map(Value::Array).map_err(|error: serde_json::Error| Failure::error(error.to_string()))
 }

@@ -40,6 +40,7 @@ pub struct Client {
     zone: Option<String>,
     wait: Option<(Awaited, Duration)>,
     expect_deny: bool,
+    rehearsal: Option<Uuid>,
     show_deleted: bool,
     progress: Arc<Progress>,
 }
@@ -74,8 +75,9 @@ impl Client {
             place,
             token: token::find(global)?,
             zone: global.zone.clone(),
-            wait: global.wait.map(|awaited| (awaited, global.timeout)),
+            wait: global.wait.filter(|_| !global.dry_run).map(|awaited| (awaited, global.timeout)),
             expect_deny: global.expect_deny,
+            rehearsal: global.dry_run.then(Uuid::new_v4),
             show_deleted: global.show_deleted,
             progress: Arc::clone(&global.progress),
         })
@@ -145,6 +147,12 @@ impl Client {
     /// A failure that [is stale](Failure::is_stale) when it is at another; otherwise as [`Client::change`].
     pub async fn change_version(&self, method: Method, path: &str, body: &Value, etag: &str) -> Result<Value, Failure> {
         self.call(method, &self.zoned(path), &[], Some(body), Some(etag)).await
+    }
+
+    /// From now on nothing comes of what is asked for: the agent answers as it would.
+    pub fn rehearse(&mut self) {
+        self.rehearsal.get_or_insert_with(Uuid::new_v4);
+        self.wait = None;
     }
 
     /// Whether `--wait` was given.
@@ -217,6 +225,9 @@ impl Client {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
         if self.expect_deny && is_change {
             request = request.header("Expect", "deny");
+        }
+        if let Some(rehearsal) = self.rehearsal {
+            request = request.header("Expect", format!("rehearsal={rehearsal}"));
         }
         if let Some(token) = &self.token {
             request = request.header("X-Auth-Token", token);

@@ -89,7 +89,11 @@ impl Failure {
     #[must_use]
     pub fn from_answer(status: StatusCode, body: &Value) -> Self {
         let kind = body.get("type").and_then(|kind| ProblemKind::deserialize(kind).ok());
-        let exit = exit_of(status, kind);
+        let exit = match exit_of(status, kind) {
+            // What was typed is well-formed; what there is stands against it.
+            Exit::Usage if text(body, "refused_by").is_some() => Exit::Refused,
+            exit => exit,
+        };
         let mut what = text(body, "message").unwrap_or_else(|| format!("the agent answered {status}"));
         for detail in body.get("details").and_then(Value::as_array).into_iter().flatten() {
             describe_detail(&mut what, detail);

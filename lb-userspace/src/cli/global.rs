@@ -53,6 +53,10 @@ pub struct Global {
     #[arg(skip)]
     pub show_deleted: bool,
 
+    /// Nothing comes of what is asked for.
+    #[arg(skip)]
+    pub dry_run: bool,
+
     /// What says that something takes long.
     #[arg(skip)]
     pub progress: Arc<Progress>,

@@ -1,5 +1,6 @@
-//! What every command that shows something has: `--watch`, and `--show-deleted` where there are deleted things. Commands
-//! get both here, by their verb and their noun, so that none of them can lack it.
+//! What every command that shows something has: `--watch`, and `--show-deleted` where there are deleted things; and what
+//! every one that makes something has: `--dry-run`. Commands get them here, by their verb and their noun, so that none of
+//! them can lack it.
 
 use std::time::Duration;
 
@@ -11,11 +12,17 @@ use super::value;
 
 const WATCH: &str = "watch";
 const SHOW_DELETED: &str = "show-deleted";
+const DRY_RUN: &str = "dry-run";
 
 /// Verbs, and commands without one, that show what there is.
 const SHOWING: [&str; 5] = ["get", "list", "show", "status", "measures"];
 /// Nouns of what can be deleted and is still known then.
 const MORTAL: [&str; 9] = ["lb", "ip", "frontend", "acl", "backend", "subscriber", "org", "project", "dependent"];
+
+/// Verbs that make what the agent is asked for, and nothing before or beside it.
+const MAKING: [&str; 2] = ["create", "add"];
+/// A noun that is made without the agent.
+const ELSEWHERE: &str = "backup";
 
 /// The command line with these arguments.
 #[must_use]
@@ -31,6 +38,8 @@ fn below(command: Command, noun: &str) -> Command {
     let verb = command.get_name().to_owned();
     let shows = SHOWING.contains(&verb.as_str());
     let command = if shows { command.arg(watch()) } else { command };
+    let makes = MAKING.contains(&verb.as_str()) && noun != ELSEWHERE;
+    let command = if makes { command.arg(dry_run()) } else { command };
     if shows && MORTAL.contains(&noun) { command.arg(show_deleted()) } else { command }
 }
 
@@ -54,6 +63,12 @@ fn show_deleted() -> Arg {
         .help("Deleted ones too, with the time when they were")
 }
 
+fn dry_run() -> Arg {
+    Arg::new(DRY_RUN).long(DRY_RUN).action(ArgAction::SetTrue).help(
+        "Show what would be made, or why it would be refused, and change nothing; ends with 3 when it would be made",
+    )
+}
+
 /// The words of the command that was typed, such as `lb list`, and what stands behind them.
 #[must_use]
 pub(super) fn leaf(matches: &ArgMatches) -> (String, &ArgMatches) {
@@ -75,6 +90,12 @@ pub(super) fn watched(leaf: &ArgMatches) -> Option<Duration> {
 #[must_use]
 pub(super) fn shows_deleted(leaf: &ArgMatches) -> bool {
     leaf.try_get_one(SHOW_DELETED).ok().flatten().copied().unwrap_or(false)
+}
+
+/// Whether what is to be made is not made; `apply` and others have a flag of their own.
+#[must_use]
+pub(super) fn is_dry_run(leaf: &ArgMatches) -> bool {
+    leaf.try_get_one(DRY_RUN).ok().flatten().copied().unwrap_or(false)
 }
 
 /// Runs a command again and again, and shows what it printed whenever that changed, until the output is closed.

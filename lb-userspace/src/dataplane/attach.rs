@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use lb_common::abi::names;
+
 use crate::config::XdpMode;
 use crate::netlink::{self, Netlink};
 
@@ -168,20 +170,44 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE | libc::E2BIG))
 }
 
+/// Programs of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    LoadBalancer,
+    Decapsulator,
+}
+
+/// Which of ours a loaded program is, by its name.
+fn own_program(id: u32) -> Option<Own> {
+    let program = sys::open_program(id).ok()?;
+    match sys::program_info(program.as_fd()).ok()?.name() {
+        names::PROGRAM | names::CAPTURING_PROGRAM => Some(Own::LoadBalancer),
+        names::DECAP_PROGRAM => Some(Own::Decapsulator),
+        _ => None,
+    }
+}
+
 fn remedy(error: &io::Error, interface: &str, ifindex: u32, mode: XdpMode) -> String {
     match error.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) => {
-            let how = Netlink::open()
-                .and_then(|mut netlink| netlink.link(ifindex))
-                .ok()
-                .flatten()
-                .as_ref()
-                .and_then(netlink::xdp_mode)
-                .map_or_else(String::new, |how| format!(" ({how} mode)"));
-            format!(
-                "another XDP program is attached{how}: see `ip link show {interface}`; take it off with \
-                 `ip link set dev {interface} xdp off`, or whatever put it there, or choose another interface"
-            )
+            let link = Netlink::open().and_then(|mut netlink| netlink.link(ifindex)).ok().flatten();
+            let how =
+                link.as_ref().and_then(netlink::xdp_mode).map_or_else(String::new, |how| format!(" ({how} mode)"));
+            match link.as_ref().and_then(netlink::xdp_program).and_then(own_program) {
+                Some(Own::LoadBalancer) => format!(
+                    "this load balancer's own program is attached{how}, by an agent with another `dataplane.pin_dir`: \
+                     `snowshed detach --pin-dir PATH --iface {interface}` takes it off, and its traffic stops; or choose \
+                     another interface"
+                ),
+                Some(Own::Decapsulator) => format!(
+                    "the decapsulator of a server is attached{how}: `snowshed backend detach --iface {interface}` takes it \
+                     off; or choose another interface, one cannot be both"
+                ),
+                None => format!(
+                    "another XDP program is attached{how}: see `ip link show {interface}`; take it off with \
+                     `ip link set dev {interface} xdp off`, or whatever put it there, or choose another interface"
+                ),
+            }
         }
         Some(libc::EPERM | libc::EACCES) => object::PRIVILEGES.to_owned(),
         Some(libc::ENODEV) => "the interface went away meanwhile".to_owned(),

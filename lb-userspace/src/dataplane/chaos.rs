@@ -10,7 +10,7 @@ use lb_common::abi::{
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, Publish};
 
 /// Fails before the data plane inside is reached: what was there before stays.
 pub struct ChaosDataplane<D> {
@@ -192,6 +192,11 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
         self.write()?;
         self.inner.write_quic_server(key, entry)
+    }
+
+    fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.set_lineage(lineage)
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

@@ -25,11 +25,16 @@ use super::pins::{Lock, PinDir, setup};
 use super::protections::Protections;
 use super::services::Services;
 use super::versions::{self, Predecessor};
-use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, ObservedService, Publish};
+use super::{
+    Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, ObservedService, Publish,
+};
 
 /// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
 /// microseconds; this leaves room for a virtual machine that is stopped in the middle of one.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// The note of the ledger that the maps were made from.
+const LINEAGE: &str = "lineage";
 
 /// What the kernel's data plane is opened with.
 #[derive(Clone, Debug)]
@@ -57,7 +62,7 @@ impl KernelConfig {
 pub struct KernelDataplane {
     config: KernelConfig,
     directory: PinDir,
-    _lock: Lock,
+    _lock: Arc<Lock>,
     program: OwnedFd,
     anchors: Anchors,
     /// The program that runs in its place while somebody watches.
@@ -100,7 +105,27 @@ impl KernelDataplane {
     /// As [`KernelDataplane::open`].
     pub fn open_with(config: KernelConfig, object: &Object, clock: fn() -> Instant) -> Result<Self, DataplaneError> {
         let directory = PinDir::create(&config.pin_dir)?;
-        let lock = directory.lock()?;
+        let lock = Arc::new(directory.lock()?);
+        let before = directory.pins()?;
+        let opened = Self::open_in(directory.clone(), Arc::clone(&lock), config, object, clock);
+        if opened.is_err() {
+            // Nothing stays behind of an agent that could not start; what stood there before does. Pins of links are among
+            // it: with them the program comes off again.
+            if let Err(error) = directory.back_to(&before) {
+                log::error!("what this start pinned cannot be removed: {error}");
+            }
+        }
+        drop(lock);
+        opened
+    }
+
+    fn open_in(
+        directory: PinDir,
+        lock: Arc<Lock>,
+        config: KernelConfig,
+        object: &Object,
+        clock: fn() -> Instant,
+    ) -> Result<Self, DataplaneError> {
         let predecessors = versions::beside(&config.pin_dir)?;
         let program = object::adopt_or_load(&directory, object, &config.sizes.shapes())?;
         let anchors = Anchors::hold(&directory, &config.sizes.shapes())?;
@@ -186,6 +211,18 @@ impl KernelDataplane {
     /// The program that is to run.
     fn running(&self) -> BorrowedFd<'_> {
         self.capturing.as_ref().unwrap_or(&self.program).as_fd()
+    }
+
+    /// Which operation of its ledger the maps pinned in a directory hold; `None` when none was noted there.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Setup`] when the directory cannot be read.
+    pub fn lineage(pin_dir: &Path) -> Result<Option<Lineage>, DataplaneError> {
+        let Some(directory) = PinDir::existing(pin_dir)? else { return Ok(None) };
+        let noted = directory.noted(LINEAGE);
+        Ok(noted.as_deref().and_then(|text| text.split_once(' ')).and_then(|(generation, head)| {
+            Some(Lineage { generation: generation.parse().ok()?, head: head.to_owned() })
+        }))
     }
 
     /// Backend entries there is room for.
@@ -483,6 +520,10 @@ impl Dataplane for KernelDataplane {
             Some(entry) => self.quic.insert(key, entry),
             None => self.quic.remove(key).map(drop),
         }
+    }
+
+    fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {
+        self.directory.note(LINEAGE, &format!("{} {}", lineage.generation, lineage.head))
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

@@ -8,7 +8,7 @@ use lb_common::abi::{
 };
 
 use super::{
-    Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, ObservedService, Publish,
+    Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, ObservedService, Publish,
     reads_protection,
 };
 
@@ -54,6 +54,8 @@ pub struct Contents {
     pub pinned: BTreeMap<FlowKey, FlowEntry>,
     /// `FLOWS_OPENED`.
     pub opened: BTreeMap<FlowKey, FlowEntry>,
+    /// What was noted of the ledger.
+    pub lineage: Lineage,
     /// Where the program is attached.
     pub attachments: Vec<Attachment>,
 }
@@ -332,6 +334,11 @@ impl Dataplane for MemoryDataplane {
             None => self.contents.quic.remove(key),
         };
         self.written();
+        Ok(())
+    }
+
+    fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {
+        self.contents.lineage.clone_from(lineage);
         Ok(())
     }
 

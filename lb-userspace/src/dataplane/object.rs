@@ -23,6 +23,9 @@ pub(super) mod kind {
     pub(in crate::dataplane) const DEVMAP_HASH: u32 = 25;
 }
 
+/// The note of the object that the pinned program was made from: its digest.
+const DIGEST: &str = "digest";
+
 /// What a map must look like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapShape {
@@ -234,7 +237,7 @@ pub(super) fn adopt_or_load(
 ) -> Result<OwnedFd, DataplaneError> {
     let pin = directory.pin(object.program);
     let complete = shapes.iter().all(|shape| directory.pin(shape.name).exists());
-    if complete && pin.exists() && directory.digest().as_deref() == Some(object.digest()) {
+    if complete && pin.exists() && directory.noted(DIGEST).as_deref() == Some(object.digest()) {
         check(directory, shapes)?;
         return sys::open_pinned(&pin).map_err(|error| refused_by_kernel(format!("opening {}", pin.display()), error));
     }
@@ -249,10 +252,10 @@ pub(super) fn adopt_or_load(
 
 /// Notes that the pinned program and what the links run are made from this object.
 pub(super) fn note_current(directory: &PinDir, object: &Object) -> Result<(), DataplaneError> {
-    if directory.digest().as_deref() == Some(object.digest()) {
+    if directory.noted(DIGEST).as_deref() == Some(object.digest()) {
         return Ok(());
     }
-    directory.set_digest(object.digest())
+    directory.note(DIGEST, object.digest())
 }
 
 /// Whether the pinned maps are what they must be; those that are not there do not count.

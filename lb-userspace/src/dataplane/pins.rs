@@ -1,5 +1,6 @@
 //! The pin directory: what outlives the agent, and the lock that keeps two agents from writing the same maps.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,7 +15,7 @@ use super::DataplaneError;
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// A directory on bpffs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PinDir {
     path: PathBuf,
 }
@@ -106,23 +107,43 @@ impl PinDir {
         Ok(interfaces)
     }
 
-    /// The digest of the object that the pinned program was made from; `None` when there is none.
+    /// A note; `None` when there is none.
     ///
-    /// bpffs holds no files, but symbolic links: the digest is where one points to.
-    pub(super) fn digest(&self) -> Option<String> {
-        Some(std::fs::read_link(self.pin("digest")).ok()?.to_string_lossy().into_owned())
+    /// bpffs holds no files, but symbolic links: a note is where one points to.
+    pub(super) fn noted(&self, name: &str) -> Option<String> {
+        Some(std::fs::read_link(self.pin(name)).ok()?.to_string_lossy().into_owned())
     }
 
-    /// Notes the digest, in one step.
-    pub(super) fn set_digest(&self, digest: &str) -> Result<(), DataplaneError> {
+    /// Notes something, in one step.
+    pub(super) fn note(&self, name: &str, text: &str) -> Result<(), DataplaneError> {
+        let fresh = self.pin(&format!("{name}-new"));
         let note = || -> io::Result<()> {
-            remove_if_there(&self.pin("digest-new"))?;
-            std::os::unix::fs::symlink(digest, self.pin("digest-new"))?;
-            std::fs::rename(self.pin("digest-new"), self.pin("digest"))
+            remove_if_there(&fresh)?;
+            std::os::unix::fs::symlink(text, &fresh)?;
+            std::fs::rename(&fresh, self.pin(name))
         };
-        note().map_err(|error| {
-            setup(format!("noting the program's digest in {}", self.path.display()), String::new(), error)
-        })
+        note().map_err(|error| setup(format!("noting the {name} in {}", self.path.display()), String::new(), error))
+    }
+
+    /// Everything that is pinned or noted.
+    pub(super) fn pins(&self) -> Result<BTreeSet<PathBuf>, DataplaneError> {
+        let mut pins = BTreeSet::new();
+        for folder in [self.path.join("links"), self.path.clone()] {
+            pins.extend(names_in(&folder)?.iter().map(|name| folder.join(name)).filter(|path| !path.is_dir()));
+        }
+        Ok(pins)
+    }
+
+    /// Removes what was pinned since; the directory too, when nothing was before.
+    pub(super) fn back_to(self, before: &BTreeSet<PathBuf>) -> Result<(), DataplaneError> {
+        if before.is_empty() {
+            return self.remove().map(drop);
+        }
+        for path in self.pins()?.difference(before) {
+            remove_if_there(path)
+                .map_err(|error| setup(format!("removing {}", path.display()), "run as root".to_owned(), error))?;
+        }
+        Ok(())
     }
 
     /// Removes every pin and the directory; what was removed, in order.

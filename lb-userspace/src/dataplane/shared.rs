@@ -8,7 +8,7 @@ use lb_common::abi::{
     RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Lookup, NatSources, Observed, Publish};
+use super::{Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, Publish};
 
 /// A panic elsewhere does not stop the data plane: every write leaves the maps as a packet may find them.
 fn lock<D: Dataplane + ?Sized>(shared: &Mutex<D>) -> MutexGuard<'_, D> {
@@ -124,6 +124,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
         lock(self).write_quic_server(key, entry)
+    }
+
+    fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {
+        lock(self).set_lineage(lineage)
     }
 
     fn counters(&mut self) -> Result<Counters, DataplaneError> {

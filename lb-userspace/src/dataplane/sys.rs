@@ -19,6 +19,7 @@ mod command {
     pub(super) const MAP_GET_NEXT_KEY: libc::c_int = 4;
     pub(super) const OBJ_PIN: libc::c_int = 6;
     pub(super) const OBJ_GET: libc::c_int = 7;
+    pub(super) const PROG_GET_FD_BY_ID: libc::c_int = 13;
     pub(super) const OBJ_GET_INFO: libc::c_int = 15;
     pub(super) const MAP_LOOKUP_BATCH: libc::c_int = 24;
     pub(super) const LINK_CREATE: libc::c_int = 28;
@@ -52,6 +53,17 @@ pub(super) struct ProgramInfo {
     pub(super) kind: u32,
     pub(super) id: u32,
     pub(super) tag: [u8; 8],
+    /// Its code: two lengths and two addresses, when it was loaded, by whom, and its maps.
+    passed_over: [u64; 6],
+    name: [u8; 16],
+}
+
+impl ProgramInfo {
+    /// Its name, of which the kernel keeps the first 15 bytes.
+    pub(super) fn name(&self) -> &str {
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
+        std::str::from_utf8(&self.name[..end]).unwrap_or_default()
+    }
 }
 
 /// What the kernel says about an XDP link; `ifindex` is 0 when it is no longer attached.
@@ -259,6 +271,13 @@ pub(super) fn map_info(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
     let mut attr = InfoAttr { fd: raw(fd), length: length_of::<MapInfo>(), info: (&raw mut info) as u64 };
     // SAFETY: the kernel writes at most `length` bytes into `info`, which outlives the call.
     unsafe { call(command::OBJ_GET_INFO, &mut attr) }.map(|_| info)
+}
+
+/// Opens a program that is loaded.
+pub(super) fn open_program(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = InfoAttr { fd: id, length: 0, info: 0 };
+    // SAFETY: the number stands where a descriptor would, and there are no pointers.
+    owned(unsafe { call(command::PROG_GET_FD_BY_ID, &mut attr) })
 }
 
 /// Asks about a program.

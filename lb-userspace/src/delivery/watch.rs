@@ -57,8 +57,9 @@ pub async fn watch(watched: Watched, outbox: Arc<Outbox>, clock: impl Fn() -> Ti
         let (snapshot, now) = (Arc::clone(&snapshots.borrow_and_update()), clock());
         let (health_now, status_now) =
             (Arc::clone(&health.borrow_and_update()), Arc::clone(&status.borrow_and_update()));
+        let asked = Arc::clone(&ledger);
         let looked = tokio::task::spawn_blocking(move || {
-            let looked = teller.look(&snapshot, &health_now, &status_now, now);
+            let looked = teller.look(&snapshot, &health_now, &status_now, asked.trouble(), now);
             (teller, looked)
         });
         let failed = match looked.await {
@@ -107,6 +108,7 @@ impl Teller {
         snapshot: &Snapshot,
         health: &HealthView,
         status: &Status,
+        ledger_trouble: Option<String>,
         now: Timestamp,
     ) -> Result<(), OutboxError> {
         let mut known = match self.known.take() {
@@ -116,7 +118,7 @@ impl Teller {
         self.follow_addresses(snapshot, &mut known)?;
         let mut stands = of_subscribers(snapshot, health);
         stands.extend(dependents::stands(snapshot, &known.told, now));
-        stands.extend(of_alarms(self.outbox.alarm_targets(), health, status, &known.told));
+        stands.extend(of_alarms(self.outbox.alarm_targets(), health, (status, ledger_trouble), &known.told));
         let (letters, told) = differences(&stands, &known.told, now);
         self.outbox.post_and_tell(now, &letters, &told)?;
         for Told { to, subject, state } in told {
@@ -307,11 +309,13 @@ impl About<'_> {
 fn of_alarms(
     targets: &[Address],
     health: &HealthView,
-    status: &Status,
+    (status, ledger_trouble): (&Status, Option<String>),
     told: &BTreeMap<(Recipient, String), String>,
 ) -> Vec<Stand> {
-    let mut raised: BTreeMap<String, (&'static str, String)> =
-        alarms(status).into_iter().map(|((alarm, of), what)| (format!("{alarm} {of}"), (alarm, what))).collect();
+    let mut raised: BTreeMap<String, (&'static str, String)> = alarms(status, ledger_trouble)
+        .into_iter()
+        .map(|((alarm, of), what)| (format!("{alarm} {of}"), (alarm, what)))
+        .collect();
     if let Some(failure) = &health.mass_failure {
         let what = format!(
             "{} of {} checked servers look down at once: the checker is suspected, servers keep their last good state",

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Attempt, Change, DenyingLedger, Exceeded, Ledger, LedgerError, Operation, Proposal, Snapshot, trip};
+use super::{
+    Attempt, Change, DenyingLedger, Exceeded, Ledger, LedgerError, Operation, Proposal, RehearsalLedger, Snapshot, trip,
+};
 use crate::authority::Write;
 use crate::model::{Actor, Document, Generation, Measure, MeasureId, What};
 
@@ -143,10 +145,16 @@ impl Authorized {
         self.ledger.operations(after, limit)
     }
 
-    /// As [`Ledger::denies`].
+    /// A ledger that begins as this one stands, and that nothing comes of.
     #[must_use]
-    pub fn denies(&self) -> bool {
-        self.ledger.denies()
+    pub fn rehearsal(&self) -> Self {
+        Self { ledger: Arc::new(RehearsalLedger::new(Arc::clone(&self.ledger))) }
+    }
+
+    /// As [`Ledger::carries_out`].
+    #[must_use]
+    pub fn carries_out(&self) -> bool {
+        self.ledger.carries_out()
     }
 
     /// As [`Ledger::check`].
@@ -155,6 +163,12 @@ impl Authorized {
     /// [`LedgerError::Destroyed`] when what is appended would be lost.
     pub fn check(&self) -> Result<(), LedgerError> {
         self.ledger.check()
+    }
+
+    /// As [`Ledger::trouble`].
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.ledger.trouble()
     }
 
     /// Appends an operation within the scope of an authority.

@@ -33,8 +33,8 @@ impl Ledger for DenyingLedger {
         Err(LedgerError::Denied)
     }
 
-    fn denies(&self) -> bool {
-        true
+    fn carries_out(&self) -> bool {
+        false
     }
 
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {

@@ -1,4 +1,4 @@
-//! The ledger in memory: for tests. It shares every check with the others and forgets everything at the end.
+//! The ledger in memory: for tests and rehearsals. It shares every check with the others and forgets everything at the end.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,6 +27,12 @@ impl MemoryLedger {
     #[must_use]
     pub fn with_faults(faults: Faults) -> Self {
         Self { operations: Mutex::default(), head: watch::Sender::new(Arc::default()), faults }
+    }
+
+    /// A ledger that knows of what was before only how it ended.
+    #[must_use]
+    pub fn from_snapshot(snapshot: Arc<Snapshot>) -> Self {
+        Self { operations: Mutex::default(), head: watch::Sender::new(snapshot), faults: Faults::default() }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use super::backup::UNWATCHED;
 use super::engine::Judging;
 use super::files::{Found, Identity, Witness, Witnessed, destroyed, engine as engine_error, prepare};
-use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, append, engine};
+use super::{ChainHash, Ledger, LedgerError, Operation, Proposal, Snapshot, append, disk, engine};
 use crate::faults::{Faults, Layer};
 use crate::model::Generation;
 
@@ -34,6 +34,8 @@ struct Log {
     identity: Identity,
     /// A commit failed, and it is not known whether the operation is in the file.
     uncertain: bool,
+    /// The last write failed, and why; nothing was written since.
+    failed: Option<String>,
 }
 
 impl SqliteLedger {
@@ -71,7 +73,7 @@ impl SqliteLedger {
         witness.write(Witnessed { generation: snapshot.generation(), hash: snapshot.head() }).map_err(engine_error)?;
         witness.sync().map_err(engine_error)?;
         let identity = Identity::of(path).map_err(engine_error)?;
-        let log = Log { connection, witness, path: path.to_owned(), identity, uncertain: false };
+        let log = Log { connection, witness, path: path.to_owned(), identity, uncertain: false, failed: None };
         schema::triggers(&log.connection, !faults.is_off(Layer::Engine)).map_err(engine_error)?;
         let judging = if faults.is_off(Layer::Engine) { Judging::Off } else { Judging::On };
         Ok(Self { log: Mutex::new(log), head: watch::Sender::new(Arc::new(snapshot)), judging })
@@ -124,6 +126,10 @@ impl Ledger for SqliteLedger {
     fn check(&self) -> Result<(), LedgerError> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).check()
     }
+
+    fn trouble(&self) -> Option<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).trouble()
+    }
 }
 
 impl Log {
@@ -132,6 +138,27 @@ impl Log {
             None => Ok(()),
             Some(what) => Err(LedgerError::Destroyed { path: self.path.display().to_string(), what }),
         }
+    }
+
+    /// Why changes are refused, or soon will be. A disk that failed is tried out, so that this ends by itself.
+    fn trouble(&mut self) -> Option<String> {
+        if let Err(error) = self.check() {
+            return Some(error.to_string());
+        }
+        if self.failed.is_some() && !self.uncertain && disk::try_out(&self.path).is_ok() {
+            self.failed = None;
+        }
+        let failed = self.failed.as_ref().map(|failed| {
+            let remedy = match self.uncertain {
+                true => "restart the agent, which verifies the file",
+                false => "mend or empty its disk; nothing has to be started anew",
+            };
+            let path = self.path.display();
+            format!(
+                "the ledger {path} could not be written: {failed}. Changes are refused, packets keep flowing: {remedy}"
+            )
+        });
+        disk::shortage(&self.path).or(failed)
     }
 
     fn write(&mut self, operation: &Operation, body: &[u8]) -> Result<(), LedgerError> {
@@ -144,10 +171,14 @@ impl Log {
         if let Err(error) = self.insert(operation, body) {
             // The transaction is rolled back. Whether nothing of it stayed is read, not assumed.
             let stored = last_hash(&self.connection);
+            if error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) {
+                self.failed = Some(error.to_string());
+            }
             self.uncertain =
                 !matches!(stored, Ok(stored) if stored.unwrap_or(ChainHash::GENESIS) == operation.previous);
             return Err(engine_error(error));
         }
+        self.failed = None;
         let witnessed = Witnessed { generation: operation.generation, hash: operation.hash };
         if let Err(error) = self.witness.write(witnessed) {
             // The operation itself is durable: an older witness only proves less.

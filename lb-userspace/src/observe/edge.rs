@@ -42,6 +42,8 @@ type Label = (&'static str, String);
 pub struct Edge {
     /// The ledger's snapshots.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Whether the ledger refuses changes, or soon will.
+    pub ledger_is_failing: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What the reconciler last did.
     pub status: watch::Receiver<Arc<Status>>,
     /// What the maps should hold.
@@ -120,6 +122,11 @@ impl Edge {
                 "snowshed_removal_budget_remaining",
                 "Load balancers that may still leave service in this zone within the window without an approved plan",
                 remaining as u64,
+            ),
+            (
+                "snowshed_ledger_failing",
+                "1 while changes cannot be recorded, or soon not: the ledger's file is gone, or its disk is full or fails",
+                u64::from((self.ledger_is_failing)()),
             ),
             (
                 "snowshed_reconcile_failing",

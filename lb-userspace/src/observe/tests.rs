@@ -37,6 +37,7 @@ fn metrics() -> Metrics {
         ProbeCounts { passed: 1, refused: 2, timed_out: 3, unreachable: 4, unexpected: 5, not_made: 6, checked: 7 };
     Metrics::new(Edge {
         snapshots: watch::channel(Arc::default()).1,
+        ledger_is_failing: Arc::new(|| false),
         status: watch::channel(Arc::new(status)).1,
         tables: watch::channel(Arc::default()).1,
         directory: watch::channel(Arc::default()).1,

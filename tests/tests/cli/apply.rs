@@ -34,6 +34,57 @@ fn a_dry_run_shows_the_difference_and_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_says_what_the_guard_would_refuse_and_ends_as_the_real_run_would() {
+    let agent = Agent::with_web();
+    let before = agent.generation();
+    // One address is nobody's to give, another is its network's last, and one load balancer is well.
+    let near = "name: near\nips: [192.0.2.255]\n";
+    let files = format!("{WEB}\n---\nname: far\nips: [198.51.100.9]\n---\n{near}---\nname: well\nips: [ipv4]\n");
+    let dry = agent.type_in("apply -f - --dry-run", &files);
+    assert_eq!(dry.exit, Exit::Refused, "{dry:?}");
+    let refused: Vec<&str> = dry.out.lines().filter(|line| line.contains("refused: ")).collect();
+    assert_eq!(refused.len(), 2, "{dry:?}");
+    assert!(dry.out.contains("198.51.100.9 is in none of the edge's pools"), "{dry:?}");
+    assert!(dry.out.contains("192.0.2.255 is in none of the edge's pools"), "{dry:?}");
+    assert!(dry.out.contains("+ lb well: create") && dry.err.contains("2 of 4 load balancers"), "{dry:?}");
+    let json = agent.type_in("apply -f - --dry-run -o json", &files).json();
+    assert!(json[1]["refused"]["why"].as_str().unwrap().contains("198.51.100.9"), "{json}");
+    assert!(json[0].get("refused").is_none() && json[3].get("refused").is_none(), "{json}");
+    assert_eq!(agent.generation(), before);
+    // The real run meets the same, in the same words.
+    let real = agent.type_in("apply -f -", &files);
+    assert!(real.exit == Exit::Refused && real.err.contains("198.51.100.9 is in none of the edge's pools"), "{real:?}");
+    // Who only compares is asked for no right to change anything.
+    assert_eq!(agent.type_in("diff -f -", &files).exit, Exit::Differs);
+}
+
+#[test]
+fn what_would_be_made_is_shown_and_what_would_be_refused_is_told_without_making_it() {
+    let agent = Agent::with_web();
+    let before = agent.generation();
+    let dry = agent.typed("lb create --name next --wait --dry-run -o json");
+    assert!(dry.exit == Exit::Differs && dry.err.contains("nothing was"), "{dry:?}");
+    assert_eq!(dry.json()["name"], "next");
+    for (command, exit, why) in [
+        ("ip create --address 198.51.100.1 --dry-run", Exit::Refused, "in none of the edge's pools"),
+        ("ip create --address 198.51.100.1", Exit::Refused, "in none of the edge's pools"),
+        (
+            "frontend create --lb web --name two --port 80 --backend web --dry-run",
+            Exit::Refused,
+            "a port and protocol has one frontend",
+        ),
+        ("frontend create --lb web --name two --port 80 --backend web", Exit::Refused, "a port and protocol has one"),
+        ("server add --lb web --backend web 10.0.0.77 --dry-run", Exit::Differs, "this would be made; nothing was"),
+        ("lb create --name next --dry-run --expect-deny", Exit::Usage, "give one"),
+    ] {
+        let ran = agent.typed(command);
+        assert!(ran.exit == exit && ran.err.contains(why), "{command}: {ran:?}");
+    }
+    assert_eq!(agent.generation(), before);
+    assert_eq!(agent.typed("lb get next").exit, Exit::NotFound);
+}
+
+#[test]
 fn an_operator_makes_the_first_tenant_and_names_the_project_of_what_a_file_makes() {
     let agent = Agent::empty(Reconciler::Works);
     let file = agent.file("web.yaml", WEB);

@@ -273,7 +273,7 @@ fn refusals_end_with_their_own_exit_code() {
     let zone = agent.typed("lb list --zone nl-ams-1");
     assert!(zone.exit == Exit::Usage && zone.err.contains("it serves `fr-par-1`"), "{zone:?}");
     let taken = agent.typed("ip create --address 198.51.100.1");
-    assert_eq!(taken.exit, Exit::Usage, "outside the pools: {taken:?}");
+    assert_eq!(taken.exit, Exit::Refused, "outside the pools: {taken:?}");
     assert_eq!(agent.typed("explain 198.51.100.7:1000 192.0.2.1:80").exit, Exit::NotFound);
     assert_eq!(agent.generation(), before);
 }

@@ -91,7 +91,7 @@ fn wrong_input_is_refused_with_its_exit_code_and_changes_nothing() {
         (&["lb", "get", "nobody"][..], 8),
         (&["lb", "create", "--name", ""], 2),
         (&["lb", "create", "--name", "web", "--ip", "198.51.100.1"], 8),
-        (&["ip", "create", "--address", "198.51.100.1"], 2),
+        (&["ip", "create", "--address", "198.51.100.1"], 5),
         (&["status", "--token", "wrong"], 4),
         (&["no-such-verb"], 2),
     ] {

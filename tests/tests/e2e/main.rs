@@ -13,6 +13,7 @@ mod failure;
 mod floods;
 mod heal;
 mod hold;
+mod ledger;
 mod lifecycle;
 mod nat;
 mod neighbours;

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 
 use lb_common::abi::names;
 use lb_userspace::config::XdpMode;
+use lb_userspace::dataplane::decap::Decapsulator;
 use lb_userspace::dataplane::detach::{attached, detach};
 use lb_userspace::dataplane::object::LOAD_BALANCER;
-use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, Lookup, Sizes};
+use lb_userspace::dataplane::{Dataplane, DataplaneError, KernelConfig, KernelDataplane, Lineage, Lookup, Sizes};
 use tests::netns::run;
 
 use crate::fixture::{Fixture, SIZES, backend_entry, key, publish, slots};
@@ -80,12 +81,10 @@ fn what_stands_in_the_way_of_attaching_is_said_with_what_to_do() {
     let attachments = fixture.inside(|| fixture.try_open(with("dum0", XdpMode::Auto)).unwrap().attachments());
     assert_eq!((attachments[0].interface.as_str(), attachments[0].mode.as_str()), ("dum0", "generic"));
 
-    let foreign = fixture.pin_dir.join(names::PROGRAM).display().to_string();
-    // Not `ip -n`, which mounts another /sys, without the pins.
-    fixture.edge.exec("ip", &["link", "set", "dev", "eth0", "xdpgeneric", "pinned", &foreign]).unwrap();
+    tests::pass::attach(&fixture.edge, "eth0", &fixture.pin_dir.with_file_name("foreign")).unwrap();
     for mode in [XdpMode::Auto, XdpMode::Native, XdpMode::Generic] {
         let message = refusal(fixture.try_open(with("eth0", mode)));
-        expect(&message, &["another XDP program is attached (generic mode)", "ip link set dev eth0 xdp"]);
+        expect(&message, &["another XDP program is attached (native mode)", "ip link set dev eth0 xdp"]);
     }
     expect(
         &refusal(fixture.try_open(KernelConfig { pin_dir: "/tmp/snowshed/v1".into(), ..fixture.config() })),
@@ -93,6 +92,64 @@ fn what_stands_in_the_way_of_attaching_is_said_with_what_to_do() {
     );
     let dotted = KernelConfig { pin_dir: "/sys/fs/bpf/snow.shed".into(), ..fixture.config() };
     expect(&refusal(fixture.try_open(dotted)), &["dot"]);
+}
+
+#[test]
+fn an_agent_that_could_not_start_leaves_what_was_there_and_nothing_of_its_own() {
+    let fixture = Fixture::new("undone");
+    fixture.edge.ip("link add eth1 type veth peer name far").unwrap();
+    let config = |interfaces: &[&str]| KernelConfig {
+        interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
+        ..fixture.config()
+    };
+    // The first interface is attached to before the second turns out not to be there.
+    refusal(fixture.try_open(config(&["eth0", "nowhere"])));
+    assert_eq!(fixture.program_on_eth0(), None);
+    assert!(!fixture.pin_dir.exists(), "nothing was there before");
+
+    let mut first = fixture.open();
+    first.publish_service(&key(1), &publish(1, &slots(251, 1), &[])).unwrap();
+    drop(first);
+    let program = fixture.program_on_eth0();
+    refusal(fixture.try_open(config(&["eth0", "eth1", "nowhere"])));
+    assert_eq!(fixture.program_on_eth0(), program);
+    assert!(!fixture.pin_dir.join("links/eth1").exists(), "attached by the start that failed");
+    assert_eq!(fixture.open().observe().unwrap().services.len(), 1);
+}
+
+#[test]
+fn our_own_program_in_the_way_is_called_by_its_name_and_how_it_comes_off() {
+    let fixture = Fixture::new("own");
+    let _first = fixture.open();
+    let other = fixture.pin_dir.with_file_name(format!("{}-x", fixture.pin_dir.file_name().unwrap().to_string_lossy()));
+    let message = refusal(fixture.try_open(KernelConfig { pin_dir: other.clone(), ..fixture.config() }));
+    expect(&message, &["this load balancer's own program", "snowshed detach --pin-dir PATH --iface eth0"]);
+    assert!(!message.contains("xdp off") && !other.exists(), "{message}");
+    let root = fixture.pin_dir.with_file_name(format!("{}-b", fixture.pin_dir.file_name().unwrap().to_string_lossy()));
+    let taken = fixture.inside(|| Decapsulator::attach(&root, "eth0", XdpMode::Native));
+    expect(&refusal(taken), &["this load balancer's own program", "snowshed detach"]);
+    fixture.edge.ip("link add eth1 type veth peer name far").unwrap();
+    let decapsulator = fixture.inside(|| Decapsulator::attach(&root, "eth1", XdpMode::Native)).unwrap();
+    let config = KernelConfig { pin_dir: other.clone(), interfaces: vec!["eth1".to_owned()], ..fixture.config() };
+    expect(&refusal(fixture.try_open(config)), &["decapsulator", "snowshed backend detach --iface eth1"]);
+    fixture.inside(|| decapsulator.detach()).unwrap();
+    std::fs::remove_dir(root).unwrap();
+}
+
+#[test]
+fn which_operation_the_maps_hold_is_noted_beside_them() {
+    let fixture = Fixture::new("lineage");
+    assert_eq!(KernelDataplane::lineage(&fixture.pin_dir).unwrap(), None);
+    let mut dataplane = fixture.open();
+    assert_eq!(KernelDataplane::lineage(&fixture.pin_dir).unwrap(), None);
+    for generation in [7, 8] {
+        let lineage = Lineage { generation, head: "ab".repeat(32) };
+        dataplane.set_lineage(&lineage).unwrap();
+        assert_eq!(KernelDataplane::lineage(&fixture.pin_dir).unwrap(), Some(lineage));
+    }
+    drop(dataplane);
+    fixture.open();
+    assert_eq!(KernelDataplane::lineage(&fixture.pin_dir).unwrap().unwrap().generation, 8);
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub(in crate::api) async fn retry(
         let snapshot = context.ledger.snapshot();
         let lbs = lbs_at(&snapshot, &actor, &place)?;
         let count = lbs.len();
-        if !context.ledger.denies() {
+        if context.ledger.carries_out() {
             context.heal.retry(lbs);
             log::info!("{} asks that {place} is healed at once", actor.name);
         }
@@ -137,7 +137,7 @@ pub(in crate::api) async fn resolve(
         let lbs = lbs_at(&context.ledger.snapshot(), &actor, &place)?;
         let now = (context.clock)();
         let mut count = 0;
-        if !context.ledger.denies() {
+        if context.ledger.carries_out() {
             for lb in lbs {
                 count += context.heal.resolve(lb, fault, &actor.name, reason.as_str(), now);
             }

@@ -47,7 +47,7 @@ pub(in crate::api) async fn get(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: context.zone.clone(),
             ledger_generation: snapshot.generation().0,
-            ledger_error: context.ledger.check().err().map(|error| error.to_string()),
+            ledger_error: trouble(context, &actor),
             mass_failure: health.mass_failure.clone(),
             containment: containment(context, &snapshot, &actor),
             verdicts: traffic.verdicts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
@@ -70,6 +70,15 @@ fn heal(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Summary {
         board.recount();
     }
     board.summary
+}
+
+/// That changes are refused is everybody's business; where the file is, the fleet's.
+fn trouble(context: &Context, actor: &Actor) -> Option<String> {
+    let trouble = context.ledger.trouble()?;
+    Some(match actor.reach {
+        Reach::Fleet => trouble,
+        _ => "changes cannot be recorded, or soon not: the operator is told why. Packets keep flowing".to_owned(),
+    })
 }
 
 fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Containment {

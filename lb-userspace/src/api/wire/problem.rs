@@ -28,6 +28,9 @@ pub struct Problem {
     /// `precondition_failed`: `resource_still_in_use`, `attribute_must_be_set`, or Snowshed's own [`Problem::STALE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precondition: Option<String>,
+    /// `invalid_arguments`: the guard's rule that refused it; absent when the request is wrong by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<String>,
     /// `denied_authentication`: `api_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,

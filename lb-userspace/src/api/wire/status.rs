@@ -23,7 +23,8 @@ pub struct StatusReport {
     pub zone: String,
     /// Generation of the ledger.
     pub ledger_generation: u64,
-    /// The ledger's file was destroyed: changes are refused, forwarding goes on.
+    /// Why changes are refused, or soon will be: the ledger's file was destroyed, or its disk is full or fails. Forwarding
+    /// goes on.
     #[serde(default)]
     pub ledger_error: Option<String>,
     /// What the reconciler last did; `applied_generation` below `ledger_generation` is a change on its way.

@@ -118,7 +118,7 @@ impl Scene {
     /// Looks; kinds of the letters that were not there before.
     fn told(&mut self) -> Vec<String> {
         let before = self.letters().len();
-        self.teller.look(&self.ledger.snapshot(), &self.health, &self.status, Timestamp::UNIX_EPOCH).unwrap();
+        self.teller.look(&self.ledger.snapshot(), &self.health, &self.status, None, Timestamp::UNIX_EPOCH).unwrap();
         let mut letters = self.letters();
         letters.reverse();
         letters.split_off(before).into_iter().map(|delivery| delivery.letter.kind).collect()
@@ -300,7 +300,7 @@ fn a_dependent_is_told_of_a_purge_before_and_after_also_when_nothing_is_left_tha
     let look = |scene: &mut Scene, at: Timestamp| {
         crate::purge::look(&scene.ledger, retention, false, at).unwrap();
         let before = scene.letters().len();
-        scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, at).unwrap();
+        scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, None, at).unwrap();
         let mut letters = scene.letters();
         letters.truncate(letters.len() - before);
         letters.into_iter().map(|it| it.letter.kind).collect::<Vec<_>>()
@@ -321,7 +321,7 @@ fn a_dependent_that_its_owner_removed_is_told_nothing_more_not_even_what_waits()
     let before = dependent(URI, true);
     let after = Dependent { times: before.times.deleted(Timestamp::UNIX_EPOCH), ..before.clone() };
     scene.append(vec![Change { before: Some(Document::Dependent(before)), after: Document::Dependent(after) }]);
-    scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, Timestamp::UNIX_EPOCH).unwrap();
+    scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, None, Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!((scene.letters(), scene.outbox.told(RecipientKind::Dependent).unwrap()), (vec![], vec![]));
 }
 
@@ -363,7 +363,7 @@ fn letters_follow_a_subscriber_to_its_new_address_and_end_with_it() {
     assert_eq!(scene.letters()[0].letter.address.text(), "https://example.org/new");
     scene.change(0, |subscriber| *subscriber.times_mut() = subscriber.times().deleted(Timestamp::UNIX_EPOCH));
     assert_eq!(
-        scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, Timestamp::UNIX_EPOCH).ok(),
+        scene.teller.look(&scene.ledger.snapshot(), &scene.health, &scene.status, None, Timestamp::UNIX_EPOCH).ok(),
         Some(())
     );
     assert_eq!(scene.letters(), []);

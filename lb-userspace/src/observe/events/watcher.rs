@@ -42,7 +42,7 @@ pub async fn watch(watched: Watched, events: Arc<Events>, clock: impl Fn() -> Ti
     let mut snapshots = ledger.subscribe();
     let mut told = snapshots.borrow_and_update().generation();
     let mut known = Arc::clone(&health.borrow_and_update());
-    let mut alarms = alarms(&status.borrow_and_update());
+    let mut alarms = alarms(&status.borrow_and_update(), None);
     let mut contained = containment(&ledger.snapshot(), &status.borrow(), clock());
     loop {
         tokio::select! {
@@ -70,7 +70,7 @@ pub async fn watch(watched: Watched, events: Arc<Events>, clock: impl Fn() -> Ti
                 if changed.is_err() {
                     return "reconciler";
                 }
-                let next = self::alarms(&status.borrow_and_update());
+                let next = self::alarms(&status.borrow_and_update(), ledger.trouble());
                 if next != alarms {
                     let whose = Whose::new(&ledger.snapshot(), alarms.keys().chain(next.keys()));
                     for news in of_alarms(&alarms, &next, |alarm| whose.of(alarm)) {
@@ -187,8 +187,9 @@ fn of_server(server: ServerRef, health: &ServerHealth, snapshot: &Snapshot) -> N
 pub(crate) type Alarm = (&'static str, String);
 
 /// What is wrong with the edge: by alarm, what there is to say about it.
-pub(crate) fn alarms(status: &Status) -> BTreeMap<Alarm, String> {
+pub(crate) fn alarms(status: &Status, ledger_trouble: Option<String>) -> BTreeMap<Alarm, String> {
     let mut alarms = BTreeMap::new();
+    alarms.extend(ledger_trouble.map(|trouble| (("ledger_failing", String::new()), trouble)));
     if let Some(error) = &status.last_error {
         alarms
             .insert(("reconcile_failing", String::new()), format!("the maps could not be brought up to date: {error}"));
@@ -305,8 +306,8 @@ impl Whose {
                 self.servers.get(&address).into_iter().flatten().copied().map(Some).collect()
             }
             ("empty_service", Some(address)) => self.services.get(&address).copied().map(Some).into_iter().collect(),
-            // What the maps say of their keys may name anybody.
-            ("reconcile_failing", _) => EDGE.into(),
+            // What the maps say of their keys may name anybody; where the ledger is, is nobody else's business.
+            ("reconcile_failing" | "ledger_failing", _) => EDGE.into(),
             _ => [None].into(),
         };
         if projects.is_empty() { EDGE.into() } else { projects }
@@ -355,13 +356,13 @@ mod tests {
             repaired: [("BACKENDS".to_owned(), 2)].into(),
             ..quiet.clone()
         };
-        let (quiet, loud) = (alarms(&quiet), alarms(&status));
+        let (quiet, loud) = (alarms(&quiet, None), alarms(&status, None));
         let kinds = |before, after| {
             of_alarms(before, after, |_| [None].into()).iter().map(|news| news.kind).collect::<Vec<_>>()
         };
         assert_eq!(kinds(&quiet, &loud), ["alarm.raised"; 2]);
         assert_eq!(kinds(&loud, &loud), [""; 0]);
         assert_eq!(kinds(&loud, &quiet), ["alarm.cleared"]);
-        assert!(alarms(&Status::default()).is_empty(), "nothing is known before the first activation");
+        assert!(alarms(&Status::default(), None).is_empty(), "nothing is known before the first activation");
     }
 }

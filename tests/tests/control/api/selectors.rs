@@ -147,9 +147,76 @@ fn letters(outbox: &Outbox) -> usize {
 }
 
 async fn deny(world: &World, method: &Method, path: &str, body: &Value) -> (StatusCode, Value) {
-    let request = Request::builder().method(method).uri(path).header("X-Auth-Token", token(path));
+    expecting(world, "deny", token(path), method, path, body).await
+}
+
+async fn expecting(
+    world: &World,
+    what: &str,
+    token: &str,
+    method: &Method,
+    path: &str,
+    body: &Value,
+) -> (StatusCode, Value) {
+    let request = Request::builder().method(method).uri(path).header("X-Auth-Token", token);
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-    world.api.send(request.header("Expect", "deny").body(body).unwrap()).await
+    world.api.send(request.header("Expect", what).body(body).unwrap()).await
+}
+
+#[tokio::test]
+async fn every_operation_that_is_rehearsed_is_answered_and_nothing_comes_of_it() {
+    let world = World::create().await;
+    let (head, waiting) = (world.api.head(), letters(&world.api.outbox));
+    let mut would_be = 0;
+    for (number, (method, path)) in changing().into_iter().enumerate() {
+        let (body, _) = body(&world, &method, &path);
+        let uri = if path.contains("{id}") { path.replace("{id}", &world.id_of(&path)) } else { path.clone() };
+        let what = format!("rehearsal={}", uuid::Uuid::from_u128(number as u128 + 1));
+        let (status, answer) = expecting(&world, &what, token(&path), &method, &uri, &body).await;
+        let name = name(&method, &path);
+        let expected = REFUSED_ANYHOW.iter().any(|(operation, _)| *operation == name);
+        let is_sent = status == StatusCode::EXPECTATION_FAILED && path.contains("/deliveries/");
+        assert!(status.is_success() || expected || is_sent, "{name}: {status} {answer}");
+        would_be += usize::from(status.is_success());
+        assert_eq!((world.api.head(), letters(&world.api.outbox)), (head, waiting), "{name}");
+    }
+    assert!(would_be > 45, "only {would_be} would have been carried out");
+}
+
+#[tokio::test]
+async fn requests_of_one_rehearsal_see_what_its_earlier_ones_made_and_nobody_else_does() {
+    let world = World::create().await;
+    let (head, path) = (world.api.head(), format!("/lb/v1/zones/{ZONE}/lbs"));
+    let [one, other] = [1, 2].map(|number| format!("rehearsal={}", uuid::Uuid::from_u128(number)));
+    let send = |what: &str, token: &'static str, method: Method, path: String, body: Value| {
+        let (what, world) = (what.to_owned(), &world);
+        async move { expecting(world, &what, token, &method, &path, &body).await }
+    };
+    let (status, lb) = send(&one, "secret-one", Method::POST, path.clone(), json!({"name": "new"})).await;
+    assert_eq!(status, StatusCode::OK, "{lb}");
+    let made = format!("{path}/{}", text(&lb, "/id"));
+    for (what, token, expected) in [
+        (&one, "secret-one", StatusCode::OK),
+        (&other, "secret-one", StatusCode::NOT_FOUND),
+        // Another token's rehearsal of the same number is its own.
+        (&one, "secret-operator", StatusCode::NOT_FOUND),
+        (&one, "nobody's", StatusCode::UNAUTHORIZED),
+        (&"rehearsal=1".to_owned(), "secret-one", StatusCode::EXPECTATION_FAILED),
+        (&format!("{one}, deny"), "secret-one", StatusCode::EXPECTATION_FAILED),
+    ] {
+        let (status, answer) = send(what, token, Method::GET, made.clone(), Value::Null).await;
+        assert_eq!(status, expected, "{what} {token}: {answer}");
+    }
+    let backend = json!({"name": "b", "forward_protocol": "tcp", "forward_port": 81});
+    let (status, answer) = send(&one, "secret-one", Method::POST, format!("{made}/backends"), backend).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(world.api.head(), head);
+    // Silent ones make room for new ones.
+    for number in 10..40 {
+        let what = format!("rehearsal={}", uuid::Uuid::from_u128(number));
+        assert_eq!(send(&what, "secret-one", Method::GET, path.clone(), Value::Null).await.0, StatusCode::OK);
+    }
+    assert_eq!(send(&one, "secret-one", Method::GET, made, Value::Null).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
