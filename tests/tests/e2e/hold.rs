@@ -46,7 +46,9 @@ fn a_hold_of_few_services_survives_kill_9_and_forwards_until_an_operator_lets_go
         held(&scene, 4);
         assert_eq!(scene.ask(VIP_V4, 20).values().sum::<usize>() + scene.ask(VIP_V6, 20).values().sum::<usize>(), 40);
     }
-    scene.edge.ok(&["hold", "release", "--count", "4", "--reason", "they are meant to go"]).unwrap();
+    let release = ["hold", "release", "--count", "4", "--reason", "they are meant to go"];
+    let release = scene.edge.start_as_operator(&release).unwrap().wait_with_output().unwrap();
+    assert!(release.status.success(), "{release:?}");
     held(&scene, 0);
     tests::wait::until("the services to be gone", Duration::from_secs(20), || scene.get(VIP_V4).is_err()).unwrap();
     scene.edge.kill().unwrap();

@@ -156,7 +156,7 @@ fn parse(request: ReleaseHold, held: &[String]) -> Result<(Vec<String>, Reason),
 }
 
 /// What a service that is held belongs to, if the actor sees that.
-fn shown_held(snapshot: &Snapshot, actor: &Actor, service: &str) -> Option<HeldService> {
+pub(super) fn shown_held(snapshot: &Snapshot, actor: &Actor, service: &str) -> Option<HeldService> {
     let address: IpAddr = service.split(' ').next()?.parse().ok()?;
     let id = snapshot.ip_with_address(address).and_then(|ip| ip.lb);
     let lb: Option<&Lb> = id.and_then(|id| snapshot.lb(id)).map(|lb| &**lb);

@@ -54,7 +54,7 @@ pub(in crate::api) async fn get(
             counters_error,
             heal: heal(context, &snapshot, &actor),
             deliveries: deliveries(context, &actor),
-            reconcile: own(status, &services, &actor),
+            reconcile: own(status, &snapshot, &services, &actor),
             services,
         }))
     })
@@ -96,7 +96,7 @@ fn containment(context: &Context, snapshot: &Snapshot, actor: &Actor) -> Contain
 }
 
 /// What of the reconciler's state the actor may see: of other tenants' addresses, nothing.
-fn own(status: Status, services: &[ServiceStatus], actor: &Actor) -> Status {
+fn own(status: Status, snapshot: &Snapshot, services: &[ServiceStatus], actor: &Actor) -> Status {
     if actor.reach == Reach::Fleet {
         return status;
     }
@@ -105,7 +105,8 @@ fn own(status: Status, services: &[ServiceStatus], actor: &Actor) -> Status {
         services.iter().flat_map(|service| &service.servers).map(|server| server.address).collect();
     let mut status = status;
     status.empty_services.retain(|service| addresses.contains(service));
-    status.held.retain(|service| addresses.contains(service));
+    // What is held is deleted, most of it: it is among no services.
+    status.held.retain(|service| holds::shown_held(snapshot, actor, service).is_some());
     status.unresolved.retain(|server, _| servers.contains(server));
     // That there were any is everybody's business; whose entries they were is not.
     for repair in &mut status.repairs {

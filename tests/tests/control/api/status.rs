@@ -140,7 +140,7 @@ async fn explain_is_passed_on_for_a_service_of_the_project_only() {
 #[tokio::test]
 async fn a_tenant_sees_nothing_of_the_addresses_of_others() {
     let api = Api::new();
-    Ids::create(&api).await;
+    let ids = Ids::create(&api).await;
     let service = api.get("/snowshed/v1/status").await["services"][0].clone();
     let own = ServiceAddress {
         address: text(&service, "/address").parse().unwrap(),
@@ -165,4 +165,8 @@ async fn a_tenant_sees_nothing_of_the_addresses_of_others() {
     assert_eq!(seen["reconcile"]["empty_services"].as_array().map(Vec::len), Some(1), "{seen}");
     let (_, all) = api.call_as("secret-operator", Method::GET, "/snowshed/v1/status", None).await;
     assert!(all.to_string().contains("192.0.2.77"), "{all}");
+    // What an edge holds of its own it sees, also of what it deleted: that is what is held.
+    api.delete(&ids.path("/lbs/{lb}")).await;
+    let seen = api.get("/snowshed/v1/status").await;
+    assert_eq!(seen["reconcile"]["held"], serde_json::json!([own.to_string()]), "{seen}");
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use lb_userspace::ledger::difference::digest;
 use lb_userspace::ledger::{BUDGET, Change, Ledger, LedgerError, MemoryLedger, Proposal, Snapshot, SqliteLedger};
 use lb_userspace::model::{
-    Action, Actor, Document, Generation, Lb, Measure, MeasureId, Person, Place, Plan, Reach, Reason, Role, Scope,
-    Takedown, Times, What,
+    Action, Actor, Document, Generation, Lb, Measure, MeasureId, Person, Place, Plan, Reach, Reason, Recovered,
+    Recovery, Role, Scope, Takedown, Times, What,
 };
 use serde_json::{Value, json};
 
@@ -224,6 +225,75 @@ fn the_engine_alone_keeps_what_trust_and_safety_removed_from_its_tenant() {
         }
         ledger.append(by(guards(), change(&gone, &one))).unwrap();
         assert_eq!(live(&ledger.snapshot()).len(), INCIDENT);
+    });
+}
+
+#[test]
+fn the_engine_alone_lets_an_approved_recovery_make_the_changes_that_were_approved_and_no_others() {
+    on_every_engine(|ledger| {
+        let snapshot = ledger.snapshot();
+        let lbs = live(&snapshot)[..21].to_vec();
+        let changes: Vec<Change> = lbs[..20].iter().map(|lb| deletion(lb, at(1))).collect();
+        let plan = Plan {
+            action: Action::Recover,
+            subjects: lbs.iter().map(|lb| (lb.id, snapshot.touched(lb.id))).collect(),
+            selector: "undo of operation 1".to_owned(),
+            place: None,
+            recovery: Some(Recovery {
+                of: Recovered::Undo { operation: Generation(1) },
+                digest: digest(&changes),
+                out_of_service: 20,
+            }),
+            approved_by: None,
+            applied_at: None,
+        };
+        let of = |plan: Plan| Measure {
+            id: MeasureId::from_uuid(uuid::Uuid::from_u128(9)),
+            by: Person::agent("tester"),
+            reason: Reason::try_from("they were to go".to_owned()).unwrap(),
+            expires_at: Some(at(900)),
+            what: What::Plan(plan),
+            times: Times::created(at(0)),
+        };
+        let made = of(plan.clone());
+        let agreed = of(Plan { approved_by: Some(Person::agent("somebody else")), ..plan.clone() });
+        let done = of(Plan { applied_at: Some(at(1)), ..agreed.plan().unwrap().clone() });
+        let on_plan = |by: &str, before: Option<&Measure>, after: &Measure| Proposal {
+            actor: Actor::agent(by),
+            scope: Scope::Measure { measure: after.id },
+            ..proposal(
+                &ledger.snapshot(),
+                vec![Change {
+                    before: before.cloned().map(Document::Measure),
+                    after: Document::Measure(after.clone()),
+                }],
+            )
+        };
+        ledger.append(on_plan("tester", None, &made)).unwrap();
+        ledger.append(on_plan("somebody else", Some(&made), &agreed)).unwrap();
+        let carried_out = |verb: &str, mut changes: Vec<Change>| {
+            changes.push(Change {
+                before: Some(Document::Measure(agreed.clone())),
+                after: Document::Measure(done.clone()),
+            });
+            Proposal {
+                actor: Actor::agent("tester"),
+                verb: verb.to_owned(),
+                at: at(1),
+                plan: Some(agreed.id),
+                ..proposal(&ledger.snapshot(), changes)
+            }
+        };
+        let more: Vec<Change> = lbs.iter().map(|lb| deletion(lb, at(1))).collect();
+        let other: Vec<Change> = lbs[1..].iter().map(|lb| deletion(lb, at(1))).collect();
+        for changes in [more, other, changes[1..].to_vec()] {
+            let error = ledger.append(carried_out("undo", changes)).expect_err("it is another one").to_string();
+            assert!(error.contains("its changes are not those of the plan"), "{error}");
+        }
+        let error = ledger.append(carried_out("restore", changes.clone())).expect_err("another verb").to_string();
+        assert!(error.contains("is to undo, not to restore"), "{error}");
+        ledger.append(carried_out("undo", changes)).expect("twenty, since somebody agreed");
+        assert_eq!(live(&ledger.snapshot()).len(), INCIDENT - 20);
     });
 }
 
