@@ -38,7 +38,7 @@ pub use ids::{
     ProjectId, SubscriberId, TokenId,
 };
 pub use ip::Ip;
-pub use lb::{ClosedPort, Lb, LbType, Takedown};
+pub use lb::{Class, ClosedPort, Lb, LbType, Takedown};
 pub use measure::{Action, Measure, Place, Plan, Reason, Recovered, Recovery, What};
 pub use nat_source::NatSource;
 pub use organization::{Organization, Project};

@@ -374,7 +374,7 @@ impl ApiError {
         Self::new(Problem {
             kind: ProblemKind::QuotasExceeded,
             message: format!("the quota of {quota} for `{resource}` is reached ({current} are there)"),
-            help_message: "delete what is not needed, or ask the operator to raise the limit in agent.toml".to_owned(),
+            help_message: "delete what is not needed, take a larger type (`/lb-types`), or ask the operator to raise the limit in agent.toml".to_owned(),
             details: vec![detail],
             ..Problem::default()
         })

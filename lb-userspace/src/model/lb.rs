@@ -136,9 +136,31 @@ pub enum LbType {
     Xl,
 }
 
+/// Quotas of a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Frontends of a load balancer.
+    pub frontends: usize,
+    /// Backends of a load balancer.
+    pub backends: usize,
+    /// Servers of each of its backends.
+    pub servers_per_backend: usize,
+}
+
 impl LbType {
     /// Every type.
     pub const ALL: [Self; 4] = [Self::S, Self::M, Self::L, Self::Xl];
+
+    /// What a load balancer of this type may have, within the edge's own quotas.
+    #[must_use]
+    pub const fn class(self) -> Class {
+        match self {
+            Self::S => Class { frontends: 50, backends: 50, servers_per_backend: 200 },
+            Self::M => Class { frontends: 75, backends: 75, servers_per_backend: 500 },
+            Self::L => Class { frontends: 100, backends: 100, servers_per_backend: 1_000 },
+            Self::Xl => Class { frontends: usize::MAX, backends: usize::MAX, servers_per_backend: usize::MAX },
+        }
+    }
 
     /// The API's name.
     #[must_use]

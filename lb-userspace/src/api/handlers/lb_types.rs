@@ -8,7 +8,7 @@ use crate::api::openapi;
 use crate::api::parse::Arguments;
 use crate::api::wire::{LbTypeInfo, LbTypeList};
 use crate::api::{ApiError, Context};
-use crate::model::{Actor, LbType};
+use crate::model::{Actor, Class, LbType};
 
 /// Lists the types of load balancers.
 #[utoipa::path(
@@ -31,10 +31,19 @@ pub(in crate::api) async fn list(
         stock_status: "available".to_owned(),
         bandwidth: 0,
         multicloud: true,
-        description: "a quota class; every type is forwarded the same way".to_owned(),
+        description: description(kind),
         zone: context.zone.clone(),
     };
     Ok(Json(LbTypeList { lb_types: page.into_iter().map(info).collect(), total_count, next_cursor }))
+}
+
+fn description(kind: LbType) -> String {
+    let Class { frontends, backends, servers_per_backend } = kind.class();
+    let quotas = match kind {
+        LbType::Xl => "as many frontends, backends and servers as the edge allows".to_owned(),
+        _ => format!("up to {frontends} frontends, {backends} backends and {servers_per_backend} servers of each"),
+    };
+    format!("{quotas}; every type is forwarded the same way")
 }
 
 /// Types are all of one age: by age they stay in the order of the sizes.

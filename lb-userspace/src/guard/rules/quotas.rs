@@ -1,7 +1,7 @@
 //! There is room for what is added. Reducing is always allowed, also above a quota that was lowered.
 
 use super::{Case, Refusal, Sink};
-use crate::model::{Document, DocumentKey, FrontendId, Kind, LbId, ProjectId, Times};
+use crate::model::{Class, Document, DocumentKey, FrontendId, Kind, Lb, LbId, LbType, ProjectId, Times};
 
 /// A quota: its name, how many are allowed, how many there were and would be.
 struct Room {
@@ -15,7 +15,14 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
     let mut told: Vec<(&str, uuid::Uuid)> = Vec::new();
     for change in case.changes() {
         let (of, room) = match &change.after {
-            Document::Lb(lb) if change.before.is_none() => (lb.owner.project.as_uuid(), lbs(case, lb.owner.project)),
+            Document::Lb(lb) => match &change.before {
+                None => (lb.owner.project.as_uuid(), lbs(case, lb.owner.project)),
+                Some(Document::Lb(before)) if before.kind != lb.kind => {
+                    fits(case, change.key(), lb, refuse);
+                    continue;
+                }
+                Some(_) => continue,
+            },
             Document::Ip(ip) if change.before.is_none() => (ip.owner.project.as_uuid(), ips(case, ip.owner.project)),
             Document::Subscriber(subscriber) if change.before.is_none() => {
                 let project = subscriber.owner.project;
@@ -33,7 +40,7 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
                     _ => 0,
                 };
                 let after = backend.servers.len();
-                let quota = case.limits.servers_per_backend;
+                let quota = case.limits.servers_per_backend.min(class(case, backend.lb).servers_per_backend);
                 (backend.id.as_uuid(), Room { resource: "lb_servers", quota, before, after })
             }
             Document::Acl(acl) => {
@@ -58,6 +65,26 @@ fn tell(
     if after > quota && after > before && !told.contains(&(resource, of)) {
         told.push((resource, of));
         refuse(key, Refusal::Quota { resource, quota, current: before });
+    }
+}
+
+/// What the type of a load balancer allows.
+fn class(case: &Case<'_>, lb: LbId) -> Class {
+    case.after.lb(lb).map_or(LbType::Xl.class(), |lb| lb.kind.class())
+}
+
+/// Whether what a load balancer has fits the type that it changes to: nothing is taken from it for that.
+fn fits(case: &Case<'_>, key: DocumentKey, lb: &Lb, refuse: &mut Sink<'_>) {
+    let class = lb.kind.class();
+    let backends = case.after.backends_of(lb.id).filter(|backend| backend.times.is_live());
+    let most = backends.map(|backend| backend.servers.len()).max().unwrap_or_default();
+    let counts = [
+        ("lb_frontends", class.frontends, live(case.after.frontends_of(lb.id).map(|frontend| &frontend.times))),
+        ("lb_backends", class.backends, live(case.after.backends_of(lb.id).map(|backend| &backend.times))),
+        ("lb_servers", class.servers_per_backend, most),
+    ];
+    for (resource, quota, current) in counts.into_iter().filter(|(_, quota, current)| current > quota) {
+        refuse(key, Refusal::Quota { resource, quota, current });
     }
 }
 
@@ -88,7 +115,7 @@ fn frontends(case: &Case<'_>, lb: LbId) -> Room {
     let count = |snapshot: &crate::ledger::Snapshot| live(snapshot.frontends_of(lb).map(|frontend| &frontend.times));
     Room {
         resource: "lb_frontends",
-        quota: case.limits.frontends_per_lb,
+        quota: case.limits.frontends_per_lb.min(class(case, lb).frontends),
         before: count(case.current),
         after: count(case.after),
     }
@@ -98,7 +125,7 @@ fn backends(case: &Case<'_>, lb: LbId) -> Room {
     let count = |snapshot: &crate::ledger::Snapshot| live(snapshot.backends_of(lb).map(|backend| &backend.times));
     Room {
         resource: "lb_backends",
-        quota: case.limits.backends_per_lb,
+        quota: case.limits.backends_per_lb.min(class(case, lb).backends),
         before: count(case.current),
         after: count(case.after),
     }

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use lb_userspace::guard::Limits;
 use lb_userspace::ledger::{Change, Ledger, LedgerError, MemoryLedger, Operation, Proposal, Snapshot};
 use lb_userspace::model::{Actor, Document, Generation, Ip, IpId, Scope, Tags, Times};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Api, Ids, owner, text};
@@ -202,6 +202,53 @@ async fn what_is_in_use_is_not_deleted() {
     assert_eq!(status, StatusCode::PRECONDITION_FAILED);
     assert_ne!(api.head(), head, "only the other load balancer was made");
     assert_eq!(text(&api.get(&ids.path("/ips/{ip}")).await, "/lb_id"), ids.lb);
+}
+
+#[tokio::test]
+async fn a_type_is_a_class_of_quotas_and_nothing_migrates_to_one_that_it_does_not_fit() {
+    let api = Api::with(Arc::new(MemoryLedger::new()), Limits::default());
+    let ids = Ids::create(&api).await;
+    api.ok(Method::PATCH, &ids.path("/backends/{backend}"), &json!({"forwarding": "nat"})).await;
+    let migrate = async |kind: &str| {
+        let path = ids.path("/lbs/{lb}/migrate");
+        api.call(Method::POST, &path, Some(&json!({"type": kind}))).await
+    };
+    let frontend = |number: u16| json!({"name": "x", "inbound_port": 1000 + number, "backend_id": ids.backend});
+    let frontends = ids.path("/lbs/{lb}/frontends");
+    for number in 1..50 {
+        api.ok(Method::POST, &frontends, &frontend(number)).await;
+    }
+    let quota = |(status, problem): (StatusCode, Value)| {
+        let detail = &problem["details"][0];
+        (status.as_u16(), text(detail, "/resource").to_owned(), detail["quota"].as_u64(), detail["current"].as_u64())
+    };
+    let refused = api.call(Method::POST, &frontends, Some(&frontend(50))).await;
+    assert_eq!(quota(refused), (403, "lb_frontends".to_owned(), Some(50), Some(50)));
+    assert_eq!(migrate("LB-GP-M").await.0, StatusCode::OK);
+    api.ok(Method::POST, &frontends, &frontend(50)).await;
+    let servers = |count: usize| json!({"server_ip": (0..count).map(|it| format!("10.2.{}.{}", it / 250, it % 250 + 1)).collect::<Vec<_>>()});
+    api.ok(Method::PUT, &ids.path("/backends/{backend}/servers"), &servers(500)).await;
+    let refused = api.call(Method::PUT, &ids.path("/backends/{backend}/servers"), Some(&servers(501))).await;
+    assert_eq!(quota(refused), (403, "lb_servers".to_owned(), Some(500), Some(500)));
+    let head = api.head();
+    let (status, problem) = migrate("LB-S").await;
+    let told: Vec<&str> = problem["details"].as_array().unwrap().iter().map(|it| text(it, "/resource")).collect();
+    assert_eq!((status, told, api.head()), (StatusCode::FORBIDDEN, vec!["lb_frontends"], head), "{problem}");
+    assert_eq!(migrate("LB-GP-XL").await.0, StatusCode::OK);
+    let small =
+        api.ok(Method::POST, "/lbs", &json!({"name": "wide", "type": "LB-GP-M", "assign_flexible_ip": false})).await;
+    let small = format!("/lbs/{}", text(&small, "/id"));
+    let mut pool = servers(201);
+    pool.as_object_mut().unwrap().extend([
+        ("name".to_owned(), json!("wide")),
+        ("forward_protocol".to_owned(), json!("tcp")),
+        ("forward_port".to_owned(), json!(80)),
+    ]);
+    api.ok(Method::POST, &format!("{small}/backends"), &pool).await;
+    let refused = api.call(Method::POST, &format!("{small}/migrate"), Some(&json!({"type": "LB-S"}))).await;
+    assert_eq!(quota(refused), (403, "lb_servers".to_owned(), Some(200), Some(201)));
+    let types = api.get("/lb-types").await;
+    assert!(text(&types, "/lb_types/0/description").contains("50 frontends"), "{types}");
 }
 
 #[tokio::test]
