@@ -31,7 +31,7 @@ pub use stats::{BackendStats, ServiceStats};
 pub use vip::{FragmentEntry, FragmentKey, VipEntry};
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Names of the maps and programs in the object file and in the pin directory.
 pub mod names {

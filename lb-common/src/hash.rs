@@ -21,9 +21,20 @@ impl FlowHash {
     #[must_use]
     pub const fn of(headers: &Headers, service_flags: u32, key: [u64; 2]) -> Self {
         if service_flags & flags::SOURCE_AFFINITY != 0 {
-            return Self::of_source(headers, service_flags >> flags::HOST_BITS_SHIFT & flags::HOST_BITS_MASK, key);
+            return Self::of_source(headers.family, headers.source, host_bits(service_flags), key);
         }
         Self::of_flow(headers, 0, key)
+    }
+
+    /// As [`Self::of`], of the key that the packet's flow has in the tables.
+    #[must_use]
+    pub const fn of_entry(flow: &FlowKey, service_flags: u32, key: [u64; 2]) -> Self {
+        if service_flags & flags::SOURCE_AFFINITY != 0 {
+            let source = AddressWords::of(&flow.source);
+            let family = if source.is_mapped() { Family::V4 } else { Family::V6 };
+            return Self::of_source(family, source, host_bits(service_flags), key);
+        }
+        Self::of_key(flow, key)
     }
 
     /// Hash of a packet's whole tuple, and of the server that its flow goes by way of ([`FlowKey::via`]).
@@ -58,10 +69,10 @@ impl FlowHash {
     }
 
     #[inline(always)]
-    const fn of_source(headers: &Headers, host_bits: u32, key: [u64; 2]) -> Self {
-        match headers.family {
-            Family::V4 => Self(mix(block([headers.source.v4(), 0, 0, 0], key))),
-            Family::V6 => Self(mix(block(words(prefix(headers.source.0, host_bits)), key))),
+    const fn of_source(family: Family, source: AddressWords, host_bits: u32, key: [u64; 2]) -> Self {
+        match family {
+            Family::V4 => Self(mix(block([source.v4(), 0, 0, 0], key))),
+            Family::V6 => Self(mix(block(words(prefix(source.0, host_bits)), key))),
         }
     }
 
@@ -71,6 +82,12 @@ impl FlowHash {
     pub const fn slot(self, len: u32) -> u32 {
         (((self.0 >> 32) * len as u64) >> 32) as u32
     }
+}
+
+/// Low bits of an IPv6 client that do not count.
+#[inline(always)]
+const fn host_bits(service_flags: u32) -> u32 {
+    service_flags >> flags::HOST_BITS_SHIFT & flags::HOST_BITS_MASK
 }
 
 /// An address without its low bits, 0 to 127 of them; the words as they stand in the packet.

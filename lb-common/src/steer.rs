@@ -93,7 +93,7 @@ impl<B: Borrow<BackendEntry>> Decision<B> {
     #[inline(always)]
     #[must_use]
     pub fn entry(&self) -> FlowEntry {
-        FlowEntry { backend: self.index, generation: self.backend.borrow().generation }
+        FlowEntry::naming(self.index, self.backend.borrow().generation)
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::abi::nat::NatSource;
 use lb_common::abi::{
-    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, ProtectionEntry, QuicKey, RangeEntry,
-    RangeKey, ServiceEntry, ServiceKey, ServiceStats, Slot, VipEntry,
+    AclPrefix, Address, BackendEntry, BackendStats, ConfigEntry, FlowEntry, FlowKey, ProtectionEntry, QuicKey,
+    RangeEntry, RangeKey, ServiceEntry, ServiceKey, ServiceStats, Slot, VipEntry,
 };
 
 mod anchors;
@@ -32,6 +32,7 @@ mod protections;
 mod services;
 mod shared;
 mod sys;
+mod tracked;
 pub mod tun;
 mod versions;
 
@@ -42,6 +43,7 @@ pub use lookup::Lookup;
 pub use memory::MemoryDataplane;
 pub use nat::NatUsage;
 pub use object::Sizes;
+pub use tracked::{FlowCursor, FlowTable, TrackedFlow};
 pub use versions::directories;
 
 /// The maps of one edge. An `Arc<Mutex<…>>` of one is one, too.
@@ -117,6 +119,18 @@ pub trait Dataplane: Lookup + Send {
     /// # Errors
     /// [`DataplaneError`] when the map is full or cannot be written.
     fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError>;
+
+    /// The next entries of the flow tables of moved slots, some thousands at most; the cursor is moved behind them.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be read.
+    fn read_flows(&mut self, cursor: &mut FlowCursor) -> Result<Vec<TrackedFlow>, DataplaneError>;
+
+    /// Removes the entry of a flow on a slot that moved; no error when there is none.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] when the map cannot be written.
+    fn remove_flow(&mut self, table: FlowTable, key: &FlowKey) -> Result<(), DataplaneError>;
 
     /// Notes which operation of the ledger the maps hold, for the next agent.
     ///

@@ -37,6 +37,7 @@ mod quic;
 mod ranges;
 mod run;
 mod services;
+mod sweep;
 mod takeover;
 mod vips;
 
@@ -54,6 +55,7 @@ use hold::Hold;
 use quic::QuicServers;
 use ranges::Ranges;
 use services::Services;
+use sweep::Sweep;
 use takeover::{LeftDown, Succession};
 use vips::Vips;
 
@@ -147,6 +149,7 @@ pub struct Reconciler<D> {
     left_down: LeftDown,
     succession: Succession,
     hold: Hold,
+    sweep: Sweep,
     tries: Tries,
     steering: watch::Receiver<Arc<Steering>>,
     /// Services and servers that have to be looked at.
@@ -229,6 +232,7 @@ impl<D: Dataplane> Reconciler<D> {
             left_down: LeftDown::default(),
             succession: Succession::default(),
             hold: Hold::default(),
+            sweep: Sweep::default(),
             tries: Tries::default(),
             steering: watch::Sender::default().subscribe(),
             dirty: BTreeSet::new(),
@@ -336,6 +340,7 @@ impl<D: Dataplane> Reconciler<D> {
             }
         }
         self.take_over(now, &mut trouble);
+        self.sweep(now, &mut trouble);
         self.note_lineage(&mut trouble);
         let next = self.conclude(now, &trouble);
         Activation { next, audited_in }
@@ -487,6 +492,7 @@ impl<D: Dataplane> Reconciler<D> {
             self.backends.next_change(),
             self.access.next_change(self.settings.backend_grace),
             self.tries.next_change(),
+            self.next_sweep(now),
         ];
         // What is due by now was tried; if it failed, the backoff counts.
         next = changes.into_iter().flatten().filter(|at| *at > now).fold(next, Timestamp::min).max(now);
@@ -495,6 +501,8 @@ impl<D: Dataplane> Reconciler<D> {
         self.status.services = self.services.held.len();
         self.status.backends = self.backends.len();
         self.status.unresolved = self.unresolved.iter().map(|(server, why)| (server.address, *why)).collect();
+        self.status.exceptions = self.sweep.exceptions();
+        self.status.marked_slots = self.services.marked.values().sum();
         self.status.nat_sources = self.tables.nat_sources.to_vec();
         self.status.untranslatable = self.untranslatable();
         self.status.empty_services = self.empty.iter().map(ServiceAddress::to_string).collect();
@@ -539,6 +547,13 @@ pub struct Status {
     pub repaired: BTreeMap<String, u64>,
     /// The last repairs, newest last, at most 32.
     pub repairs: Vec<Repair>,
+    /// Connections that are kept on another server than their slot's, as the last sweep counted them; those of slots that
+    /// are still moving are not among them.
+    #[serde(default)]
+    pub exceptions: u64,
+    /// Slots whose moves are over and whose packets are still looked up for such connections.
+    #[serde(default)]
+    pub marked_slots: usize,
     /// Why the last activation failed; it is tried again.
     pub last_error: Option<String>,
     /// Where the program is attached.

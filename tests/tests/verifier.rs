@@ -19,7 +19,7 @@ use tests::vm::{PROGRAM, Program};
 /// program that outgrows its budget gets another one here, on purpose: kernels differ by a third, and the oldest of
 /// them is in the field.
 const BUDGETS: [(&str, u32, u32); 3] = [
-    ("snowshed/snowshed", 400_000, 3_072),
+    ("snowshed/snowshed", 400_000, 3_136),
     ("snowshed/snowshed_shows", 400_000, 3_584),
     ("decap/snowshed_decap", 20_000, 256),
 ];

@@ -29,6 +29,18 @@ pub struct FlowEntry {
     pub backend: u32,
     /// [`super::BackendEntry::generation`] when the entry was written.
     pub generation: u32,
+    /// When a packet of the flow last asked for it, in ticks of the flows' clock ([`crate::nat::lifetime::tick`]). 0 in
+    /// `QUIC_SERVERS`, which is of no flow.
+    pub seen: u32,
+}
+
+impl FlowEntry {
+    /// An entry that names a backend, and that nobody has asked for yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn naming(backend: u32, generation: u32) -> Self {
+        Self { backend, generation, seen: 0 }
+    }
 }
 
 impl FlowKey {
@@ -42,4 +54,4 @@ impl FlowKey {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40 && align_of::<FlowKey>() == 1);
-const _: () = assert!(size_of::<FlowEntry>() == 8);
+const _: () = assert!(size_of::<FlowEntry>() == 12);

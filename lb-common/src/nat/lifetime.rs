@@ -99,6 +99,12 @@ pub const fn ticks(seconds: u32) -> u32 {
     ((seconds as u64 * 1_000_000_000) >> TICK_SHIFT) as u32
 }
 
+/// How long so many ticks last.
+#[must_use]
+pub const fn length(ticks: u32) -> core::time::Duration {
+    core::time::Duration::from_nanos((ticks as u64) << TICK_SHIFT)
+}
+
 /// Tick of a time of the monotonic clock, in nanoseconds. Wraps after two years; ages up to one are right.
 #[inline(always)]
 #[must_use]

@@ -99,6 +99,6 @@ fn stranger() -> u64 {
 
 #[inline(always)]
 fn server(words: &QuicKeyWords) -> Option<FlowEntry> {
-    // SAFETY: the words are the bytes of a key, whose alignment is 1. The value is eight bytes, copied at once.
+    // SAFETY: the words are the bytes of a key, whose alignment is 1. The value is copied at once.
     unsafe { QUIC_SERVERS.get(&*(&raw const *words).cast::<QuicKey>()) }.copied()
 }

@@ -13,7 +13,7 @@ use lb_common::hash::FlowHash;
 use lb_common::headers::Headers;
 use lb_common::steer::{self, Decision, Path, Tables};
 
-use crate::quic;
+use crate::{nat, quic};
 
 #[map]
 static SLOTS: Array<SlotPair> = Array::with_max_entries(limits::MAX_SLOTS / SLOTS_PER_ELEMENT, BPF_F_MMAPABLE);
@@ -122,10 +122,18 @@ pub(crate) fn backend(index: u32) -> Option<&'static BackendEntry> {
 #[inline(always)]
 fn entry(flows: &LruHashMap<FlowKey, FlowEntry>, headers: &Headers) -> Option<FlowEntry> {
     let words = headers.flow_key_words();
-    // SAFETY: the words are the bytes of a key, whose alignment is 1. The value is eight bytes, copied at once; should
-    // the element be reused for another flow meanwhile, the packet goes where that flow goes: a wrong server once, never
-    // a wrong read.
-    unsafe { flows.get(&*(&raw const words).cast::<FlowKey>()) }.copied()
+    // SAFETY: the words are the bytes of a key, whose alignment is 1.
+    let found = flows.get_ptr_mut(unsafe { &*(&raw const words).cast::<FlowKey>() })?;
+    let now = nat::now();
+    // SAFETY: the kernel found the element, which stays readable and writable while the program runs. Should it be reused
+    // for another flow meanwhile, the packet goes where that flow goes: a wrong server once, never a wrong read.
+    unsafe {
+        // Written once a tick and not at every packet: its line is many CPUs' own otherwise.
+        if (*found).seen != now {
+            (*found).seen = now;
+        }
+        Some(*found)
+    }
 }
 
 #[inline(always)]
@@ -133,6 +141,7 @@ fn note(flows: &LruHashMap<FlowKey, FlowEntry>, headers: &Headers, entry: FlowEn
     let words = headers.flow_key_words();
     // SAFETY: the words are the bytes of a key, whose alignment is 1.
     let key = unsafe { &*(&raw const words).cast::<FlowKey>() };
+    let entry = FlowEntry { seen: nat::now(), ..entry };
     // An LRU table makes room by itself. Where it cannot (another CPU holds its lock), the flow's next packet tries
     // again: this one goes the right way in any case.
     let _ = flows.insert(key, &entry, 0);

@@ -59,8 +59,16 @@ fn headline(report: &StatusReport, now: Timestamp) -> String {
     let attached: Vec<String> =
         reconcile.attachments.iter().map(|it| format!("{} ({})", it.interface, it.mode)).collect();
     let when = reconcile.applied_at.map_or_else(String::new, |at| format!(", {} ago", age(at, now)));
+    let exceptions = match (reconcile.exceptions, reconcile.marked_slots) {
+        (_, 0) => String::new(),
+        (flows, slots) => {
+            format!(
+                "\n{flows} connections are kept on the server that they began with; {slots} slots are looked up for them"
+            )
+        }
+    };
     format!(
-        "agent {}  zone {}  generation {} applied{when} of {}\nattached to {}  {} services, {} backend entries in the maps",
+        "agent {}  zone {}  generation {} applied{when} of {}\nattached to {}  {} services, {} backend entries in the maps{exceptions}",
         report.version,
         report.zone,
         reconcile.applied_generation,

@@ -10,7 +10,10 @@ use lb_common::abi::{
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, Publish};
+use super::{
+    Attachment, Counters, Dataplane, DataplaneError, FlowCursor, FlowTable, Lineage, Lookup, NatSources, Observed,
+    Publish, TrackedFlow,
+};
 
 /// Fails before the data plane inside is reached: what was there before stays.
 pub struct ChaosDataplane<D> {
@@ -192,6 +195,16 @@ impl<D: Dataplane> Dataplane for ChaosDataplane<D> {
     fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
         self.write()?;
         self.inner.write_quic_server(key, entry)
+    }
+
+    fn read_flows(&mut self, cursor: &mut FlowCursor) -> Result<Vec<TrackedFlow>, DataplaneError> {
+        self.read()?;
+        self.inner.read_flows(cursor)
+    }
+
+    fn remove_flow(&mut self, table: FlowTable, key: &FlowKey) -> Result<(), DataplaneError> {
+        self.write()?;
+        self.inner.remove_flow(table, key)
     }
 
     fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {

@@ -11,6 +11,8 @@ use lb_common::abi::{
     RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry, names,
 };
 
+use lb_common::nat::lifetime;
+
 use crate::config::XdpMode;
 
 use super::anchors::Anchors;
@@ -26,7 +28,8 @@ use super::protections::Protections;
 use super::services::Services;
 use super::versions::{self, Predecessor};
 use super::{
-    Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, ObservedService, Publish,
+    Attachment, Counters, Dataplane, DataplaneError, FlowCursor, FlowTable, Lineage, Lookup, NatSources, Observed,
+    ObservedService, Publish, TrackedFlow, sys, tracked,
 };
 
 /// How long a range of slots or a backend index waits after its last use. A packet in flight is done with it after
@@ -317,6 +320,13 @@ impl KernelDataplane {
         Ok(Some(format!("{interface}: {doing}{mode}")))
     }
 
+    const fn flows(&self, table: FlowTable) -> &Table<FlowKey, FlowEntry> {
+        match table {
+            FlowTable::Opened => &self.opened,
+            FlowTable::Pinned => &self.pinned,
+        }
+    }
+
     fn check_service_id(&self, id: u32) -> Result<(), DataplaneError> {
         let capacity = self.counters.services.capacity();
         if id < capacity {
@@ -520,6 +530,18 @@ impl Dataplane for KernelDataplane {
             Some(entry) => self.quic.insert(key, entry),
             None => self.quic.remove(key).map(drop),
         }
+    }
+
+    fn read_flows(&mut self, cursor: &mut FlowCursor) -> Result<Vec<TrackedFlow>, DataplaneError> {
+        let Some((table, mut place)) = cursor.place() else { return Ok(Vec::new()) };
+        let (entries, is_last) = self.flows(table).next(&mut place)?;
+        *cursor = if is_last { FlowCursor::behind(table) } else { FlowCursor::At(table, place) };
+        let now = lifetime::tick(sys::monotonic_ns());
+        Ok(entries.into_iter().map(|(key, entry)| tracked::told(table, key, entry, now)).collect())
+    }
+
+    fn remove_flow(&mut self, table: FlowTable, key: &FlowKey) -> Result<(), DataplaneError> {
+        self.flows(table).remove(key).map(drop)
     }
 
     fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {

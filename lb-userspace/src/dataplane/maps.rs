@@ -135,6 +135,29 @@ impl<K: Plain, V: Plain> Table<K, V> {
         }
     }
 
+    /// The next entries from where a reading stands (`None` at the start), and whether they are the last. Where the kernel
+    /// has no bulk read, all of them.
+    pub(super) fn next(&self, place: &mut Option<[u8; 64]>) -> Result<(Vec<(K, V)>, bool), DataplaneError> {
+        let mut count = BATCH;
+        while count <= LARGEST_BATCH {
+            let mut keys = vec![0; size_of::<K>() * count as usize];
+            let mut values = vec![0; size_of::<V>() * count as usize];
+            let mut next = *place;
+            match sys::map_lookup_batch(self.map.fd.as_fd(), &mut next, count, &mut keys, &mut values) {
+                Ok(step) => {
+                    *place = next;
+                    let pairs = keys.chunks_exact(size_of::<K>()).zip(values.chunks_exact(size_of::<V>()));
+                    let value = |(key, value)| Some((sys::value_of(key)?, sys::value_of(value)?));
+                    return Ok((pairs.take(step.count).filter_map(value).collect(), step.last));
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => count <<= 1,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => break,
+                Err(error) => return Err(failed(self.map.name, "reading entries")(error)),
+            }
+        }
+        Ok((self.all_one_by_one()?, true))
+    }
+
     /// Every entry, by following the keys.
     pub(super) fn all_one_by_one(&self) -> Result<Vec<(K, V)>, DataplaneError> {
         let mut entries = Vec::new();

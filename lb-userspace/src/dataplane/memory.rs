@@ -8,8 +8,8 @@ use lb_common::abi::{
 };
 
 use super::{
-    Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, ObservedService, Publish,
-    reads_protection,
+    Attachment, Counters, Dataplane, DataplaneError, FlowCursor, FlowTable, Lineage, Lookup, NatSources, Observed,
+    ObservedService, Publish, TrackedFlow, reads_protection, tracked,
 };
 
 /// A data plane without a kernel. Tables stand in an arena of ranges, as they do in `SLOTS`.
@@ -54,6 +54,8 @@ pub struct Contents {
     pub pinned: BTreeMap<FlowKey, FlowEntry>,
     /// `FLOWS_OPENED`.
     pub opened: BTreeMap<FlowKey, FlowEntry>,
+    /// The flows' clock ([`lb_common::nat::lifetime::tick`]); it stands still unless a test moves it.
+    pub tick: u32,
     /// What was noted of the ledger.
     pub lineage: Lineage,
     /// Where the program is attached.
@@ -110,6 +112,13 @@ impl MemoryDataplane {
         self.writes += 1;
         if let Some(check) = &mut self.after_write {
             check(&self.contents);
+        }
+    }
+
+    fn flows_mut(&mut self, table: FlowTable) -> &mut BTreeMap<FlowKey, FlowEntry> {
+        match table {
+            FlowTable::Opened => &mut self.contents.opened,
+            FlowTable::Pinned => &mut self.contents.pinned,
         }
     }
 
@@ -333,6 +342,23 @@ impl Dataplane for MemoryDataplane {
             Some(entry) => self.contents.quic.insert(*key, *entry),
             None => self.contents.quic.remove(key),
         };
+        self.written();
+        Ok(())
+    }
+
+    fn read_flows(&mut self, cursor: &mut FlowCursor) -> Result<Vec<TrackedFlow>, DataplaneError> {
+        let mut flows = Vec::new();
+        while let Some((table, _)) = cursor.place() {
+            let entries = self.flows_mut(table).clone();
+            let now = self.contents.tick;
+            flows.extend(entries.into_iter().map(|(key, entry)| tracked::told(table, key, entry, now)));
+            *cursor = FlowCursor::behind(table);
+        }
+        Ok(flows)
+    }
+
+    fn remove_flow(&mut self, table: FlowTable, key: &FlowKey) -> Result<(), DataplaneError> {
+        self.flows_mut(table).remove(key);
         self.written();
         Ok(())
     }

@@ -8,7 +8,10 @@ use lb_common::abi::{
     RangeKey, ServiceEntry, ServiceKey, Slot, VipEntry,
 };
 
-use super::{Attachment, Counters, Dataplane, DataplaneError, Lineage, Lookup, NatSources, Observed, Publish};
+use super::{
+    Attachment, Counters, Dataplane, DataplaneError, FlowCursor, FlowTable, Lineage, Lookup, NatSources, Observed,
+    Publish, TrackedFlow,
+};
 
 /// A panic elsewhere does not stop the data plane: every write leaves the maps as a packet may find them.
 fn lock<D: Dataplane + ?Sized>(shared: &Mutex<D>) -> MutexGuard<'_, D> {
@@ -124,6 +127,14 @@ impl<D: Dataplane + ?Sized> Dataplane for Arc<Mutex<D>> {
 
     fn write_quic_server(&mut self, key: &QuicKey, entry: Option<&FlowEntry>) -> Result<(), DataplaneError> {
         lock(self).write_quic_server(key, entry)
+    }
+
+    fn read_flows(&mut self, cursor: &mut FlowCursor) -> Result<Vec<TrackedFlow>, DataplaneError> {
+        lock(self).read_flows(cursor)
+    }
+
+    fn remove_flow(&mut self, table: FlowTable, key: &FlowKey) -> Result<(), DataplaneError> {
+        lock(self).remove_flow(table, key)
     }
 
     fn set_lineage(&mut self, lineage: &Lineage) -> Result<(), DataplaneError> {

@@ -100,7 +100,7 @@ unsafe impl Plain for lb_common::abi::ServiceEntry {}
 unsafe impl Plain for lb_common::abi::ConfigEntry {}
 // SAFETY: bytes, explicit padding, const-asserted size.
 unsafe impl Plain for lb_common::abi::FlowKey {}
-// SAFETY: two u32 make 8 bytes, const-asserted.
+// SAFETY: three u32 make 12 bytes, const-asserted.
 unsafe impl Plain for lb_common::abi::FlowEntry {}
 // SAFETY: eight u64.
 // SAFETY: two u32 make 8 bytes, const-asserted.

@@ -114,6 +114,16 @@ impl Edge {
             ("snowshed_applied_generation", "Operation of the ledger that the maps hold", status.applied_generation),
             ("snowshed_services", "Services in the maps", status.services as u64),
             ("snowshed_backends", "Servers in the maps", status.backends as u64),
+            (
+                "snowshed_exceptions",
+                "Connections that are kept on another server than their slot's, as the last sweep counted them",
+                status.exceptions,
+            ),
+            (
+                "snowshed_marked_slots",
+                "Slots whose moves are over and whose packets are still looked up for such connections",
+                status.marked_slots as u64,
+            ),
             ("snowshed_held_services", "Services held in the maps against the ledger", status.held.len() as u64),
             ("snowshed_empty_services", "Services without a usable server", status.empty_services.len() as u64),
             ("snowshed_freezes", "Freezes in force: parts of the API that are in read-only mode", freezes as u64),

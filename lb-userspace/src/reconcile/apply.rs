@@ -121,7 +121,7 @@ impl<D: Dataplane> Reconciler<D> {
             wanted.extend(planned.servers.iter().filter_map(|server| {
                 let index = self.index_of(*server)?;
                 let backend = self.backends.entry(index)?;
-                let entry = FlowEntry { backend: index, generation: backend.generation };
+                let entry = FlowEntry::naming(index, backend.generation);
                 Some((quic.key(backend.identity, held.id), entry))
             }));
         }

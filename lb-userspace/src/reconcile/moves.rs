@@ -6,6 +6,7 @@
 //! owners' table then names the oldest owner since tracking began, because every flow opened later has an entry of
 //! its own (`DATAPLANE.md`, "Just enough tracking").
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lb_common::abi::Slot;
@@ -36,6 +37,26 @@ impl Table {
     /// Whether any slot is moving.
     pub(super) fn is_moving(&self) -> bool {
         !self.previous.is_empty()
+    }
+
+    /// How many slots have exceptions, when no slot is moving any more.
+    pub(super) fn marked(&self) -> usize {
+        if self.is_moving() {
+            return 0;
+        }
+        self.slots.iter().filter(|slot| slot.0 & Slot::EXCEPTIONS != 0).count()
+    }
+
+    /// The table on which only these slots have exceptions still; `None` when it is the same.
+    pub(super) fn unmarked(&self, kept: &BTreeSet<u32>) -> Option<Self> {
+        let keeps = |number: usize| u32::try_from(number).is_ok_and(|number| kept.contains(&number));
+        let slots: Arc<[Slot]> = self
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(number, slot)| if keeps(number) { *slot } else { Slot::to_backend(slot.backend_index()) })
+            .collect();
+        (slots != self.slots).then(|| Self { slots, previous: Arc::default() })
     }
 
     /// Backend indexes that the tables refer to, ascending.

@@ -82,6 +82,11 @@ pub(super) struct Services {
     ids: BTreeSet<u32>,
     next_id: u32,
     settling: BTreeSet<(Timestamp, ServiceKey)>,
+    /// How many slots have exceptions, of services without a moving one; only those that have any.
+    pub(super) marked: BTreeMap<ServiceKey, usize>,
+    /// Flows may have entries that no slot is looked up for: somebody else wrote the maps, or a table with marks was given
+    /// up for one without.
+    pub(super) has_leftovers: bool,
     /// For metrics and reports.
     pub(super) directory: OrdMap<u32, ServiceAddress>,
     /// Those that the map holds exactly as they were last written.
@@ -125,6 +130,8 @@ impl Services {
             ids: BTreeSet::new(),
             next_id: 0,
             settling: BTreeSet::new(),
+            marked: BTreeMap::new(),
+            has_leftovers: true,
             directory: OrdMap::new(),
             programmed: OrdSet::new(),
         }
@@ -161,6 +168,12 @@ impl Services {
         if let Some(at) = held.settles_at {
             self.settling.insert((at, key));
         }
+        let had_marks = self.marked.contains_key(&key) || self.held.get(&key).is_some_and(|it| it.table.is_moving());
+        match held.table.marked() {
+            0 => drop(self.marked.remove(&key)),
+            slots => drop(self.marked.insert(key, slots)),
+        }
+        self.has_leftovers |= had_marks && !held.table.is_moving() && !self.marked.contains_key(&key);
         if let Some(address) = address_of_key(&key) {
             self.directory.insert(held.id, address);
             if held.in_map {
@@ -176,6 +189,7 @@ impl Services {
     pub(super) fn remove(&mut self, key: &ServiceKey) -> Option<HeldService> {
         self.forget_settling(key);
         let held = self.held.remove(key)?;
+        self.has_leftovers |= self.marked.remove(key).is_some() || held.table.is_moving();
         self.give_back_id(held.id);
         if let Some(address) = address_of_key(key) {
             self.programmed.remove(&address);

@@ -17,21 +17,21 @@ use crate::lab::Lab;
 
 /// Address and port of the service.
 pub const SERVICE: ([u8; 4], u16) = ([192, 0, 2, 1], 443);
-const SERVERS: u32 = 100;
+pub(crate) const SERVERS: u32 = 100;
 /// The length that the planner gives a service of 100 servers.
-const SLOTS: u32 = 16_381;
+pub(crate) const SLOTS: u32 = 16_381;
 
 /// A loaded program.
 pub struct Program {
     pub name: &'static str,
     pub mode: &'static str,
-    function: &'static str,
-    ebpf: Ebpf,
+    pub(crate) function: &'static str,
+    pub(crate) ebpf: Ebpf,
 }
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Plain<T>(T);
+pub(crate) struct Plain<T>(pub(crate) T);
 
 #[expect(unsafe_code, reason = "plain data without padding")]
 // SAFETY: only used with `repr(C)` types without implicit padding.
@@ -94,19 +94,8 @@ impl Program {
         let ebpf = loader.load_file(objects().join("snowshed.o")).unwrap();
         let mut program = Self { name: "snowshed", mode: forwarding, function: names::PROGRAM, ebpf };
         program.xdp().load().unwrap();
-        let [edge, generator] = lab.macs;
         let (address, port) = SERVICE;
-        let config = ConfigEntry {
-            hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
-            outer_source_v6: [0xfd; 16],
-            outer_source_v4: [172, 16, 0, 0],
-            abi_version: ABI_VERSION,
-            nat_v4: NatRange { first: 0, count: nat_sources },
-            nat_v6: NatRange::default(),
-            ranges: 0,
-            pad: 0,
-        };
-        Array::try_from(program.map(names::CONFIG)).unwrap().set(0, Plain(config), 0).unwrap();
+        Array::try_from(program.map(names::CONFIG)).unwrap().set(0, Plain(config(nat_sources)), 0).unwrap();
         let key = ServiceKeyV4 { address, port: port.to_be_bytes(), protocol: 17, kind: 0 };
         let entry = ServiceEntry {
             id: 1,
@@ -125,39 +114,64 @@ impl Program {
         }
         let mut backends = Array::try_from(program.map(names::BACKENDS)).unwrap();
         for server in 0..SERVERS {
-            let entry = BackendEntry {
-                address: mapped_v4([10, 1, 0, server as u8]),
-                next_hop_mac: generator,
-                vlan_outer: [0; 2],
-                source_mac: edge,
-                vlan_inner: [0; 2],
-                ifindex: lab.edge,
-                mtu: 1500,
-                port: port.to_be_bytes(),
-                mode: if is_nat { mode::NAT } else { mode::IPIP },
-                state: state::UP | state::RESOLVED | state::V4,
-                pad: [0; 2],
-                generation: 1,
-                identity: u64::from(server) + 1,
-            };
-            backends.set(server, Plain(entry), 0).unwrap();
+            let mode = if is_nat { mode::NAT } else { mode::IPIP };
+            backends.set(server, Plain(backend(lab, server, mode)), 0).unwrap();
         }
         if is_nat {
-            let mut pool = Array::try_from(program.map(names::NAT_POOL)).unwrap();
-            for number in 0..nat_sources {
-                let address = mapped_v4([10, 9, 0, number as u8]);
-                pool.set(number, Plain(NatSource { address, number, pad: 0 }), 0).unwrap();
-            }
+            program.fill_pool(nat_sources);
         }
         program
     }
 
-    fn map(&mut self, name: &str) -> &mut aya::maps::Map {
+    /// Source addresses of translated flows.
+    pub(crate) fn fill_pool(&mut self, nat_sources: u32) {
+        let mut pool = Array::try_from(self.map(names::NAT_POOL)).unwrap();
+        for number in 0..nat_sources {
+            let address = mapped_v4([10, 9, 0, number as u8]);
+            pool.set(number, Plain(NatSource { address, number, pad: 0 }), 0).unwrap();
+        }
+    }
+
+    pub(crate) fn map(&mut self, name: &str) -> &mut aya::maps::Map {
         self.ebpf.map_mut(name).unwrap()
     }
 }
 
+/// The product's configuration, with so many source addresses.
+pub(crate) fn config(nat_sources: u32) -> ConfigEntry {
+    ConfigEntry {
+        hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
+        outer_source_v6: [0xfd; 16],
+        outer_source_v4: [172, 16, 0, 0],
+        abi_version: ABI_VERSION,
+        nat_v4: NatRange { first: 0, count: nat_sources },
+        nat_v6: NatRange::default(),
+        ranges: 0,
+        pad: 0,
+    }
+}
+
+/// A server's entry.
+pub(crate) fn backend(lab: &Lab, server: u32, mode: u8) -> BackendEntry {
+    let [edge, generator] = lab.macs;
+    BackendEntry {
+        address: mapped_v4([10, 1, 0, server as u8]),
+        next_hop_mac: generator,
+        vlan_outer: [0; 2],
+        source_mac: edge,
+        vlan_inner: [0; 2],
+        ifindex: lab.edge,
+        mtu: 1500,
+        port: SERVICE.1.to_be_bytes(),
+        mode,
+        state: state::UP | state::RESOLVED | state::V4,
+        pad: [0; 2],
+        generation: 1,
+        identity: u64::from(server) + 1,
+    }
+}
+
 /// Which server owns a slot: all alike, in no order.
-fn owner(slot: u32) -> u32 {
+pub(crate) fn owner(slot: u32) -> u32 {
     slot.wrapping_mul(0x9e37_79b1) % SERVERS
 }

@@ -250,7 +250,14 @@ impl Edge {
 
     pub fn flow(&self, map: &'static str, key: &FlowKey) -> Option<FlowEntry> {
         let flows = HashMap::<_, Plain<FlowKey>, Plain<FlowEntry>>::try_from(self.ebpf.map(map).unwrap()).unwrap();
-        flows.get(&Plain(*key), 0).ok().map(|entry| entry.0)
+        // When it was seen last is the kernel's business.
+        flows.get(&Plain(*key), 0).ok().map(|entry| FlowEntry { seen: 0, ..entry.0 })
+    }
+
+    /// When a flow's entry was asked for last.
+    pub fn seen(&self, map: &'static str, key: &FlowKey) -> Option<u32> {
+        let flows = HashMap::<_, Plain<FlowKey>, Plain<FlowEntry>>::try_from(self.ebpf.map(map).unwrap()).unwrap();
+        flows.get(&Plain(*key), 0).ok().map(|entry| entry.0.seen)
     }
 
     /// Entries of a flow table.

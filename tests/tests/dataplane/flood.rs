@@ -32,7 +32,7 @@ fn flood(edge: &Edge) {
 #[test]
 fn a_flood_on_slots_that_stay_leaves_the_flow_tables_unchanged() {
     let mut pair = Pair::new(&backend(1));
-    let entry = lb_common::abi::FlowEntry { backend: 5, generation: 1 };
+    let entry = lb_common::abi::FlowEntry::naming(5, 1);
     let key = crate::forwarding::flow(1);
     pair.edge.set_flow(names::FLOWS_PINNED, &key, &entry);
     flood(&pair.edge);

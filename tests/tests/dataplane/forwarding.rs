@@ -405,7 +405,7 @@ fn on_a_moving_slot_new_flows_go_to_the_new_owner_and_old_ones_stay() {
     assert_eq!(owner(&pair.run("stays", &Frame::tcp(2, ACK).bytes())), 1);
     assert_eq!(owner(&pair.run("SYN-ACK opens nothing", &Frame::tcp(3, SYN | ACK).bytes())), 1);
     assert_eq!(owner(&pair.run("UDP", &Frame::udp(4).bytes())), 2);
-    let entry = |backend| Some(FlowEntry { backend, generation: 1 });
+    let entry = |backend| Some(FlowEntry::naming(backend, 1));
     assert_eq!(pair.edge.flow(names::FLOWS_OPENED, &flow(1)), entry(6));
     assert_eq!(pair.edge.flow(names::FLOWS_PINNED, &flow(1)), entry(6), "it goes on: a flood cannot push it out");
     assert_eq!(pair.edge.flow(names::FLOWS_PINNED, &flow(2)), entry(5));
@@ -424,6 +424,38 @@ fn on_a_moving_slot_new_flows_go_to_the_new_owner_and_old_ones_stay() {
 }
 
 #[test]
+fn an_entry_remembers_when_its_flow_asked_for_it_last_and_nothing_asks_where_no_slot_is_marked() {
+    let mut pair = moving(Slot::EXCEPTIONS);
+    pair.edge.set_flow(names::FLOWS_PINNED, &flow(1), &FlowEntry::naming(5, 1));
+    pair.model.pinned.insert(flow(1), FlowEntry::naming(5, 1));
+    assert_eq!(pair.edge.seen(names::FLOWS_PINNED, &flow(1)), Some(0));
+    pair.run("another flow", &Frame::tcp(2, ACK).bytes());
+    assert_eq!(pair.edge.seen(names::FLOWS_PINNED, &flow(1)), Some(0));
+    pair.run("the flow", &Frame::tcp(1, ACK).bytes());
+    let first = pair.edge.seen(names::FLOWS_PINNED, &flow(1)).unwrap();
+    assert!(first > 0, "this machine has run for longer than a tick");
+    // The clock goes on.
+    let later = || pair.edge.seen(names::FLOWS_PINNED, &flow(1)).unwrap();
+    tests::wait::until("a later tick", std::time::Duration::from_secs(10), || {
+        pair.edge.run(&Frame::tcp(1, ACK).bytes());
+        later() != first
+    })
+    .unwrap();
+    let last = later();
+    assert!(last.wrapping_sub(first) < u32::MAX / 2);
+    pair.set_slots(100, &[Slot(6); 3]);
+    for _ in 0..3 {
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        assert_eq!(owner(&pair.edge.run(&Frame::tcp(1, ACK).bytes())), 2);
+    }
+    assert_eq!(pair.edge.seen(names::FLOWS_PINNED, &flow(1)), Some(last));
+    // An entry that is noted is seen.
+    let mut pair = moving(Slot::MOVING);
+    pair.run("opens", &Frame::tcp(1, SYN).bytes());
+    assert!(pair.edge.seen(names::FLOWS_OPENED, &flow(1)).unwrap() >= first);
+}
+
+#[test]
 fn entries_of_a_dead_or_replaced_backend_are_void() {
     for (name, change) in [
         ("down", (|b| b.state &= !state::UP) as fn(&mut BackendEntry)),
@@ -431,8 +463,8 @@ fn entries_of_a_dead_or_replaced_backend_are_void() {
         ("freed", |b| b.identity = 0),
     ] {
         let mut pair = moving(Slot::EXCEPTIONS);
-        pair.edge.set_flow(names::FLOWS_PINNED, &flow(1), &FlowEntry { backend: 5, generation: 1 });
-        pair.model.pinned.insert(flow(1), FlowEntry { backend: 5, generation: 1 });
+        pair.edge.set_flow(names::FLOWS_PINNED, &flow(1), &FlowEntry::naming(5, 1));
+        pair.model.pinned.insert(flow(1), FlowEntry::naming(5, 1));
         assert_eq!(owner(&pair.run(name, &Frame::tcp(1, ACK).bytes())), 1, "{name}");
         pair.set_backend(5, &with(change));
         assert_eq!(owner(&pair.run(name, &Frame::tcp(1, ACK).bytes())), 2, "{name}");

@@ -197,13 +197,13 @@ impl Model {
                 if let Some(index) = before.map(|slot| slot.0 & 0x00ff_ffff)
                     && let Some(backend) = up(index)
                 {
-                    self.pinned.insert(key, FlowEntry { backend: index, generation: backend.generation });
+                    self.pinned.insert(key, FlowEntry::naming(index, backend.generation));
                     return Some((index, backend));
                 }
             }
             let backend = used(owner)?;
             if moving && packet.protocol == 6 && packet.opens() {
-                self.opened.insert(key, FlowEntry { backend: owner, generation: backend.generation });
+                self.opened.insert(key, FlowEntry::naming(owner, backend.generation));
             }
             return Some((owner, backend));
         }

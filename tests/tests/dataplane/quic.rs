@@ -24,7 +24,7 @@ fn pair(v6: bool, mode: u8) -> Pair {
     for index in SERVERS {
         pair.set_backend(index, &entry(index));
         let key = QuicKey { server: id(index, 0), service: 9_u32.to_le_bytes(), len: LEN, config: CONFIG, pad: [0; 2] };
-        pair.set_quic_server(key, FlowEntry { backend: index, generation: 1 });
+        pair.set_quic_server(key, FlowEntry::naming(index, 1));
     }
     let of_mode = match mode {
         mode::NAT => flags::NAT,

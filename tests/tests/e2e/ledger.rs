@@ -73,7 +73,11 @@ fn a_full_disk_of_the_ledger_is_an_alarm_that_ends_when_there_is_room_again_and_
         line.unwrap_or_else(|| panic!("no such gauge in:\n{metrics}"))
     };
     let trouble = |status: &Value| status["ledger_error"].as_str().map(str::to_owned);
-    let events = || scene.edge.json(&["events"]).unwrap().to_string();
+    let operator = |arguments: &[&str]| {
+        let ran = scene.edge.start_as_operator(arguments).unwrap().wait_with_output().unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let events = || operator(&["events", "-o", "json"]);
     assert_eq!(trouble(&scene.edge.status().unwrap()), None);
     assert!(failing().ends_with(" 0"), "{}", failing());
 
@@ -81,9 +85,7 @@ fn a_full_disk_of_the_ledger_is_an_alarm_that_ends_when_there_is_room_again_and_
     disk.fill();
     let status = scene.edge.wait_for_status("the alarm", |status| trouble(status).is_some()).unwrap();
     assert!(trouble(&status).unwrap().contains("cannot be recorded"), "a tenant is told no path: {status:#}");
-    let shown =
-        String::from_utf8(scene.edge.start_as_operator(&["status"]).unwrap().wait_with_output().unwrap().stdout);
-    let shown = shown.unwrap();
+    let shown = operator(&["status"]);
     assert!(shown.contains("is full: ") && shown.contains("Make room there"), "{shown}");
     assert!(failing().ends_with(" 1"), "{}", failing());
     let raised = || events().contains("alarm.raised");

@@ -24,5 +24,6 @@ mod quic;
 mod quic_peers;
 mod ranges;
 mod scene;
+mod sweep;
 mod tls;
 mod traffic;

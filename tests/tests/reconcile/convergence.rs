@@ -257,6 +257,11 @@ proptest! {
         run.conclude();
         assert_holds(&contents(&run.maps), &run.world.plan());
 
+        // Until windows are over, and the sweep behind them.
+        for _ in 0..12 {
+            run.world.wait(Duration::from_secs(600));
+            run.calm_down();
+        }
         let before = writes(&run.maps);
         run.calm_down();
         run.play(&Event::Restart);

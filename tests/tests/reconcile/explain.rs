@@ -96,7 +96,7 @@ fn on_a_moving_slot_new_and_established_connections_part_until_an_entry_joins_th
         protocol: 6,
         via: [0; 3],
     };
-    let entry = FlowEntry { backend: established.index, generation: established.generation };
+    let entry = FlowEntry::naming(established.index, established.generation);
     tamper(&maps, |maps| {
         maps.opened.insert(key, entry);
     });

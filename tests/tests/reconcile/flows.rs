@@ -5,57 +5,82 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::abi::backend::state;
-use lb_common::abi::{FlowEntry, ServiceEntry, Slot};
+use lb_common::abi::{FlowEntry, FlowKey, Slot, address_of, mapped_v4};
+use lb_common::hash::FlowHash;
+use lb_common::nat::lifetime;
 use lb_userspace::dataplane::memory::Contents;
-use lb_userspace::reconcile::key_of;
+use lb_userspace::reconcile::{Reconciler, key_of};
 use proptest::prelude::*;
 
 use crate::fixture::*;
 
-/// The two flow tables, by hash instead of by tuple.
-#[derive(Default)]
-struct Tracked {
-    opened: BTreeMap<u32, FlowEntry>,
-    pinned: BTreeMap<u32, FlowEntry>,
+/// A client's connection.
+fn flow(number: u32) -> FlowKey {
+    let [a, b, c, d] = number.to_be_bytes();
+    FlowKey {
+        source: mapped_v4([198, 18, a, b]),
+        destination: address_of(vip(1)),
+        source_port: [c, d],
+        destination_port: 80_u16.to_be_bytes(),
+        protocol: 6,
+        via: [0; 3],
+    }
 }
 
-fn slot(contents: &Contents, offset: u32, len: u32, hash: u32) -> Slot {
-    contents.range(offset, len)[((u64::from(hash) * u64::from(len)) >> 32) as usize]
+fn slot(contents: &Contents, offset: u32, len: u32, hash: FlowHash) -> Slot {
+    contents.range(offset, len)[hash.slot(len) as usize]
 }
 
-impl Tracked {
-    /// The server that a TCP packet goes to.
-    fn steer(&mut self, contents: &Contents, entry: &ServiceEntry, hash: u32, opens: bool) -> u64 {
-        let slot_now = slot(contents, entry.slots_offset, entry.slots_len, hash);
-        let owner = slot_now.backend_index();
-        let is_up = |index: u32| contents.backends.get(&index).is_some_and(|entry| entry.state & state::UP != 0);
-        let generation = |index: u32| contents.backends[&index].generation;
-        let valid = |entry: &&FlowEntry| is_up(entry.backend) && generation(entry.backend) == entry.generation;
-        let is_moving = slot_now.0 & Slot::MOVING != 0;
-        let chosen = if slot_now.0 & (Slot::MOVING | Slot::EXCEPTIONS) == 0 {
-            owner
-        } else if let Some(entry) = self.pinned.get(&hash).filter(valid) {
-            entry.backend
-        } else if let Some(entry) = self.opened.get(&hash).filter(valid).copied() {
-            if is_moving && !opens {
-                self.pinned.insert(hash, entry);
-            }
-            entry.backend
-        } else if is_moving && opens {
-            self.opened.insert(hash, FlowEntry { backend: owner, generation: generation(owner) });
-            owner
-        } else if is_moving {
-            let before = slot(contents, entry.previous_offset, entry.previous_len, hash).backend_index();
-            if is_up(before) {
-                self.pinned.insert(hash, FlowEntry { backend: before, generation: generation(before) });
-                before
-            } else {
-                owner
-            }
+/// The server that a TCP packet goes to; the flow tables learn what the program would note.
+fn steer(maps: &Shared, number: u32, opens: bool) -> u64 {
+    let mut maps = maps.lock().unwrap();
+    let contents = maps.contents_mut();
+    let (key, entry, tick) = (flow(number), contents.services[&key_of(&service(1, 80))], contents.tick);
+    let hash = FlowHash::of_entry(&key, entry.flags, CONFIG.hash_key);
+    let slot_now = slot(contents, entry.slots_offset, entry.slots_len, hash);
+    let owner = slot_now.backend_index();
+    let backends = contents.backends.clone();
+    let is_up = |index: u32| backends.get(&index).is_some_and(|entry| entry.state & state::UP != 0);
+    let valid = |entry: &FlowEntry| is_up(entry.backend) && backends[&entry.backend].generation == entry.generation;
+    let naming = |index: u32| FlowEntry { seen: tick, ..FlowEntry::naming(index, backends[&index].generation) };
+    let found = |flows: &mut BTreeMap<FlowKey, FlowEntry>| {
+        let entry = flows.get_mut(&key)?;
+        entry.seen = tick;
+        Some(*entry).filter(valid)
+    };
+    let is_moving = slot_now.0 & Slot::MOVING != 0;
+    let chosen = if slot_now.0 & (Slot::MOVING | Slot::EXCEPTIONS) == 0 {
+        owner
+    } else if let Some(entry) = found(&mut contents.pinned) {
+        entry.backend
+    } else if let Some(entry) = found(&mut contents.opened) {
+        if is_moving && !opens {
+            contents.pinned.insert(key, entry);
+        }
+        entry.backend
+    } else if is_moving && opens {
+        contents.opened.insert(key, naming(owner));
+        owner
+    } else if is_moving {
+        let before = slot(contents, entry.previous_offset, entry.previous_len, hash).backend_index();
+        if is_up(before) {
+            contents.pinned.insert(key, naming(before));
+            before
         } else {
             owner
-        };
-        contents.backends[&chosen].identity
+        }
+    } else {
+        owner
+    };
+    backends[&chosen].identity
+}
+
+/// Lets time pass, for the edge and for the clock of its flows, until every sweep that is due is done.
+fn pass(world: &mut World, maps: &Shared, agent: &mut Reconciler<Shared>, seconds: u64) {
+    world.wait(Duration::from_secs(seconds));
+    tamper(maps, |contents| contents.tick += lifetime::ticks(u32::try_from(seconds).unwrap()));
+    for _ in 0..4 {
+        world.settle(agent);
     }
 }
 
@@ -99,7 +124,6 @@ proptest! {
         watch_every_write(&world, &maps);
         let mut agent = world.agent(Arc::clone(&maps));
         world.settle(&mut agent);
-        let mut tracked = Tracked::default();
         // Flows and the server that each was opened on.
         let mut flows: BTreeMap<u32, u64> = BTreeMap::new();
         for (step, event) in events.into_iter().enumerate() {
@@ -111,44 +135,79 @@ proptest! {
                 }
                 Event::Flip(server) => world.flip(1, server),
                 Event::Wait(seconds) => {
-                    let contents = contents(&maps);
-                    let entry = contents.services[&key_of(&service(1, 80))];
-                    for (&hash, &server) in &flows {
-                        prop_assert_eq!(tracked.steer(&contents, &entry, hash, false), server, "flow {:#x}", hash);
+                    // Every flow speaks within a window.
+                    for wait in [seconds / 2, seconds - seconds / 2] {
+                        for (&number, &server) in &flows {
+                            prop_assert_eq!(steer(&maps, number, false), server, "flow {}", number);
+                        }
+                        pass(&mut world, &maps, &mut agent, wait);
                     }
-                    world.wait(Duration::from_secs(seconds));
                 }
                 Event::Restart => agent = world.agent(Arc::clone(&maps)),
-                Event::Open(hash) => {
-                    let contents = contents(&maps);
-                    let entry = contents.services[&key_of(&service(1, 80))];
-                    if entry.slots_len > 0 && !flows.contains_key(&hash) {
-                        let server = tracked.steer(&contents, &entry, hash, true);
-                        flows.insert(hash, server);
+                Event::Open(number) => {
+                    let len = contents(&maps).services[&key_of(&service(1, 80))].slots_len;
+                    if len > 0 && !flows.contains_key(&number) {
+                        flows.insert(number, steer(&maps, number, true));
                     }
                     continue;
                 }
             }
             world.settle(&mut agent);
             let contents = contents(&maps);
-            let entry = contents.services[&key_of(&service(1, 80))];
             // A flow whose server is down, or was removed, is lost.
             let is_up = |server: u64| contents.backends.values()
                 .any(|entry| entry.identity == server && entry.state & state::UP != 0);
             flows.retain(|_, server| is_up(*server));
-            for (&hash, &server) in &flows {
+            for (&number, &server) in &flows {
                 // Flows are silent through most changes, but each speaks before a window ends.
-                if hash as usize % 4 != step % 4 {
+                if number as usize % 4 != step % 4 {
                     continue;
                 }
-                prop_assert_eq!(tracked.steer(&contents, &entry, hash, false), server, "flow {:#x}", hash);
+                prop_assert_eq!(steer(&maps, number, false), server, "flow {}", number);
             }
         }
+        // While flows speak, nothing is lost and what the status says is so; when all are silent for a window, no entry
+        // and no mark is left.
+        for _ in 0..4 {
+            for (&number, &server) in &flows {
+                prop_assert_eq!(steer(&maps, number, false), server, "flow {}", number);
+            }
+            pass(&mut world, &maps, &mut agent, 1900);
+        }
+        let (left, status) = (contents(&maps), agent.status().borrow().clone());
+        prop_assert_eq!(status.exceptions, (left.opened.len() + left.pinned.len()) as u64);
+        let exceptional = |number: u32, server: u64| {
+            let entry = left.services[&key_of(&service(1, 80))];
+            let hash = FlowHash::of_entry(&flow(number), entry.flags, CONFIG.hash_key);
+            let owner = slot(&left, entry.slots_offset, entry.slots_len, hash).backend_index();
+            left.backends[&owner].identity != server
+        };
+        let needed = flows.iter().filter(|(number, server)| exceptional(**number, **server)).count();
+        prop_assert_eq!(left.opened.len() + left.pinned.len(), needed, "one entry for each flow that needs one");
+        for _ in 0..3 {
+            pass(&mut world, &maps, &mut agent, 1900);
+        }
+        let (left, status) = (contents(&maps), agent.status().borrow().clone());
+        prop_assert!(left.opened.is_empty() && left.pinned.is_empty(), "{:?} {:?}", left.opened, left.pinned);
+        prop_assert!(left.slots_of(1).iter().all(|slot| slot.0 & (Slot::MOVING | Slot::EXCEPTIONS) == 0));
+        prop_assert_eq!((status.exceptions, status.marked_slots), (0, 0));
+    }
+}
+
+trait Slots {
+    fn slots_of(&self, number: u128) -> &[Slot];
+}
+
+impl Slots for Contents {
+    /// The table of a service.
+    fn slots_of(&self, number: u128) -> &[Slot] {
+        let entry = self.services[&key_of(&service(number, 80))];
+        self.range(entry.slots_offset, entry.slots_len)
     }
 }
 
 /// An edge after a history of its own.
-fn edge_after(history: &[Event]) -> (World, Shared, lb_userspace::reconcile::Reconciler<Shared>) {
+fn edge_after(history: &[Event]) -> (World, Shared, Reconciler<Shared>) {
     let mut world = World::new();
     let maps = Shared::default();
     world.put_service(1, &[(1, 1, false), (2, 1, false), (3, 1, false)]);

@@ -43,7 +43,7 @@ fn expected(contents: &Contents, servers: &[u8], length: u8) -> BTreeMap<QuicKey
         let identity = identity(reference(1, *server), 80);
         let (index, entry) = contents.backends.iter().find(|(_, entry)| entry.identity == identity).unwrap();
         let key = QuicKey::of(identity, service.id, 2, length);
-        (key, FlowEntry { backend: *index, generation: entry.generation })
+        (key, FlowEntry::naming(*index, entry.generation))
     });
     entries.collect()
 }

@@ -112,6 +112,7 @@ fn own(status: Status, snapshot: &Snapshot, services: &[ServiceStatus], actor: &
     for repair in &mut status.repairs {
         "an entry was altered, and is as it should be again".clone_into(&mut repair.what);
     }
+    (status.exceptions, status.marked_slots) = (0, 0);
     status.last_error = status.last_error.map(|_| "the edge has trouble that its operator sees".to_owned());
     status
 }

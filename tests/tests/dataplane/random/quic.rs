@@ -31,7 +31,7 @@ pub fn populate(pair: &mut Pair, random: &mut StdRng) {
                 let backend = random.random_range(0..17);
                 let known = pair.model.backends.get(&backend).map_or(1, |backend| backend.generation);
                 let generation = if random.random_ratio(1, 6) { known + 1 } else { known };
-                let entry = FlowEntry { backend, generation };
+                let entry = FlowEntry::naming(backend, generation);
                 pair.set_quic_server(key, entry);
             }
         }
