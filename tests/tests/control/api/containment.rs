@@ -19,7 +19,11 @@ use super::{Api, Ids, ZONE, owner, text};
 
 /// An API over a ledger of load balancers, with a test's faults.
 pub(super) fn stocked(count: usize, faults: Faults) -> Api {
-    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::with_faults(faults));
+    stocked_over(Arc::new(MemoryLedger::with_faults(faults)), count, faults)
+}
+
+/// The same over an empty ledger.
+pub(super) fn stocked_over(ledger: Arc<dyn Ledger>, count: usize, faults: Faults) -> Api {
     let lb = |number: usize| crate::ledger::create(crate::ledger::lb(&format!("lb-{number}"), owner(1)));
     let changes: Vec<Change> = (0..count).map(lb).collect();
     let proposal = Proposal {

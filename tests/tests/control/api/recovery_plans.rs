@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
-use lb_userspace::authority::{Bootstrap, bootstrap};
 use lb_userspace::faults::Faults;
-use lb_userspace::guard::Limits;
-use lb_userspace::ledger::{Ledger, SqliteLedger};
-use lb_userspace::model::{Lb, LbId, Name, Reach, Role, Scope};
+use lb_userspace::ledger::SqliteLedger;
+use lb_userspace::model::{Generation, Lb, LbId};
 use serde_json::{Value, json};
 
-use super::containment::{live, plan, stocked};
-use super::{Api, TOKEN_KEY, owner, text};
-use crate::ledger::{create, lb};
+use super::containment::{live, plan, stocked, stocked_over};
+use super::{Api, owner, text};
 
 const COUNT: usize = 130;
 const PLANS: &str = "/snowshed/v1/plans";
@@ -61,28 +58,8 @@ fn documents(api: &Api) -> BTreeMap<LbId, Arc<Lb>> {
 
 /// An API over a ledger in a file, whose triggers look at every operation too.
 fn in_a_file(directory: &tempfile::TempDir) -> Api {
-    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&directory.path().join("ledger.db")).unwrap());
-    let api = Api::with_faults(ledger, Limits::default(), Faults::default());
-    let second = Bootstrap {
-        name: Name::try_from("one too".to_owned()).unwrap(),
-        role: Role::ProjectEditor,
-        reach: Reach::Project { owner: owner(1) },
-        digest: TOKEN_KEY.digest("secret-one-too"),
-    };
-    bootstrap(&*api.ledger, &[second], jiff::Timestamp::UNIX_EPOCH).unwrap();
-    let proposal = lb_userspace::ledger::Proposal {
-        expected: api.ledger.snapshot().generation(),
-        actor: lb_userspace::model::Actor::editor("tester", owner(1)),
-        scope: Scope::Project { project: owner(1).project },
-        verb: "lb.create".to_owned(),
-        reason: String::new(),
-        at: jiff::Timestamp::UNIX_EPOCH,
-        attempt: None,
-        plan: None,
-        changes: (0..COUNT).map(|number| create(lb(&format!("lb-{number}"), owner(1)))).collect(),
-    };
-    api.ledger.append(proposal).unwrap();
-    api
+    let ledger = SqliteLedger::open(&directory.path().join("ledger.db")).unwrap();
+    stocked_over(Arc::new(ledger), COUNT, Faults::default())
 }
 
 #[tokio::test]
@@ -114,7 +91,7 @@ async fn the_undo_of_an_undo_of_130_deletions_takes_a_second_person_and_every_wa
     let deleted = generation(&api);
     let (status, again) = by(&api, "secret-one", &format!("{PLANS}/{id}/apply"), &Value::Null).await;
     assert_eq!((status, generation(&api)), (StatusCode::OK, deleted), "again does nothing: {again}");
-    let last = api.ledger.operations(lb_userspace::model::Generation(deleted - 1), 1).unwrap().remove(0);
+    let last = api.ledger.operations(Generation(deleted - 1), 1).unwrap().remove(0);
     assert_eq!((last.verb.as_str(), last.removed[0].lbs), ("undo", 130), "one operation, and its own verb");
     // And back once more.
     undo(&api, deleted).await;
@@ -157,17 +134,16 @@ async fn a_restore_to_before_130_were_made_takes_a_second_person_and_one_to_afte
 #[tokio::test]
 async fn a_kept_recovery_that_would_do_something_else_by_now_is_stale_and_one_that_needs_nobody_is_not_kept() {
     let api = stocked(30, Faults::default());
-    let made = generation(&api) - 3;
     let operation = api
         .ledger
-        .operations(lb_userspace::model::Generation(0), 100)
+        .operations(Generation(0), 100)
         .unwrap()
         .into_iter()
         .find(|operation| operation.changes.len() == 30)
         .unwrap();
     let wish = json!({"operation": operation.generation.0.to_string(), "keep": true});
     let kept = post(&api, "/snowshed/v1/undo", &wish).await;
-    assert_eq!(kept["deleted"], json!(30), "{made}: {kept}");
+    assert_eq!(kept["deleted"], json!(30), "{kept}");
     let id = text(&kept, "/plan_id");
     let approve = by(&api, "secret-one-too", &format!("{PLANS}/{id}/approve"), &Value::Null).await;
     assert_eq!(approve.0, StatusCode::OK, "{}", approve.1);
