@@ -386,10 +386,10 @@ pub(crate) const fn listed_by(kind: Kind) -> &'static str {
     match kind {
         Kind::Ip => "snowshed ip list",
         Kind::Lb => "snowshed lb list",
-        Kind::Frontend => "snowshed frontend list",
-        Kind::Backend => "snowshed backend list",
+        Kind::Frontend => "snowshed frontend list --lb LB",
+        Kind::Backend => "snowshed backend list --lb LB",
         Kind::Measure => "snowshed measures",
-        Kind::Acl => "snowshed acl list",
+        Kind::Acl => "snowshed acl list --lb LB --frontend FRONTEND",
         Kind::NatSource => "snowshed status",
         Kind::Organization => "snowshed org list",
         Kind::Project => "snowshed project list",
