@@ -410,22 +410,27 @@ impl<D: Dataplane> Reconciler<D> {
                 }
             }
         }
+        let mut left = BTreeSet::new();
         for difference in last.servers.diff(&next.servers) {
             match difference {
                 DiffItem::Add(server, planned) => self.note_server(*server, planned),
                 DiffItem::Update { old: (server, before), new: (_, planned) } => {
                     if before.port != planned.port {
-                        self.backends.release(*server, before.port);
+                        left.extend(self.backends.release(*server, before.port));
                     }
                     self.note_server(*server, planned);
                 }
                 DiffItem::Remove(server, before) => {
-                    self.backends.release(*server, before.port);
+                    left.extend(self.backends.release(*server, before.port));
                     self.dirty_servers.remove(server);
                     self.unresolved.remove(server);
                 }
             }
         }
+        // Also tables of other pools, which somebody else wrote: nothing may point at a server that is in no pool.
+        let points_there = |held: &services::HeldService| held.references.iter().any(|index| left.contains(index));
+        let services = self.services.held.iter().filter(|_| !left.is_empty());
+        self.dirty.extend(services.filter(|(_, held)| points_there(held)).map(|(key, _)| *key));
     }
 
     fn note_server(&mut self, server: ServerRef, planned: &PlannedServer) {

@@ -148,14 +148,13 @@ impl Backends {
         Ok(())
     }
 
-    /// A server left its pool. Its entry stays until no table refers to it.
-    pub(super) fn release(&mut self, server: ServerRef, port: u16) {
-        let Some(&index) = self.by_identity.get(&identity(server, port)) else { return };
-        if let Some(held) = self.held.get_mut(&index) {
-            held.server = None;
-            self.loose.insert(index);
-            self.directory.remove(&index);
-        }
+    /// A server left its pool. Its entry stays until no table refers to it. Returns its index.
+    pub(super) fn release(&mut self, server: ServerRef, port: u16) -> Option<u32> {
+        let index = *self.by_identity.get(&identity(server, port))?;
+        self.held.get_mut(&index)?.server = None;
+        self.loose.insert(index);
+        self.directory.remove(&index);
+        Some(index)
     }
 
     /// Index of a server, if the map holds its entry.
