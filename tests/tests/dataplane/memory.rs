@@ -6,6 +6,9 @@ use tests::objects;
 
 /// All maps of the load balancer at their default sizes, in bytes, on a machine with two CPUs; more than a third is `SLOTS`.
 const BOUND: u64 = 176 << 20;
+/// The same where the kernel does not count what its maps take (before Linux 6.4): it says keys and values of all entries,
+/// also keys for arrays, which hold none, and entries that trees have room for and do not hold.
+const BOUND_OF_ESTIMATE: u64 = 256 << 20;
 
 #[test]
 fn the_maps_at_their_default_sizes_take_less_memory_than_the_stated_bound() {
@@ -16,7 +19,14 @@ fn the_maps_at_their_default_sizes_take_less_memory_than_the_stated_bound() {
         parts.push((name, bytes));
         total += bytes;
     }
-    assert!(total <= BOUND, "{total} bytes: {parts:?}");
+    let bound = if counts_map_memory() { BOUND } else { BOUND_OF_ESTIMATE };
+    assert!(total <= bound, "{total} of {bound} bytes: {parts:?}");
+}
+
+fn counts_map_memory() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (6, 4)
 }
 
 #[test]
