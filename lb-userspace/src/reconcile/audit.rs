@@ -54,6 +54,9 @@ impl<D: Dataplane> Reconciler<D> {
             let references = self.services.adopt(*key, service, settles_at);
             self.backends.refer(&references);
             self.access.refer(service.protection.acl, now);
+            if self.settings.ledger_was_restored {
+                self.services.yield_to(self.snapshot.generation().0, key);
+            }
             self.dirty.insert(*key);
         }
     }

@@ -42,6 +42,8 @@ impl Default for HoldLimit {
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     pub(super) held: BTreeSet<ServiceKey>,
+    /// Those of them that are held only until the memory works again: then they are as if they were leaving just now.
+    waiting: BTreeSet<ServiceKey>,
     left: BTreeSet<(Timestamp, String)>,
     memory: Memory,
     /// What was left behind has been read.
@@ -57,7 +59,7 @@ impl Hold {
     }
 
     fn kept(&self) -> Kept {
-        Kept { held: self.held.iter().map(shown).collect(), left: self.left.clone() }
+        Kept { held: self.held.difference(&self.waiting).map(shown).collect(), left: self.left.clone() }
     }
 }
 
@@ -101,6 +103,10 @@ impl<D: Dataplane> Reconciler<D> {
             return;
         }
         self.recall(now, trouble);
+        for key in std::mem::take(&mut self.hold.waiting) {
+            self.hold.held.remove(&key);
+            self.dirty.insert(key);
+        }
         let is_planned =
             |key: &ServiceKey| address_of_key(key).is_some_and(|address| self.tables.services.contains_key(&address));
         let mut candidates: BTreeSet<ServiceKey> = self.dirty.iter().copied().filter(|key| !is_planned(key)).collect();
@@ -124,6 +130,9 @@ impl<D: Dataplane> Reconciler<D> {
             self.hold.left.extend(leaving.iter().map(|key| (now, shown(key))));
         } else {
             self.hold.held.extend(&leaving);
+            if self.is_blind(now) {
+                self.hold.waiting.extend(&leaving);
+            }
         }
         self.remember(if is_within { leaving } else { BTreeSet::new() }, trouble);
         self.dirty.retain(|key| !self.hold.held.contains(key));
@@ -156,8 +165,14 @@ impl<D: Dataplane> Reconciler<D> {
             trouble.note(|| error);
             let names: BTreeSet<String> = leaving.iter().map(shown).collect();
             self.hold.left.retain(|(_, service)| !names.contains(service));
-            self.hold.held.extend(leaving);
+            self.hold.held.extend(&leaving);
+            self.hold.waiting.extend(leaving);
         }
+    }
+
+    /// Whether what was left behind could not be read, a window ago or less.
+    fn is_blind(&self, now: Timestamp) -> bool {
+        self.hold.blind_until.is_some_and(|end| end > now)
     }
 
     /// Services that leave and whose address gets no other in the same breath: a changed port is no removal.
@@ -182,10 +197,9 @@ impl<D: Dataplane> Reconciler<D> {
     fn fits(&mut self, leaving: usize, now: Timestamp) -> bool {
         let limit = self.settings.hold;
         let oldest = now.checked_sub(limit.window).unwrap_or(Timestamp::MIN);
-        while self.hold.left.first().is_some_and(|(at, _)| *at < oldest) {
-            self.hold.left.pop_first();
-        }
-        if self.hold.blind_until.is_some_and(|end| end > now) {
+        // What a clock that was ahead wrote down would count until then.
+        self.hold.left.retain(|(at, _)| (oldest..=now).contains(at));
+        if self.is_blind(now) {
             return leaving == 0;
         }
         let left = self.hold.left.len();

@@ -159,6 +159,15 @@ impl Services {
         references
     }
 
+    /// A table of a later generation than the ledger's, which was restored on purpose: it is written again as the ledger has
+    /// it.
+    pub(super) fn yield_to(&mut self, generation: u64, key: &ServiceKey) {
+        if let Some(held) = self.held.get_mut(key).filter(|held| held.generation > generation) {
+            held.generation = generation;
+            self.lost(key);
+        }
+    }
+
     /// Notes what the map holds from now on.
     pub(super) fn put(&mut self, key: ServiceKey, held: HeldService) {
         self.forget_settling(&key);

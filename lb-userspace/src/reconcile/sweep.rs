@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lb_common::abi::service::kind;
-use lb_common::abi::{ServiceKey, Slot};
+use lb_common::abi::{ConfigEntry, ServiceKey, Slot};
 use lb_common::hash::FlowHash;
 
 use super::apply::Trouble;
@@ -51,6 +51,8 @@ struct Running {
 struct Swept {
     /// Its table when the sweep began.
     table: Table,
+    /// Its flags then: they say what of a flow decides its slot.
+    flags: u32,
     /// Slots with entries that are needed.
     slots: BTreeSet<u32>,
     flows: u64,
@@ -88,37 +90,46 @@ impl<D: Dataplane> Reconciler<D> {
             self.sweep.running = Some(self.begin());
         }
         let Some(mut running) = self.sweep.running.take() else { return };
+        let Some(config) = self.config else {
+            // Somebody altered it, and it could not be written: without its key no flow's slot is known.
+            return self.begin_anew_later(now);
+        };
         if running.cursor == FlowCursor::End {
             if self.unmark(&mut running, trouble) {
                 self.sweep.ended_at = Some(now);
+                let marked = &self.services.marked;
+                self.sweep.kept.retain(|key, _| marked.contains_key(key));
                 return;
             }
         } else {
             match self.dataplane.read_flows(&mut running.cursor) {
-                Ok(flows) => flows.iter().for_each(|flow| self.judge(flow, &mut running, trouble)),
+                Ok(flows) => flows.iter().for_each(|flow| self.judge(flow, &config, &mut running, trouble)),
                 Err(error) => {
-                    // From the beginning at the next try.
                     trouble.note(|| format!("sweeping the flow tables: {}", chain(&error)));
-                    self.sweep.ended_at = Some(now);
-                    return;
+                    return self.begin_anew_later(now);
                 }
             }
         }
         self.sweep.running = Some(running);
     }
 
+    /// Gives the sweep up that ran; the next one looks at everything, also at what no marked slot has.
+    fn begin_anew_later(&mut self, now: Timestamp) {
+        self.sweep.ended_at = Some(now);
+        self.services.has_leftovers = true;
+    }
+
     fn begin(&mut self) -> Running {
         self.services.has_leftovers = false;
         let services = self.services.marked.keys().filter_map(|key| {
-            let table = self.services.held.get(key)?.table.clone();
-            Some((*key, Swept { table, slots: BTreeSet::new(), flows: 0 }))
+            let held = self.services.held.get(key)?;
+            Some((*key, Swept { table: held.table.clone(), flags: held.flags, slots: BTreeSet::new(), flows: 0 }))
         });
         Running { cursor: FlowCursor::Start, services: services.collect() }
     }
 
     /// Keeps an entry or removes it.
-    fn judge(&mut self, flow: &TrackedFlow, running: &mut Running, trouble: &mut Trouble) {
-        let Some(config) = self.config else { return };
+    fn judge(&mut self, flow: &TrackedFlow, config: &ConfigEntry, running: &mut Running, trouble: &mut Trouble) {
         let key = self.service_of(flow).filter(|key| self.services.held.contains_key(key));
         let Some((key, held)) = key.and_then(|key| Some((key, self.services.held.get(&key)?))) else {
             self.remove_flow(flow, trouble);
@@ -153,10 +164,16 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// Whether it is gone.
+    /// Whether it is gone. Another sweep comes for one that is not.
     fn remove_flow(&mut self, flow: &TrackedFlow, trouble: &mut Trouble) -> bool {
-        let removed = self.dataplane.remove_flow(flow.table, &flow.key);
-        removed.inspect_err(|error| trouble.note(|| format!("sweeping the flow tables: {}", chain(error)))).is_ok()
+        match self.dataplane.remove_flow(flow.table, &flow.key) {
+            Ok(()) => true,
+            Err(error) => {
+                trouble.note(|| format!("sweeping the flow tables: {}", chain(&error)));
+                self.services.has_leftovers = true;
+                false
+            }
+        }
     }
 
     /// Whether the program never comes to this entry: it looks among the pinned flows first.
@@ -188,7 +205,17 @@ impl<D: Dataplane> Reconciler<D> {
             let has_port = (service.port..=planned.last_port).contains(&port);
             service.is_range && service.protocol == address.protocol && has_port
         });
-        range.map(|(service, _)| key_of(service))
+        range.map(|(service, _)| key_of(service)).or_else(|| self.held_range(&own))
+    }
+
+    /// The range that forwards on against the plan, of a packet with such an address: where it ends stands in the map
+    /// alone, so all ports behind its first are taken for its own.
+    fn held_range(&self, own: &ServiceKey) -> Option<ServiceKey> {
+        let first = ServiceKey { port: [0; 2], kind: kind::RANGE, ..*own };
+        let is_before = |key: &&ServiceKey| {
+            (key.address, key.protocol, key.kind) == (first.address, first.protocol, first.kind) && key.port <= own.port
+        };
+        self.hold.held.iter().filter(is_before).max_by_key(|key| key.port).copied()
     }
 
     /// Takes the marks off slots without exceptions; whether that is done for all services.
@@ -227,6 +254,6 @@ impl<D: Dataplane> Reconciler<D> {
 impl Swept {
     /// Whether the service still has the table that is swept, with the slots of its flows where they were.
     fn is(&self, held: &HeldService) -> bool {
-        Arc::ptr_eq(&self.table.slots, &held.table.slots) && held.table.previous.is_empty()
+        Arc::ptr_eq(&self.table.slots, &held.table.slots) && held.table.previous.is_empty() && self.flags == held.flags
     }
 }

@@ -215,22 +215,30 @@ fn a_hold_of_few_survives_every_restart_and_so_does_what_has_left() {
 }
 
 #[test]
-fn what_cannot_be_remembered_does_not_leave_and_what_cannot_be_read_lets_nothing_go() {
+fn what_cannot_be_remembered_leaves_when_it_can_and_what_cannot_be_read_lets_nothing_go_for_a_window() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("hold.json");
     let (mut world, dataplane) = stocked(50);
-    let mut agent = remembering(&world, &dataplane, &directory.path().join("nowhere/hold.json"));
+    let nowhere = directory.path().join("nowhere");
+    let mut agent = remembering(&world, &dataplane, &nowhere.join("hold.json"));
     world.settle(&mut agent);
     delete(&mut world, 1..=2);
     // It never settles: the trouble stays until the file can be written.
     world.activate(&mut agent);
     assert_eq!((held(&agent), contents(&dataplane).services.len()), (2, 50));
     assert!(agent.status().borrow().last_error.as_ref().unwrap().contains("cannot be written"));
+    std::fs::create_dir(nowhere).unwrap();
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (0, 48), "the trouble was the file's");
 
     std::fs::write(&file, "{\"held\": [").unwrap();
     let mut agent = remembering(&world, &dataplane, &file);
+    delete(&mut world, 3..=4);
     world.activate(&mut agent);
     assert!(agent.status().borrow().last_error.as_ref().unwrap().contains("cannot be read"), "it says so");
     world.settle(&mut agent);
-    assert_eq!((held(&agent), contents(&dataplane).services.len()), (2, 50), "as if the budget were used up");
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (2, 48), "as if the budget were used up");
+    world.wait(Duration::from_secs(700));
+    world.settle(&mut agent);
+    assert_eq!((held(&agent), contents(&dataplane).services.len()), (0, 46), "for one window");
 }

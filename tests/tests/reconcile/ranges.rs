@@ -2,13 +2,15 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lb_common::abi::{RangeKey, ServiceKey};
+use lb_common::abi::{FlowEntry, FlowKey, RangeKey, ServiceKey, Slot, address_of, mapped_v4};
+use lb_common::hash::FlowHash;
 use lb_userspace::dataplane::memory::Contents;
 use lb_userspace::explain::explain;
 use lb_userspace::model::{Document, Frontend};
 use lb_userspace::plan::ServiceAddress;
-use lb_userspace::reconcile::key_of;
+use lb_userspace::reconcile::{HoldLimit, Settings, key_of};
 use proptest::prelude::*;
 
 use crate::fixture::*;
@@ -41,6 +43,53 @@ fn service_of(contents: &Contents, port: u16) -> Option<ServiceKey> {
     let key = range_key(u16::from_be_bytes(entry.first));
     assert!(contents.services.contains_key(&key), "port {port} is led to nothing");
     Some(key)
+}
+
+/// A connection to port 8080 that is not on its slot's server, the slots marked as such a one leaves them.
+fn strand(maps: &mut Contents) -> FlowKey {
+    let entry = maps.services[&range_key(8000)];
+    let slots = entry.slots_offset as usize..(entry.slots_offset + entry.slots_len) as usize;
+    maps.slots[slots.clone()].iter_mut().for_each(|slot| slot.0 |= Slot::EXCEPTIONS);
+    let flow = FlowKey {
+        source: mapped_v4([198, 18, 0, 1]),
+        destination: address_of(vip(1)),
+        source_port: [200, 1],
+        destination_port: 8080_u16.to_be_bytes(),
+        protocol: 6,
+        via: [0; 3],
+    };
+    let number = FlowHash::of_entry(&flow, entry.flags, CONFIG.hash_key).slot(entry.slots_len);
+    let owner = maps.slots[slots][number as usize].backend_index();
+    let (other, backend) = maps.backends.iter().find(|(index, _)| **index != owner).unwrap();
+    let pinned = FlowEntry { seen: maps.tick, ..FlowEntry::naming(*other, backend.generation) };
+    maps.pinned.insert(flow, pinned);
+    flow
+}
+
+#[test]
+fn the_sweep_leaves_the_connections_of_a_range_that_is_held_against_the_plan() {
+    let (mut world, dataplane) = (World::new(), Shared::default());
+    world.put_service(1, &SERVERS);
+    world.put(&[range(5, 8000, 8999, None)]);
+    world.settle(&mut world.agent(Arc::clone(&dataplane)));
+    let mut flow = None;
+    tamper(&dataplane, |maps| flow = Some(strand(maps)));
+    let flow = flow.unwrap();
+
+    let nothing_leaves =
+        |settings: &mut Settings| settings.hold = HoldLimit { services: 0, percent: 0, ..settings.hold };
+    let mut agent = world.agent_with(Arc::clone(&dataplane), nothing_leaves);
+    world.put(&[range(5, 8000, 8999, Some(-9999))]);
+    for _ in 0..4 {
+        world.settle(&mut agent);
+        world.wait(Duration::from_secs(400));
+    }
+    assert_eq!(agent.status().borrow().held, ["192.0.0.1 8000+/tcp"]);
+    let maps = contents(&dataplane);
+    assert!(maps.pinned.contains_key(&flow), "the connection's entry");
+    let entry = maps.services[&range_key(8000)];
+    let slots = maps.range(entry.slots_offset, entry.slots_len);
+    assert_eq!(slots.iter().filter(|slot| slot.0 & Slot::EXCEPTIONS != 0).count(), 1, "its slot's mark, and no other");
 }
 
 #[test]

@@ -287,6 +287,25 @@ fn an_older_ledger_never_overwrites_a_newer_table() {
 }
 
 #[test]
+fn an_older_ledger_that_was_restored_on_purpose_takes_over_newer_tables() {
+    let (mut world, dataplane) = two_services();
+    world.settle(&mut world.agent(Arc::clone(&dataplane)));
+    let old = world.snapshot.clone();
+    world.put_service(1, &THREE[..2]);
+    world.settle(&mut world.agent(Arc::clone(&dataplane)));
+    assert!(contents(&dataplane).services[&key_of(&service(1, 80))].generation > old.generation().0);
+
+    world.snapshot = old;
+    let mut agent = world.agent_with(Arc::clone(&dataplane), |settings| settings.ledger_was_restored = true);
+    let status = world.settle(&mut agent);
+    assert_eq!(status.applied_generation, world.snapshot.generation().0);
+    assert_eq!(status.repairs, [], "nobody altered anything");
+    world.wait(settings().backend_grace);
+    world.settle(&mut agent);
+    assert_holds(&contents(&dataplane), &world.plan());
+}
+
+#[test]
 fn ways_and_empty_pools_show_in_the_status() {
     let (mut world, dataplane) = two_services();
     world.hops.insert(server_address(2), Resolution::Unresolved(Unresolved::NoRoute));
