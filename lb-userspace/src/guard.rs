@@ -126,6 +126,13 @@ pub enum Refusal {
         /// The load balancer.
         lb: LbId,
     },
+    /// The address of a load balancer that Trust & Safety removed would leave it.
+    StaysDown {
+        /// The load balancer.
+        lb: LbId,
+        /// By which plan, and why.
+        takedown: Takedown,
+    },
     /// Trust & Safety removed the load balancer.
     TakenDown {
         /// By which plan, and why.

@@ -32,7 +32,7 @@ pub mod tenants;
 pub use authorized::{Authorized, Entry};
 use containment::trip;
 pub use containment::{Account, BUDGET, Budget, Exceeded, Removal, Removed, zone_budget_remaining};
-pub(crate) use containment::{by_owner, escape, exceeded, frozen, removed, stale, takedown};
+pub(crate) use containment::{Escape, by_owner, escape, exceeded, frozen, removed, stale, takedown};
 pub use deny::DenyingLedger;
 pub use engine::MAX_CHANGES;
 pub use memory::MemoryLedger;

@@ -124,7 +124,7 @@ impl Collected {
     /// Load balancers with all that is theirs, and what was deleted of those that stay.
     fn lbs(&mut self, snapshot: &Snapshot) {
         for lb in snapshot.lbs() {
-            if self.is_due(&lb.times) && snapshot.holders_of(lb.id).next().is_none() {
+            if self.is_due(&lb.times) && !snapshot.is_held(lb.id) {
                 self.add(lb.owner, whole(snapshot, lb.id));
             } else if lb.times.is_live() {
                 self.parts(snapshot, lb.owner, lb.id);

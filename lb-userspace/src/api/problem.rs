@@ -334,6 +334,27 @@ impl ApiError {
 
     /// Somebody would bring back what Trust & Safety removed.
     pub(super) fn taken_down(key: DocumentKey, takedown: &Takedown) -> Self {
+        let message = format!("{key} was removed by Trust & Safety: {}", takedown.reason.as_str());
+        let help = format!(
+            "nothing was changed. Ask Trust & Safety or an operator, and name the plan {}: only they bring it back",
+            takedown.plan
+        );
+        Self::of_trust_and_safety(key, message, help)
+    }
+
+    /// The address of what Trust & Safety removed would serve elsewhere.
+    pub(super) fn stays_down(key: DocumentKey, lb: LbId, takedown: &Takedown) -> Self {
+        let reason = takedown.reason.as_str();
+        let message = format!("{key} belongs to the load balancer {lb}, which was removed by Trust & Safety: {reason}");
+        let help = format!(
+            "nothing was changed. Its addresses stay with it: take another one, or ask Trust & Safety or an operator, and \
+             name the plan {}: only they bring it back or let an address go",
+            takedown.plan
+        );
+        Self::of_trust_and_safety(key, message, help)
+    }
+
+    fn of_trust_and_safety(key: DocumentKey, message: String, help_message: String) -> Self {
         let detail = Detail {
             resource: Some(key.kind.as_str().to_owned()),
             action: Some("write".to_owned()),
@@ -341,11 +362,8 @@ impl ApiError {
         };
         Self::new(Problem {
             kind: ProblemKind::PermissionsDenied,
-            message: format!("{key} was removed by Trust & Safety: {}", takedown.reason.as_str()),
-            help_message: format!(
-                "nothing was changed. Ask Trust & Safety or an operator, and name the plan {}: only they bring it back",
-                takedown.plan
-            ),
+            message,
+            help_message,
             resource: Some(key.kind.as_str().to_owned()),
             resource_id: Some(key.id.to_string()),
             details: vec![detail],
@@ -434,6 +452,7 @@ impl From<Report> for ApiError {
                 Refusal::Traffic { rate } => Self::live_traffic(violation.key, rate),
                 Refusal::PlanNeeded { count, account } => Self::plan_needed(violation.key, count, account),
                 Refusal::Quarantined { lb } => Self::quarantined(violation.key, lb),
+                Refusal::StaysDown { lb, takedown } => Self::stays_down(violation.key, lb, &takedown),
                 Refusal::TakenDown { takedown } => Self::taken_down(violation.key, &takedown),
                 Refusal::Frozen { freeze } => Self::frozen(&freeze, freeze.times.updated_at),
                 Refusal::Budget { exceeded } => Self::beyond_budget(violation.key, &exceeded),

@@ -361,7 +361,7 @@ impl Checker {
             let checked = match (lb_deleted, backend.times.deleted_at) {
                 (None, deleted) => deleted.is_none(),
                 (Some(lb), backend) => {
-                    let is_held = snapshot.holders_of(backend_lb).next().is_some();
+                    let is_held = snapshot.is_held(backend_lb);
                     let ends = if is_held { Timestamp::MAX } else { lb.checked_add(grace).unwrap_or(Timestamp::MAX) };
                     now.time < ends && backend.is_none_or(|backend| backend >= lb)
                 }

@@ -313,16 +313,29 @@ pub(crate) fn takedown(actor: &Actor, changes: &[Change]) -> Option<(LbId, Taked
     })
 }
 
-/// A quarantined load balancer, and its address that somebody who may not contain would take away from it: the quarantine
-/// of one load balancer holds for what its clients know it by.
-pub(crate) fn escape(current: &Snapshot, actor: &Actor, changes: &[Change]) -> Option<(LbId, DocumentKey)> {
+/// An address that somebody who may not contain would take away from a load balancer that is contained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Escape {
+    /// The address.
+    pub(crate) key: DocumentKey,
+    /// The load balancer.
+    pub(crate) lb: LbId,
+    /// Its removal by Trust & Safety; otherwise it is quarantined.
+    pub(crate) takedown: Option<Takedown>,
+}
+
+/// The address of a quarantined or taken down load balancer that would leave it: what contains one load balancer holds for
+/// what its clients know it by.
+pub(crate) fn escape(current: &Snapshot, actor: &Actor, changes: &[Change]) -> Option<Escape> {
     if actor.role.may(Act::Contain) {
         return None;
     }
     changes.iter().find_map(|change| match (&change.before, &change.after) {
         (Some(Document::Ip(before)), Document::Ip(after)) if before.lb != after.lb || !after.times.is_live() => {
-            let lb = before.lb.filter(|lb| current.quarantine_at(&Place::Lb { lb: *lb }).is_some())?;
-            Some((lb, change.key()))
+            let (key, lb) = (change.key(), before.lb?);
+            let takedown = current.lb(lb).and_then(|lb| lb.taken_down.clone());
+            let is_contained = takedown.is_some() || current.quarantine_at(&Place::Lb { lb }).is_some();
+            is_contained.then_some(Escape { key, lb, takedown })
         }
         _ => None,
     })

@@ -51,8 +51,12 @@ pub(super) fn check(current: &Snapshot, proposal: &Proposal) -> Result<Vec<Remov
         let reason = takedown.reason.as_str();
         return Err(refused(format!("the load balancer {lb} was removed by Trust & Safety: {reason}")));
     }
-    if let Some((lb, key)) = containment::escape(current, actor, changes) {
-        return Err(refused(format!("{key} belongs to the load balancer {lb}, which is quarantined")));
+    if let Some(containment::Escape { key, lb, takedown }) = containment::escape(current, actor, changes) {
+        let why = takedown.map_or_else(
+            || "is quarantined".to_owned(),
+            |takedown| format!("Trust & Safety removed: {}", takedown.reason.as_str()),
+        );
+        return Err(refused(format!("{key} belongs to the load balancer {lb}, which {why}")));
     }
     if let Some(freeze) = containment::frozen(current, &actor.id(), verb, scope, changes, is_approved, *at) {
         return Err(containment::refused(freeze));

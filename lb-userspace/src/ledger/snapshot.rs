@@ -185,9 +185,16 @@ impl Snapshot {
             .filter_map(|(_, id)| self.dependents.get(id))
     }
 
-    /// Dependents that the deletion of a load balancer waits for.
+    /// Dependents that the deletion of a load balancer waits for. What Trust & Safety removed waits for nobody.
     pub fn holders_of(&self, lb: LbId) -> impl Iterator<Item = &Arc<Dependent>> {
-        self.dependents_of(lb).filter(|dependent| dependent.holds())
+        let waits = self.lb(lb).is_some_and(|lb| lb.taken_down.is_none());
+        self.dependents_of(lb).filter(move |dependent| waits && dependent.holds())
+    }
+
+    /// Whether the deletion of a load balancer waits for a dependent: until then it forwards, and is not purged.
+    #[must_use]
+    pub fn is_held(&self, lb: LbId) -> bool {
+        self.holders_of(lb).next().is_some()
     }
 
     /// How many registered dependents these load balancers have, by kind; each counts once.

@@ -142,7 +142,7 @@ impl Planner {
         let Some(lb) = view.snapshot.lb(id) else { return Contribution::default() };
         let grace = if lb.at_once { SignedDuration::ZERO } else { self.delete_grace };
         // What somebody has not let go forwards on.
-        let is_held = view.snapshot.holders_of(id).next().is_some();
+        let is_held = view.snapshot.is_held(id);
         let end =
             |at: Timestamp| if is_held { Timestamp::MAX } else { at.checked_add(grace).unwrap_or(Timestamp::MAX) };
         let ends = lb.times.deleted_at.map(end);

@@ -10,7 +10,7 @@ use lb_common::abi::ServiceKey;
 use lb_userspace::dataplane::chaos::Odds;
 use lb_userspace::dataplane::{Attachment, ChaosDataplane, Dataplane, MemoryDataplane};
 use lb_userspace::health::{Cause, HealthView, ProbeOutcome};
-use lb_userspace::model::{Dependent, DependentId, DependentKind, Document, LbId, LbSet};
+use lb_userspace::model::{Dependent, DependentId, DependentKind, Document, LbId, LbSet, MeasureId, Reason, Takedown};
 use lb_userspace::plan::{Resolution, Unresolved};
 use lb_userspace::reconcile::{Backlog, Reconciler, Status, Steering, key_of};
 use lb_userspace::recovery::heal::board::{self, Board, Facts};
@@ -198,23 +198,25 @@ fn what_finds_no_room_waits_in_the_queue_longer_each_time_until_it_is_asked_for_
     assert_all_ready(&look(&world, &agent));
 }
 
+/// A dependent of load balancer 1.
+fn dependent(finalizer: bool) -> Document {
+    Document::Dependent(Dependent {
+        id: DependentId::from_uuid(Uuid::from_u128(1)),
+        owner: owner(),
+        kind: DependentKind::try_from("kubernetes".to_owned()).unwrap(),
+        name: name(),
+        lbs: LbSet::try_from(BTreeSet::from([lb_id(1)])).unwrap(),
+        webhook: None,
+        finalizer,
+        times: times(None),
+    })
+}
+
 #[test]
 fn a_deleted_load_balancer_forwards_on_beyond_its_grace_until_its_last_finalizer_lets_go() {
     let mut world = stocked(2);
     let dataplane = Shared::default();
     let mut agent = world.agent(Arc::clone(&dataplane));
-    let dependent = |finalizer| {
-        Document::Dependent(Dependent {
-            id: DependentId::from_uuid(Uuid::from_u128(1)),
-            owner: owner(),
-            kind: DependentKind::try_from("kubernetes".to_owned()).unwrap(),
-            name: name(),
-            lbs: LbSet::try_from(BTreeSet::from([lb_id(1)])).unwrap(),
-            webhook: None,
-            finalizer,
-            times: times(None),
-        })
-    };
     world.put(&[dependent(true)]);
     world.settle(&mut agent);
     world.put(&[lb(1, Some(0)), lb(2, Some(0))]);
@@ -225,6 +227,29 @@ fn a_deleted_load_balancer_forwards_on_beyond_its_grace_until_its_last_finalizer
     world.put(&[dependent(false)]);
     world.settle(&mut agent);
     assert_eq!(contents(&dataplane).services.len(), 0, "it was let go");
+}
+
+#[test]
+fn what_trust_and_safety_removed_forwards_no_longer_than_its_grace_whoever_holds_it_before_or_after() {
+    for is_held_before in [true, false] {
+        let mut world = stocked(1);
+        let dataplane = Shared::default();
+        let mut agent = world.agent(Arc::clone(&dataplane));
+        world.put(&[dependent(is_held_before)]);
+        world.settle(&mut agent);
+        let Document::Lb(mut gone) = lb(1, Some(0)) else { unreachable!() };
+        let reason = Reason::try_from("phishing".to_owned()).unwrap();
+        gone.taken_down = Some(Takedown { plan: MeasureId::new(), reason });
+        world.put(&[Document::Lb(gone)]);
+        world.settle(&mut agent);
+        assert_eq!(contents(&dataplane).services.len(), 1, "its grace lasts");
+        world.wait(GRACE * 10);
+        world.settle(&mut agent);
+        assert_eq!(contents(&dataplane).services.len(), 0, "it is gone");
+        world.put(&[dependent(true)]);
+        world.settle(&mut agent);
+        assert_eq!(contents(&dataplane).services.len(), 0, "and stays so");
+    }
 }
 
 #[test]

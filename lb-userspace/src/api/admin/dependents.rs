@@ -269,7 +269,8 @@ fn find(snapshot: &Snapshot, actor: &Actor, id: DependentId, life: Life) -> Resu
 }
 
 fn shown(snapshot: &Snapshot, one: &Dependent) -> Shown {
-    let is_held = |lb: &LbId| one.holds() && snapshot.lb(*lb).is_some_and(|lb| !lb.times.is_live());
+    let holds = |lb: &LbId| snapshot.holders_of(*lb).any(|holder| holder.id == one.id);
+    let is_held = |lb: &LbId| snapshot.lb(*lb).is_some_and(|lb| !lb.times.is_live()) && holds(lb);
     Shown {
         id: one.id,
         kind: one.kind.as_str().to_owned(),

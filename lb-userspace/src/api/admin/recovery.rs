@@ -15,7 +15,7 @@ use crate::api::wire::{RecoveryPlan, RecoverySample, RestoreRequest, UndoRequest
 use crate::api::{ApiError, Context};
 use crate::authority::{Sight, Write};
 use crate::guard::{self, Proposed};
-use crate::ledger::{Change, Entry, LedgerError, Operation, Snapshot, removed, takedown};
+use crate::ledger::{Change, Entry, Escape, LedgerError, Operation, Snapshot, escape, removed, takedown};
 use crate::model::{
     Act, Action, Actor, Document, DocumentKey, Generation, Invalid, Kind, LbId, MeasureId, OperationId, OrganizationId,
     Plan, ProjectId, Reason, Recovered, Scope, What,
@@ -132,7 +132,7 @@ pub(super) fn planned(
         Recovered::Undo { operation } => undone(context, current, actor, Which::Number(*operation), now)?,
         Recovered::Restore { at, scope } => restored(context, current, At::Generation(*at), scope.clone(), now)?,
     };
-    leave_taken_down(actor, &mut draft.reversal)?;
+    leave_taken_down(current, actor, &mut draft.reversal)?;
     if draft.reversal.digest() != plan.digest {
         let help = "what it would change is not what it said: make it anew and look at it";
         return Err(ApiError::plan(id, "plan_is_current", help));
@@ -141,23 +141,30 @@ pub(super) fn planned(
     Ok((authority, draft.reversal.changes))
 }
 
-/// Leaves what Trust & Safety removed to Trust & Safety, and says so; refuses when nothing else is left.
-fn leave_taken_down(actor: &Actor, reversal: &mut Reversal) -> Result<(), ApiError> {
+/// Leaves what Trust & Safety removed to Trust & Safety, its addresses too, and says so; refuses when nothing else is left.
+fn leave_taken_down(current: &Snapshot, actor: &Actor, reversal: &mut Reversal) -> Result<(), ApiError> {
     let mut first = None;
-    while let Some((lb, takedown)) = takedown(actor, &reversal.changes) {
-        let is_it = |change: &Change| matches!(&change.after, Document::Lb(document) if document.id == lb);
-        reversal.changes.retain(|change| !is_it(change));
-        let key = DocumentKey { kind: Kind::Lb, id: lb.as_uuid() };
+    loop {
+        let (key, lb, takedown) = if let Some((lb, takedown)) = takedown(actor, &reversal.changes) {
+            (DocumentKey { kind: Kind::Lb, id: lb.as_uuid() }, None, takedown)
+        } else if let Some(Escape { key, lb, takedown: Some(takedown) }) = escape(current, actor, &reversal.changes) {
+            (key, Some(lb), takedown)
+        } else {
+            break;
+        };
+        reversal.changes.retain(|change| change.key() != key);
         let why = format!(
             "removed by Trust & Safety ({}): ask them or an operator, and name the plan {}",
             takedown.reason.as_str(),
             takedown.plan
         );
         reversal.conflicts.push(Conflict { key, why });
-        first.get_or_insert((key, takedown));
+        first.get_or_insert((key, lb, takedown));
     }
     match first {
-        Some((key, takedown)) if reversal.changes.is_empty() => Err(ApiError::taken_down(key, &takedown)),
+        Some((key, lb, takedown)) if reversal.changes.is_empty() => {
+            Err(lb.map_or_else(|| ApiError::taken_down(key, &takedown), |lb| ApiError::stays_down(key, lb, &takedown)))
+        }
         _ => Ok(()),
     }
 }
@@ -224,7 +231,7 @@ impl Recovery {
             let current = context.ledger.snapshot();
             let now = (context.clock)();
             let Draft { of, scope, mut reversal, what } = draft(&current, now)?;
-            leave_taken_down(actor, &mut reversal)?;
+            leave_taken_down(&current, actor, &mut reversal)?;
             let mut shown = plan(&current, &reversal, &what);
             if reversal.changes.is_empty() {
                 return Ok(Json(shown));

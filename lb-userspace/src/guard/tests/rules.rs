@@ -172,6 +172,7 @@ fn said(report: &Report) -> BTreeSet<String> {
         Refusal::Traffic { rate } => format!("{} packets a second", rate.packets_per_second),
         Refusal::PlanNeeded { count, .. } => format!("{count} need a plan"),
         Refusal::Quarantined { lb } => format!("quarantined {}", lb.as_uuid().as_u128()),
+        Refusal::StaysDown { lb, .. } => format!("stays down with {}", lb.as_uuid().as_u128()),
         Refusal::TakenDown { takedown } => format!("taken down for {}", takedown.reason.as_str()),
         Refusal::Frozen { freeze } => format!("frozen by {}", freeze.by.name),
         Refusal::Budget { exceeded } => format!("{} of {}", exceeded.used + exceeded.wanted, exceeded.limit),
@@ -303,6 +304,7 @@ fn cases() -> Vec<(Vec<Change>, &'static [&'static str])> {
         (vec![update(range(40, 80, 90, 30)), create(front(41, 10, 80, 30))], &[]),
         // dependents
         (vec![create(dependent(1, &[10, 12]))], &[]),
+        (vec![create(dependent(1, &[10, 11]))], &["dependents 60: lb_ids"]),
         (vec![create(dependent(1, &[10, 99]))], &["dependents 60: lb_ids"]),
         (vec![create(dependent(2, &[10]))], &["dependents 60: lb_ids", "scope 60: out of scope"]),
         // servers

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::super::fixture::{health_check, server, snapshot};
 use super::*;
+use crate::ledger::ChainHash;
+use crate::model::{ClosedPort, Dependent, Document, Generation, Lb, LbType, Tags, Takedown, Times};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,52 @@ fn every_server_is_probed_once_per_interval() {
     }
     assert_eq!(probes.len(), 100);
     assert!(probes.values().all(|count| (19..=21).contains(count)), "{probes:?}");
+}
+
+#[test]
+fn servers_are_probed_beyond_the_grace_while_a_dependent_holds_unless_trust_and_safety_removed_the_load_balancer() {
+    let start = Instant::now();
+    let pool = super::super::fixture::backend(3, health_check(INTERVAL));
+    let owner = crate::model::Owner {
+        organization: crate::model::OrganizationId::new(),
+        project: crate::model::ProjectId::new(),
+    };
+    let name = || crate::model::Name::try_from("one".to_owned()).unwrap();
+    let times = Times::created(Timestamp::UNIX_EPOCH);
+    let holder = Dependent {
+        id: crate::model::DependentId::new(),
+        owner,
+        kind: "kubernetes".to_owned().try_into().unwrap(),
+        name: name(),
+        lbs: BTreeSet::from([pool.lb]).try_into().unwrap(),
+        webhook: None,
+        finalizer: true,
+        times,
+    };
+    let taken_down = Takedown { plan: crate::model::MeasureId::new(), reason: "abuse".to_owned().try_into().unwrap() };
+    let long_after = Now { time: Timestamp::from_second(100_000).unwrap(), ..at(start, 0) };
+    for (taken_down, expected) in [(None, 3), (Some(taken_down), 0)] {
+        let lb = Lb {
+            id: pool.lb,
+            owner,
+            name: name(),
+            description: String::new(),
+            tags: Tags::default(),
+            kind: LbType::S,
+            answers_echo: true,
+            on_closed_port: ClosedPort::Reject,
+            protected: false,
+            subscriber: None,
+            at_once: false,
+            taken_down,
+            times: times.deleted(Timestamp::UNIX_EPOCH),
+        };
+        let documents = [Document::Backend(pool.clone()), Document::Lb(lb), Document::Dependent(holder.clone())];
+        let snapshot = Snapshot::default().after(Generation(1), ChainHash::GENESIS, &documents);
+        let mut checker = Checker::new(settings(), BTreeMap::new());
+        checker.follow(&Arc::new(snapshot), long_after);
+        assert_eq!(checker.checks.len(), expected);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::containment::{advance, expecting, live, operate, plan, stocked};
 use super::{Api, TOKEN_KEY, owner, text};
 
 const PLANS: &str = "/snowshed/v1/plans";
+const DEPENDENTS: &str = "/snowshed/v1/dependents";
 const QUARANTINES: &str = "/snowshed/v1/quarantines";
 
 /// The same, and two people of Trust & Safety: `secret-ts` and `secret-ts-too`.
@@ -230,4 +231,42 @@ async fn the_address_of_a_quarantined_load_balancer_does_not_serve_elsewhere() {
     assert_eq!(status, StatusCode::LOCKED, "nor after its tenant deleted it: {problem}");
     assert_eq!(by(&api, "secret-ts", "/snowshed/v1/releases", &place).await.0, StatusCode::OK);
     api.ok(Method::PATCH, &ids.path("/ips/{ip}"), &json!({"lb_id": null})).await;
+}
+
+#[tokio::test]
+async fn what_trust_and_safety_removed_stays_down_whatever_its_tenant_does_with_dependents_and_addresses() {
+    let api = watched(1);
+    let ids = super::Ids::create(&api).await;
+    let other = api.ok(Method::POST, "/lbs", &json!({"name": "other"})).await;
+    let dependent = |name: &str| json!({"kind": "kubernetes", "name": name, "lb_ids": [ids.lb], "finalizer": true});
+    let before = api.ok(Method::POST, DEPENDENTS, &dependent("before")).await;
+    let before = format!("{DEPENDENTS}/{}", text(&before, "/id"));
+    let (_, made) = by(&api, "secret-ts", PLANS, &plan("delete", json!({"lb_ids": [ids.lb]}))).await;
+    let (status, done) = by(&api, "secret-ts", &format!("{PLANS}/{}/apply", text(&made, "/id")), &Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{done}");
+    let lb = ids.path("/lbs/{lb}");
+    assert_eq!((&api.get(&lb).await["waits_for"], &api.get(&before).await["holding"]), (&Value::Null, &json!([])));
+    let id = ids.lb.parse().unwrap();
+    assert!(!api.ledger.snapshot().is_held(id), "it waits for nobody");
+    let head = api.head();
+    let (status, problem) = api.call(Method::POST, DEPENDENTS, Some(&dependent("after"))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    let ip = ids.path("/ips/{ip}");
+    let detach = json!({"lb_id": null});
+    for (method, body) in
+        [(Method::PATCH, detach.clone()), (Method::PATCH, json!({"lb_id": other["id"]})), (Method::DELETE, Value::Null)]
+    {
+        let (status, problem) = api.call(method, &ip, Some(&body).filter(|body| !body.is_null())).await;
+        assert_eq!((status, text(&problem, "/type")), (StatusCode::FORBIDDEN, "permissions_denied"), "{problem}");
+        let message = text(&problem, "/message");
+        assert!(message.contains(&format!("{}, which was removed by Trust & Safety: abuse", ids.lb)), "{problem}");
+        assert!(text(&problem, "/help_message").contains(text(&made, "/id")), "{problem}");
+    }
+    assert_eq!(api.head(), head);
+    // It is purged like everything that was deleted, and an operator lets the address go.
+    let end = jiff::Timestamp::from_second(8 * 24 * 3600).unwrap();
+    let looked = lb_userspace::purge::look(&*api.ledger, SignedDuration::from_hours(7 * 24), false, end).unwrap();
+    assert_eq!(looked.operations.iter().map(|it| it.verb.as_str()).collect::<Vec<_>>(), ["purge.announce"]);
+    let (status, answer) = operate(&api, Method::PATCH, &ip, &detach).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
 }

@@ -167,3 +167,38 @@ async fn wrong_dependents_are_refused_by_name_and_change_nothing() {
     }
     assert_eq!(api.head(), head);
 }
+
+#[tokio::test]
+async fn nobody_begins_to_hold_what_is_deleted_in_any_way_and_it_comes_back_by_an_undelete_only() {
+    let api = Api::new();
+    let ids = Ids::create(&api).await;
+    let other = api.ok(Method::POST, "/lbs", &json!({"name": "other"})).await;
+    let idle = register(&api, &ids.lb, "idle", false).await;
+    let elsewhere = register(&api, text(&other, "/id"), "elsewhere", true).await;
+    let holder = register(&api, &ids.lb, "holder", true).await;
+    api.delete(&format!("/lbs/{}", ids.lb)).await;
+    let release = format!("{PATH}/{}/release", text(&holder, "/id"));
+    api.ok(Method::POST, &release, &json!({"reason": "moved"})).await;
+    let (released, head) = (api.ledger.snapshot().generation().0.to_string(), api.head());
+    let new = json!({"kind": "database", "name": "late", "lb_ids": [other["id"], ids.lb], "finalizer": true});
+    let mut unheld = new.clone();
+    unheld["finalizer"] = json!(false);
+    let (idle, elsewhere) = (text(&idle, "/id"), text(&elsewhere, "/id"));
+    for (method, path, body, argument) in [
+        (Method::POST, PATH.to_owned(), new.clone(), "lb_ids"),
+        (Method::POST, PATH.to_owned(), unheld, "lb_ids"),
+        (Method::PATCH, format!("{PATH}/{idle}"), json!({"finalizer": true}), "finalizer"),
+        (Method::PATCH, format!("{PATH}/{elsewhere}"), json!({"lb_ids": [other["id"], ids.lb]}), "lb_ids"),
+        (Method::POST, "/snowshed/v1/undo".to_owned(), json!({"operation": released}), "finalizer"),
+    ] {
+        let (status, answer) = api.call(method, &path, Some(&body)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {answer}");
+        assert_eq!(text(&answer, "/details/0/argument_name"), argument, "{path} {body}: {answer}");
+        assert!(answer.to_string().contains("undelete it first"), "{answer}");
+    }
+    assert_eq!(api.head(), head);
+    api.ok(Method::PATCH, &format!("{PATH}/{idle}"), &json!({"name": "renamed"})).await;
+    api.ok(Method::POST, &format!("/lbs/{}/undelete", ids.lb), &json!({})).await;
+    api.ok(Method::POST, PATH, &new).await;
+    api.ok(Method::PATCH, &format!("{PATH}/{idle}"), &json!({"finalizer": true})).await;
+}

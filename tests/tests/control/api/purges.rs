@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use lb_userspace::ledger::purge::BUDGET;
 use lb_userspace::ledger::{Change, Ledger, LedgerError, MemoryLedger, Proposal};
-use lb_userspace::model::{Actor, Document, Lb, Scope};
+use lb_userspace::model::{Actor, Dependent, Document, Lb, Scope};
 use lb_userspace::purge::{self, Looked};
 use serde_json::{Value, json};
 
@@ -144,11 +144,31 @@ async fn a_freeze_a_hold_of_an_edge_and_a_dependent_that_holds_each_stop_a_purge
     let release = format!("/snowshed/v1/dependents/{}/release", text(&holder, "/id"));
     api.ok(Method::POST, &release, &json!({"reason": "moved"})).await;
     assert_eq!(verbs(&look_at(&api, hours(8 * 24))), ["purge.announce"]);
-    // Somebody who registers while it stands calls it off.
+    // Nobody begins to hold what is deleted; were it held all the same, the purge is called off.
     let late = json!({"kind": "kubernetes", "name": "late", "lb_ids": [ids.lb], "finalizer": true});
-    let late = api.ok(Method::POST, "/snowshed/v1/dependents", &late).await;
+    let (status, answer) = api.call(Method::POST, "/snowshed/v1/dependents", Some(&late)).await;
+    assert_eq!((status, text(&answer, "/details/0/argument_name")), (StatusCode::BAD_REQUEST, "lb_ids"), "{answer}");
+    let holds = |finalizer| {
+        let current = api.ledger.snapshot();
+        let before = current.dependents().next().unwrap();
+        let after = Document::Dependent(Dependent { finalizer, ..Dependent::clone(before) });
+        let change = Change { before: Some(Document::Dependent(Dependent::clone(before))), after };
+        let actor = Actor::editor("tester", owner(1));
+        api.ledger.append(Proposal {
+            expected: current.generation(),
+            actor,
+            scope: Scope::Project { project: owner(1).project },
+            verb: "dependent.update".to_owned(),
+            reason: String::new(),
+            at: Timestamp::from_second(hours(8 * 24)).unwrap(),
+            attempt: None,
+            plan: None,
+            changes: vec![change],
+        })
+    };
+    holds(true).unwrap();
     assert_eq!(verbs(&look_at(&api, hours(9 * 24))), ["purge.cancel"]);
-    api.delete(&format!("/snowshed/v1/dependents/{}", text(&late, "/id"))).await;
+    holds(false).unwrap();
     assert_eq!(verbs(&look_at(&api, hours(9 * 24))), ["purge.announce"]);
 
     let freeze = json!({"place": "zone", "verb": "purge.apply", "reason": "an inquiry", "lasts_seconds": 100 * 3600});

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use lb_userspace::ledger::difference::digest;
 use lb_userspace::ledger::{BUDGET, Change, Ledger, LedgerError, MemoryLedger, Proposal, Snapshot, SqliteLedger};
 use lb_userspace::model::{
-    Action, Actor, Document, Generation, Lb, Measure, MeasureId, Person, Place, Plan, Reach, Reason, Recovered,
-    Recovery, Role, Scope, Takedown, Times, What,
+    Action, Actor, Document, Generation, Ip, IpId, Lb, Measure, MeasureId, Person, Place, Plan, Reach, Reason,
+    Recovered, Recovery, Role, Scope, Tags, Takedown, Times, What,
 };
 use serde_json::{Value, json};
 
@@ -225,6 +225,36 @@ fn the_engine_alone_keeps_what_trust_and_safety_removed_from_its_tenant() {
         }
         ledger.append(by(guards(), change(&gone, &one))).unwrap();
         assert_eq!(live(&ledger.snapshot()).len(), INCIDENT);
+    });
+}
+
+#[test]
+fn the_engine_alone_keeps_the_address_of_what_trust_and_safety_removed_where_it_was() {
+    on_every_engine(|ledger| {
+        let reason = Reason::try_from("phishing".to_owned()).unwrap();
+        let [one, other] = [0, 1].map(|number| live(&ledger.snapshot()).remove(number));
+        let gone = Lb { taken_down: Some(Takedown { plan: MeasureId::new(), reason }), ..one.clone() };
+        let gone = Lb { times: one.times.deleted(at(1)), ..gone };
+        let there = Ip {
+            id: IpId::new(),
+            owner: owner(1),
+            address: [192, 0, 2, 1].into(),
+            lb: Some(one.id),
+            reverse: String::new(),
+            tags: Tags::default(),
+            times: Times::created(at(0)),
+        };
+        let attach = Change { before: None, after: Document::Ip(there.clone()) };
+        ledger.append(proposal(&ledger.snapshot(), vec![attach])).unwrap();
+        let guards = || Actor { role: Role::TrustSafety, reach: Reach::Fleet, ..Actor::editor("ts", owner(1)) };
+        let removal = Change { before: Some(Document::Lb(one.clone())), after: Document::Lb(gone) };
+        ledger.append(Proposal { actor: guards(), at: at(1), ..proposal(&ledger.snapshot(), vec![removal]) }).unwrap();
+        let released = Ip { times: there.times.deleted(at(1)), ..there.clone() };
+        for after in [Ip { lb: None, ..there.clone() }, Ip { lb: Some(other.id), ..there.clone() }, released] {
+            let change = Change { before: Some(Document::Ip(there.clone())), after: Document::Ip(after) };
+            let error = ledger.append(proposal(&ledger.snapshot(), vec![change])).expect_err("it stays").to_string();
+            assert!(error.contains(&format!("{}, which Trust & Safety removed: phishing", one.id)), "{error}");
+        }
     });
 }
 
