@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::ledger::Snapshot;
 use crate::model::{
-    Act, Action, Actor, LbId, Measure, OrganizationId, Owner, Place, Plan, ProjectId, Reach, Role, Scope, What,
+    Act, Action, Actor, ActorId, LbId, Measure, OrganizationId, Owner, Place, Plan, ProjectId, Reach, Role, Scope, What,
 };
 
 pub mod bootstrap;
@@ -157,6 +157,28 @@ pub(crate) fn check_measure(current: &Snapshot, actor: &Actor, measure: &Measure
     };
     let may = acts.iter().any(|act| actor.role.may(*act));
     if may { Ok(()) } else { Err(Denied::Role { role: actor.role, act: Act::Contain }) }
+}
+
+/// Checks that an actor may end a measure that it sees: a freeze that nobody of its own reach made is ended by those who
+/// contain, or who act for the whole fleet.
+///
+/// # Errors
+/// [`Denied`].
+pub(crate) fn check_end(current: &Snapshot, actor: &Actor, measure: &Measure) -> Result<(), Denied> {
+    let is_freeze = matches!(measure.what, What::Freeze { .. });
+    if !is_freeze || actor.role.may(Act::Contain) || matches!(actor.reach, Reach::Fleet) {
+        return Ok(());
+    }
+    let is_own = maker_reach(current, measure).is_some_and(|maker| actor.reach.covers(&maker));
+    if is_own { Ok(()) } else { Err(Denied::Role { role: actor.role, act: Act::Contain }) }
+}
+
+/// The reach of whoever made a measure; the agent's own is the fleet.
+pub(crate) fn maker_reach(current: &Snapshot, measure: &Measure) -> Option<Reach> {
+    match measure.by.id {
+        ActorId::Agent(_) => Some(Reach::Fleet),
+        ActorId::Token(token) => current.tenants().token(token).map(|token| token.reach),
+    }
 }
 
 /// What a measure is about.

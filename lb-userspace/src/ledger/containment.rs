@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Change, LedgerError, Proposal, Snapshot, difference::digest, second_person, service};
+use crate::authority::{check_end, maker_reach};
 use crate::model::{
     Act, Action, Actor, ActorId, Document, DocumentKey, Generation, LbId, Measure, MeasureId, OrganizationId, Owner,
-    Person, Place, Plan, ProjectId, Reason, Scope, Takedown, Times, What,
+    Person, Place, Plan, ProjectId, Reach, Reason, Scope, Takedown, Times, What,
 };
 
 /// How many load balancers may be taken out of service without a plan that a second person approved.
@@ -209,9 +210,10 @@ pub fn zone_budget_remaining(current: &Snapshot, now: Timestamp) -> usize {
 }
 
 /// The freeze that a proposal runs into. What the budget of quarantines froze waits for an approved plan: `is_approved`.
+/// A tenant's own freeze stops nobody who contains harm there.
 pub(crate) fn frozen(
     current: &Snapshot,
-    actor: &ActorId,
+    actor: &Actor,
     verb: &str,
     scope: &Scope,
     changes: &[Change],
@@ -229,14 +231,21 @@ pub(crate) fn frozen(
         return None;
     }
     let names_it = |freeze: &Measure| matches!(&freeze.what, What::Freeze { verb: Some(frozen), .. } if frozen == verb);
-    let mut freezes =
-        current.freezes().filter(|freeze| freeze.is_in_force(now) && (!is_exempt || names_it(freeze))).peekable();
+    let contains = actor.token.is_some() && actor.role.may(Act::Contain);
+    let is_tenants =
+        |freeze: &Measure| maker_reach(current, freeze).is_some_and(|reach| !matches!(reach, Reach::Fleet));
+    let mut freezes = current
+        .freezes()
+        .filter(|freeze| freeze.is_in_force(now) && (!is_exempt || names_it(freeze)))
+        .filter(|freeze| !(contains && is_tenants(freeze)))
+        .peekable();
     freezes.peek()?;
+    let actor = actor.id();
     let touched = Touched::new(current, scope, changes);
     freezes
         .find(|freeze| match &freeze.what {
             What::Freeze { place, verb: frozen, .. } => {
-                frozen.as_ref().is_none_or(|frozen| frozen == verb) && touched.lies_at(actor, place)
+                frozen.as_ref().is_none_or(|frozen| frozen == verb) && touched.lies_at(&actor, place)
             }
             _ => false,
         })
@@ -473,6 +482,9 @@ fn check_progress(current: &Snapshot, proposal: &Proposal, before: &Measure, aft
     let second = || second_person(current, before, &proposal.actor).map_err(|why| format!("{id}: {why}"));
     if !before.times.is_live() && after.times.is_live() && matches!(before.what, What::Plan(_)) {
         return Err(format!("the plan {id} has ended"));
+    }
+    if before.times.is_live() && !after.times.is_live() {
+        check_end(current, &proposal.actor, before).map_err(|why| format!("{id}: {why}"))?;
     }
     let mut expected = Measure { times: after.times, ..before.clone() };
     if let (What::Plan(expected), Some(before), Some(after)) = (&mut expected.what, before.plan(), after.plan()) {

@@ -58,7 +58,7 @@ pub(super) fn check(current: &Snapshot, proposal: &Proposal) -> Result<Vec<Remov
         );
         return Err(refused(format!("{key} belongs to the load balancer {lb}, which {why}")));
     }
-    if let Some(freeze) = containment::frozen(current, &actor.id(), verb, scope, changes, is_approved, *at) {
+    if let Some(freeze) = containment::frozen(current, actor, verb, scope, changes, is_approved, *at) {
         return Err(containment::refused(freeze));
     }
     let removed = removed(current, proposal);

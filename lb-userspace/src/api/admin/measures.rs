@@ -78,6 +78,8 @@ pub(super) fn begin(current: &Snapshot, actor: &Actor, measure: &Measure) -> Res
 
 /// The draft that ends one, if it has not ended.
 pub(super) fn end(current: &Snapshot, actor: &Actor, measure: &Measure, now: Timestamp) -> Result<Draft, ApiError> {
+    let key = DocumentKey { kind: Kind::Measure, id: measure.id.as_uuid() };
+    authority::check_end(current, actor, measure).map_err(|denied| ApiError::denied(denied, key))?;
     let after = Measure { times: measure.times.deleted(now), ..measure.clone() };
     let change = update(Document::Measure(measure.clone()), Document::Measure(after));
     let changes = if measure.times.is_live() { vec![change] } else { Vec::new() };

@@ -7,8 +7,8 @@ pub(super) fn check(case: &Case<'_>, refuse: &mut Sink<'_>) {
     let proposed = case.proposed;
     let (scope, changes) = (&proposed.scope, &proposed.changes);
     let Some(first) = changes.first() else { return };
-    let (actor, is_approved) = (case.actor.id(), case.is_approved());
-    if let Some(freeze) = frozen(case.current, &actor, &proposed.verb, scope, changes, is_approved, proposed.at) {
+    let (actor, is_approved) = (case.actor, case.is_approved());
+    if let Some(freeze) = frozen(case.current, actor, &proposed.verb, scope, changes, is_approved, proposed.at) {
         refuse(first.key(), Refusal::Frozen { freeze: Box::new(freeze) });
     }
 }

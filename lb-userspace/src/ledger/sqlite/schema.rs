@@ -13,7 +13,7 @@ use crate::model::Generation;
 /// `PRAGMA application_id`: "SNOW".
 const APPLICATION_ID: i32 = 0x534e_4f57;
 /// `PRAGMA user_version`: format of the file.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 4;
 
 /// Tables, index and triggers by name; what stands in the file must be exactly this. Those of containment read the
 /// operation's own bytes: they depend on nothing that the code around them computes.
@@ -58,7 +58,7 @@ const OBJECTS: [(&str, &str); 12] = [
         "measures",
         "CREATE TABLE measures (\
          id TEXT PRIMARY KEY, kind TEXT NOT NULL, place TEXT NOT NULL, verb TEXT NOT NULL, \
-         since INTEGER NOT NULL, until INTEGER NOT NULL, approved INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+         since INTEGER NOT NULL, until INTEGER NOT NULL, approved INTEGER NOT NULL, tenants INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     ),
 ];
 

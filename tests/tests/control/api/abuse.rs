@@ -1,14 +1,16 @@
 //! Trust & Safety against a tenant who does not want to be contained, and a tenant against what Trust & Safety did.
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode};
 use jiff::SignedDuration;
 use lb_userspace::authority::{Bootstrap, bootstrap};
 use lb_userspace::faults::Faults;
-use lb_userspace::ledger::BUDGET;
+use lb_userspace::ledger::{BUDGET, Ledger, SqliteLedger};
 use lb_userspace::model::{LbId, Name, Reach, Role};
 use serde_json::{Value, json};
 
-use super::containment::{advance, expecting, live, operate, plan, stocked};
+use super::containment::{advance, expecting, live, operate, plan, stocked, stocked_over};
 use super::{Api, TOKEN_KEY, owner, text};
 
 const PLANS: &str = "/snowshed/v1/plans";
@@ -17,7 +19,10 @@ const QUARANTINES: &str = "/snowshed/v1/quarantines";
 
 /// The same, and two people of Trust & Safety: `secret-ts` and `secret-ts-too`.
 fn watched(count: usize) -> Api {
-    let api = stocked(count, Faults::default());
+    staffed(stocked(count, Faults::default()))
+}
+
+fn staffed(api: Api) -> Api {
     let people = ["ts", "ts-too"].map(|name| Bootstrap {
         name: Name::try_from(name.to_owned()).unwrap(),
         role: Role::TrustSafety,
@@ -269,4 +274,51 @@ async fn what_trust_and_safety_removed_stays_down_whatever_its_tenant_does_with_
     assert_eq!(looked.operations.iter().map(|it| it.verb.as_str()).collect::<Vec<_>>(), ["purge.announce"]);
     let (status, answer) = operate(&api, Method::PATCH, &ip, &detach).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
+}
+
+#[tokio::test]
+async fn a_tenant_freezes_and_thaws_its_own_but_stops_no_trust_and_safety_and_thaws_no_freeze_of_others() {
+    const FREEZES: &str = "/snowshed/v1/freezes";
+    let directory = tempfile::tempdir().unwrap();
+    let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&directory.path().join("ledger.db")).unwrap());
+    let api = staffed(stocked_over(ledger, 30, Faults::default()));
+    let admin = Bootstrap {
+        name: Name::try_from("admin".to_owned()).unwrap(),
+        role: Role::OrgAdmin,
+        reach: Reach::Organization { organization: owner(1).organization },
+        digest: TOKEN_KEY.digest("secret-admin"),
+    };
+    bootstrap(&*api.ledger, &[admin], jiff::Timestamp::UNIX_EPOCH).unwrap();
+    let place = format!("organization:{}", owner(1).organization);
+    let freeze = json!({"place": place, "reason": "leave us alone", "lasts_seconds": 3600});
+    let (status, own) = by(&api, "secret-admin", FREEZES, &freeze).await;
+    assert_eq!(status, StatusCode::OK, "{own}");
+    let lbs = live(&api);
+    let (path, rename) = (format!("/lbs/{}", lbs[29]), json!({"name": "renamed"}));
+    assert_eq!(api.call(Method::PUT, &path, Some(&rename)).await.0, StatusCode::LOCKED);
+    let (status, done) = carried_out(&api, &plan("delete", json!({"lb_ids": lbs[..2]})), async || ()).await;
+    assert_eq!(status, StatusCode::OK, "{done}");
+    let (status, answer) = operate(&api, Method::PUT, &path, &rename).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let end = |id: &str| format!("{FREEZES}/{id}");
+    let own = end(text(&own, "/id"));
+    assert_eq!(api.call_as("secret-admin", Method::DELETE, &own, None).await.0, StatusCode::NO_CONTENT);
+    // An operator's stops everybody, and its end is not the tenant's; nor is that of one that a budget put in force.
+    let (status, theirs) = operate(&api, Method::POST, FREEZES, &freeze).await;
+    assert_eq!(status, StatusCode::OK, "{theirs}");
+    let theirs = end(text(&theirs, "/id"));
+    let (status, made) = by(&api, "secret-ts", PLANS, &plan("delete", json!({"lb_ids": [lbs[2]]}))).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let apply = format!("{PLANS}/{}/apply", text(&made, "/id"));
+    assert_eq!(by(&api, "secret-ts", &apply, &Value::Null).await.0, StatusCode::LOCKED);
+    assert_eq!(api.call_as("secret-admin", Method::DELETE, &theirs, None).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(operate(&api, Method::DELETE, &theirs, &Value::Null).await.0, StatusCode::NO_CONTENT);
+    for lb in &lbs[2..=BUDGET.per_project + 2] {
+        api.call(Method::DELETE, &format!("/lbs/{lb}"), None).await;
+    }
+    let list = api.get(FREEZES).await;
+    assert_eq!((text(&list, "/freezes/0/by"), &list["total_count"]), ("breaker", &json!(1)), "{list}");
+    let breaker = end(text(&list, "/freezes/0/id"));
+    assert_eq!(api.call_as("secret-admin", Method::DELETE, &breaker, None).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(api.get(FREEZES).await["total_count"], json!(1));
 }

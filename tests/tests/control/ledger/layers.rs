@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use lb_userspace::authority::{Bootstrap, TokenKey, bootstrap};
 use lb_userspace::ledger::difference::digest;
 use lb_userspace::ledger::{BUDGET, Change, Ledger, LedgerError, MemoryLedger, Proposal, Snapshot, SqliteLedger};
 use lb_userspace::model::{
-    Action, Actor, Document, Generation, Ip, IpId, Lb, Measure, MeasureId, Person, Place, Plan, Reach, Reason,
+    Action, Actor, Document, Generation, Ip, IpId, Lb, Measure, MeasureId, Name, Person, Place, Plan, Reach, Reason,
     Recovered, Recovery, Role, Scope, Tags, Takedown, Times, What,
 };
 use serde_json::{Value, json};
@@ -254,6 +255,73 @@ fn the_engine_alone_keeps_the_address_of_what_trust_and_safety_removed_where_it_
             let change = Change { before: Some(Document::Ip(there.clone())), after: Document::Ip(after) };
             let error = ledger.append(proposal(&ledger.snapshot(), vec![change])).expect_err("it stays").to_string();
             assert!(error.contains(&format!("{}, which Trust & Safety removed: phishing", one.id)), "{error}");
+        }
+    });
+}
+
+#[test]
+fn the_engine_alone_keeps_a_freeze_of_others_from_a_tenant_and_a_tenants_from_stopping_who_contains() {
+    on_every_engine(|ledger| {
+        let organization = owner(1).organization;
+        let people = [
+            ("admin", Role::OrgAdmin, Reach::Organization { organization }),
+            ("operator", Role::Operator, Reach::Fleet),
+            ("ts", Role::TrustSafety, Reach::Fleet),
+        ];
+        let tokens = people.map(|(name, role, reach)| Bootstrap {
+            name: Name::try_from(name.to_owned()).unwrap(),
+            role,
+            reach,
+            digest: TokenKey::new([1; 32]).digest(name),
+        });
+        bootstrap(ledger, &tokens, at(0)).unwrap();
+        let [admin, operator, guards] = people.map(|(name, role, reach)| {
+            let snapshot = ledger.snapshot();
+            let token = snapshot.tenants().tokens().find(|token| token.name.as_str() == name).unwrap().id;
+            Actor { token: Some(token), name: name.to_owned(), role, reach }
+        });
+        let agent = Actor::agent("somebody");
+        let append = |actor: &Actor, change: Change| {
+            let scope = match &change.after {
+                Document::Measure(measure) => Scope::Measure { measure: measure.id },
+                _ => Scope::Project { project: owner(1).project },
+            };
+            let by = Proposal { actor: actor.clone(), scope, ..proposal(&ledger.snapshot(), vec![change]) };
+            ledger.append(Proposal { verb: "lb.update".to_owned(), at: at(1), ..by }).map(drop)
+        };
+        for (maker, stops_guards) in [(&admin, false), (&operator, true), (&agent, true)] {
+            let freeze = Measure {
+                id: MeasureId::new(),
+                by: maker.person(),
+                reason: Reason::try_from("a look".to_owned()).unwrap(),
+                expires_at: Some(at(100)),
+                what: What::Freeze { place: Place::Organization { organization }, verb: None, operations: Vec::new() },
+                times: Times::created(at(1)),
+            };
+            append(maker, Change { before: None, after: Document::Measure(freeze.clone()) }).unwrap();
+            let rename = |actor: &Actor| {
+                let one = live(&ledger.snapshot()).remove(0);
+                let after = Lb { description: format!("{}{}", one.description, actor.name), ..one.clone() };
+                append(actor, Change { before: Some(Document::Lb(one)), after: Document::Lb(after) })
+            };
+            for (actor, is_stopped) in
+                [(&admin, true), (&agent, true), (&operator, stops_guards), (&guards, stops_guards)]
+            {
+                let said = rename(actor);
+                let is_frozen = matches!(said, Err(LedgerError::Frozen(_)));
+                assert_eq!(is_frozen, is_stopped, "{} under the freeze of {}: {said:?}", actor.name, maker.name);
+                assert!(is_frozen || said.is_ok(), "{said:?}");
+            }
+            let ended = Measure { times: freeze.times.deleted(at(1)), ..freeze.clone() };
+            let end =
+                || Change { before: Some(Document::Measure(freeze.clone())), after: Document::Measure(ended.clone()) };
+            if stops_guards {
+                let error = append(&admin, end()).expect_err("it is not the tenant's").to_string();
+                assert!(error.contains("org-admin"), "{error}");
+                append(&guards, end()).unwrap();
+            } else {
+                append(&admin, end()).unwrap();
+            }
         }
     });
 }

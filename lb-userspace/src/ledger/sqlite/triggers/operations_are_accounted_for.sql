@@ -23,6 +23,7 @@ BEGIN
           OR json_extract(value, '$.after.document.what.kind') = 'purge' AND json_extract(value, '$.after.document.what.applied_at') IS NOT NULL THEN 0
         ELSE coalesce(unixepoch(json_extract(value, '$.after.document.expires_at')), 9223372036854775807) END,
       coalesce(json_extract(value, '$.after.document.what.approved_by.id') <> json_extract(value, '$.after.document.by.id')
-        AND json_extract(value, '$.after.document.what.applied_at') IS NULL, 0)
+        AND json_extract(value, '$.after.document.what.applied_at') IS NULL, 0),
+      json_extract(CAST(NEW.body AS TEXT), '$.actor.reach.kind') <> 'fleet'
     FROM json_each(CAST(NEW.body AS TEXT), '$.changes') WHERE json_extract(value, '$.after.kind') = 'measure';
 END

