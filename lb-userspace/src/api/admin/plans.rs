@@ -85,7 +85,8 @@ pub(in crate::api) async fn create(
 
 /// Approves a plan that somebody else made.
 ///
-/// The approver is never the requester: no token that the requester made, and none that was made after the plan.
+/// The approver is never the requester: no token that the requester made, none that was made after the plan, and none
+/// that comes from the same token as the requester's within the 24 hours before the plan.
 #[utoipa::path(post, path = "/snowshed/v1/plans/{id}/approve", responses((status = 200, body = Shown)))]
 pub(in crate::api) async fn approve(
     State(context): State<Context>,

@@ -12,6 +12,22 @@ impl Api {
         assert_eq!(status, StatusCode::OK, "{made}");
         (text(&made, "/id").to_owned(), text(&made, "/secret").to_owned())
     }
+
+    /// A plan that takes more out of service than one person may, made with a secret: where it is approved.
+    async fn plan_by(&self, secret: &str) -> String {
+        let plan = json!({
+            "action": "quarantine", "parent": format!("project:{}", owner(1).project), "filter": {"tag": "spam"},
+            "reason": "phishing", "validate_only": false,
+        });
+        let (status, plan) = self.call_as(secret, Method::POST, "/snowshed/v1/plans", Some(&plan)).await;
+        assert_eq!((status, &plan["needs_approval"]), (StatusCode::OK, &json!(true)), "{plan}");
+        format!("/snowshed/v1/plans/{}/approve", text(&plan, "/id"))
+    }
+
+    /// Lets time pass.
+    fn later(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 #[tokio::test]
@@ -52,24 +68,38 @@ async fn a_plan_is_not_approved_by_a_token_of_whoever_made_it() {
     let role = json!({"name": "mine too", "role": "operator"});
     let (_, own) = api.token_by("secret-operator", &role).await;
     let (_, own_of_own) = api.token_by(&own, &role).await;
-    let plan = json!({
-        "action": "quarantine", "parent": format!("project:{}", owner(1).project), "filter": {"tag": "spam"},
-        "reason": "phishing", "validate_only": false,
-    });
-    let (status, plan) = api.call_as(&own, Method::POST, "/snowshed/v1/plans", Some(&plan)).await;
-    assert_eq!((status, &plan["needs_approval"]), (StatusCode::OK, &json!(true)), "{plan}");
-    let path = format!("/snowshed/v1/plans/{}/approve", text(&plan, "/id"));
-    let approve = async |secret: &str| api.call_as(secret, Method::POST, &path, None).await;
-    api.seconds.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    let (_, late) = api.token_by("secret-operator", &role).await;
-    for (secret, why) in
-        [(&own, "whoever made it"), (&own_of_own, "made with the one that asks"), (&late, "made after it")]
-    {
-        let (status, problem) = approve(secret).await;
+    let (_, sibling) = api.token_by("secret-operator", &role).await;
+    let path = api.plan_by(&own).await;
+    let approve = async |secret: &str, path: &str| api.call_as(secret, Method::POST, path, None).await;
+    let refused = async |secret: &str, path: &str, why: &str| {
+        let (status, problem) = approve(secret, path).await;
         let expected = (StatusCode::PRECONDITION_FAILED, "plan_needs_another_person");
         assert_eq!((status, text(&problem, "/precondition")), expected, "{problem}");
         assert!(problem.to_string().contains(why), "{problem}");
+    };
+    api.later(1);
+    let (_, late) = api.token_by("secret-operator", &role).await;
+    for (secret, why) in [
+        (&own[..], "whoever made it"),
+        (&own_of_own, "made with the one that asks"),
+        (&late, "made after it"),
+        ("secret-operator", "made the one that asks"),
+        (&sibling, "one token made this one and the one that asks"),
+    ] {
+        refused(secret, &path, why).await;
     }
-    let (status, approved) = approve("secret-operator").await;
+    // A day later one hand's tokens are taken for those of several persons, except those that it made meanwhile.
+    api.later(24 * 3600 - 1);
+    let (_, fresh) = api.token_by("secret-operator", &role).await;
+    let by_fresh = api.plan_by(&fresh).await;
+    refused("secret-operator", &by_fresh, "made the one that asks").await;
+    refused(&own_of_own, &by_fresh, "one token made this one and the one that asks").await;
+    let path = api.plan_by(&own).await;
+    refused(&own_of_own, &path, "made with the one that asks").await;
+    refused(&fresh, &path, "one token made this one and the one that asks").await;
+    let (status, approved) = approve(&sibling, &path).await;
+    assert_eq!((status, text(&approved, "/approved_by")), (StatusCode::OK, "mine too"), "{approved}");
+    let path = api.plan_by(&own_of_own).await;
+    let (status, approved) = approve("secret-operator", &path).await;
     assert_eq!((status, text(&approved, "/approved_by")), (StatusCode::OK, "operator"), "{approved}");
 }

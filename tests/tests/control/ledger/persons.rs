@@ -108,11 +108,12 @@ fn operator(token: &Token) -> Actor {
 #[test]
 fn a_second_person_is_no_token_that_the_first_made_and_none_that_was_made_after_the_request() {
     on_every_engine(|ledger| {
-        let first = token(None, at(0));
+        let maker = token(None, at(0));
+        let (first, sibling) = (token(Some(maker.id), at(0)), token(Some(maker.id), at(0)));
         let made = token(Some(first.id), at(0));
         let made_by_made = token(Some(made.id), at(0));
         let (other, younger) = (token(None, at(0)), token(None, at(3)));
-        for one in [&first, &made, &made_by_made, &other, &younger] {
+        for one in [&maker, &first, &sibling, &made, &made_by_made, &other, &younger] {
             let change = Change { before: None, after: Document::Token(one.clone()) };
             append(ledger, Actor::agent("test"), Scope::Token { token: one.id }, change).unwrap();
         }
@@ -140,6 +141,8 @@ fn a_second_person_is_no_token_that_the_first_made_and_none_that_was_made_after_
             (&made, "was made with the one that asks"),
             (&made_by_made, "was made with the one that asks"),
             (&younger, "made after it"),
+            (&maker, "made the one that asks"),
+            (&sibling, "one token made this one and the one that asks"),
         ] {
             let error = approve(approver, operator(approver).person()).expect_err(why);
             assert!(matches!(&error, LedgerError::Refused(said) if said.contains(why)), "{error}");
