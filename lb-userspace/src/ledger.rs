@@ -318,6 +318,14 @@ pub enum LedgerError {
     /// It was expected to be refused, and would have been allowed. Nothing was done.
     #[error("the operation was expected to be refused, and would have been allowed: nothing was done")]
     Denied,
+    /// A rehearsal holds as much as it may.
+    #[error("a rehearsal holds at most {operations} operations and {bytes} bytes of them, and this one is full")]
+    RehearsalIsFull {
+        /// Most operations.
+        operations: usize,
+        /// Most bytes of operations, as they would be stored.
+        bytes: usize,
+    },
     /// The log is torn or was tampered with.
     #[error("the ledger {path} is not intact at generation {generation}: {what}. Nothing was changed. {remedy}")]
     NotIntact {

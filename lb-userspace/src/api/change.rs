@@ -84,8 +84,10 @@ pub(super) fn commit_as<A: Answer>(
         let entry = Entry { attempt: caller.attempt(&answer)?, ..entry };
         match context.ledger.append(authority, entry) {
             Ok(operation) => {
-                let verb = order.verb;
-                log::info!("operation {} {verb} by {}: {}", operation.generation, actor.name, operation.id);
+                if context.ledger.carries_out() {
+                    let verb = order.verb;
+                    log::info!("operation {} {verb} by {}: {}", operation.generation, actor.name, operation.id);
+                }
                 return Ok(answer);
             }
             Err(LedgerError::Conflict { .. }) => {}

@@ -46,7 +46,7 @@ pub(super) async fn dispatch(State(elsewhere): State<Elsewhere>, request: Reques
     match expectation(request.headers()) {
         Expectation::Nothing => next.run(request).await,
         Expectation::Unknown => ApiError::unknown_expectation().into_response(),
-        Expectation::Rehearsal(id) => match elsewhere.rehearsals.router(id, &elsewhere.context, request.headers()) {
+        Expectation::Rehearsal(id) => match elsewhere.rehearsals.router(id, &elsewhere.context, &request) {
             Ok(router) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
             Err(problem) => problem.into_response(),
         },

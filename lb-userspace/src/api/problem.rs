@@ -252,6 +252,27 @@ impl ApiError {
         })
     }
 
+    /// A stream is asked for with an expectation.
+    pub(super) fn no_stream_expected() -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::ExpectationFailed,
+            message: "events are not streamed to a request that is rehearsed or expects to be refused".to_owned(),
+            help_message: "leave `Expect` out, or read the kept events without `Accept: text/event-stream`".to_owned(),
+            ..Problem::default()
+        })
+    }
+
+    /// All places for rehearsals are others'.
+    pub(super) fn too_many_rehearsals() -> Self {
+        Self::new(Problem {
+            kind: ProblemKind::Unavailable,
+            message: "too many rehearsals are under way".to_owned(),
+            help_message: "nothing was done: try the dry run again in a minute; one that is silent ends by then"
+                .to_owned(),
+            ..Problem::default()
+        })
+    }
+
     fn precondition(key: DocumentKey, message: String, help_message: String, precondition: &str) -> Self {
         Self::new(Problem {
             kind: ProblemKind::PreconditionFailed,
@@ -476,6 +497,15 @@ impl From<LedgerError> for ApiError {
             LedgerError::Frozen(freeze) => return Self::frozen(&freeze, freeze.times.updated_at),
             LedgerError::Denied => return Self::would_be_allowed(),
             LedgerError::Exceeded(exceeded) => return Self::would_freeze(&exceeded),
+            LedgerError::RehearsalIsFull { .. } => {
+                return Self::new(Problem {
+                    kind: ProblemKind::TooLarge,
+                    message: error.to_string(),
+                    help_message: "nothing was changed: rehearse and apply it in parts, for example one file at a time"
+                        .to_owned(),
+                    ..Problem::default()
+                });
+            }
             _ => {}
         }
         // What the engine refuses the guard should have refused: either way the operator must read of it.

@@ -8,10 +8,26 @@ use super::{Ledger, LedgerError, Operation, Proposal, Snapshot, append, engine};
 use crate::faults::{Faults, Layer};
 use crate::model::Generation;
 
+/// Most that a ledger in memory keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Operations.
+    pub operations: usize,
+    /// Bytes of operations, as another ledger would store them.
+    pub bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    operations: Vec<Operation>,
+    bytes: usize,
+}
+
 /// A ledger without a file.
 #[derive(Debug)]
 pub struct MemoryLedger {
-    operations: Mutex<Vec<Operation>>,
+    kept: Mutex<Kept>,
+    most: Most,
     head: watch::Sender<Arc<Snapshot>>,
     faults: Faults,
 }
@@ -26,13 +42,14 @@ impl MemoryLedger {
     /// An empty ledger of which a test took layers away.
     #[must_use]
     pub fn with_faults(faults: Faults) -> Self {
-        Self { operations: Mutex::default(), head: watch::Sender::new(Arc::default()), faults }
+        let most = Most { operations: usize::MAX, bytes: usize::MAX };
+        Self { kept: Mutex::default(), most, head: watch::Sender::new(Arc::default()), faults }
     }
 
-    /// A ledger that knows of what was before only how it ended.
+    /// A ledger that knows of what was before only how it ended, and keeps no more than so much.
     #[must_use]
-    pub fn from_snapshot(snapshot: Arc<Snapshot>) -> Self {
-        Self { operations: Mutex::default(), head: watch::Sender::new(snapshot), faults: Faults::default() }
+    pub fn from_snapshot(snapshot: Arc<Snapshot>, most: Most) -> Self {
+        Self { kept: Mutex::default(), most, head: watch::Sender::new(snapshot), faults: Faults::default() }
     }
 }
 
@@ -52,17 +69,22 @@ impl Ledger for MemoryLedger {
     }
 
     fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
-        let mut operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
-        append(&current, proposal, !self.faults.is_off(Layer::Engine), |operation, _| {
-            operations.push(operation.clone());
+        append(&current, proposal, !self.faults.is_off(Layer::Engine), |operation, body| {
+            let Most { operations, bytes } = self.most;
+            if kept.operations.len() >= operations || body.len() > bytes - kept.bytes {
+                return Err(LedgerError::RehearsalIsFull { operations, bytes });
+            }
+            kept.bytes += body.len();
+            kept.operations.push(operation.clone());
             self.head.send_replace(Arc::new(engine::after(&current, operation)));
             Ok(())
         })
     }
 
     fn operations(&self, after: Generation, limit: usize) -> Result<Vec<Operation>, LedgerError> {
-        let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(operations.iter().filter(|operation| operation.generation > after).take(limit).cloned().collect())
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(kept.operations.iter().filter(|operation| operation.generation > after).take(limit).cloned().collect())
     }
 }

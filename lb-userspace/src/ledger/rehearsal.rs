@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Ledger, LedgerError, MemoryLedger, Operation, Proposal, Snapshot};
+use super::memory::{MemoryLedger, Most};
+use super::{Ledger, LedgerError, Operation, Proposal, Snapshot};
 use crate::model::Generation;
 
-/// Most operations that are rehearsed together.
-pub const MAX_OPERATIONS: u64 = 10_000;
+/// What is rehearsed together. It stays in memory until the rehearsal is over, and there are sixteen of them at most.
+const MOST: Most = Most { operations: 10_000, bytes: 8 << 20 };
 
 /// What another ledger held, and what was rehearsed since; the other one is only read.
 pub struct RehearsalLedger {
@@ -23,7 +24,7 @@ impl RehearsalLedger {
     #[must_use]
     pub fn new(base: Arc<dyn Ledger>) -> Self {
         let snapshot = base.snapshot();
-        Self { base, began: snapshot.generation(), rehearsed: MemoryLedger::from_snapshot(snapshot) }
+        Self { base, began: snapshot.generation(), rehearsed: MemoryLedger::from_snapshot(snapshot, MOST) }
     }
 }
 
@@ -39,9 +40,6 @@ impl Ledger for RehearsalLedger {
     fn append(&self, proposal: Proposal) -> Result<Arc<Operation>, LedgerError> {
         // What could not be appended for real would not be appended.
         self.base.check()?;
-        if self.snapshot().generation().0 - self.began.0 >= MAX_OPERATIONS {
-            return Err(LedgerError::Refused(format!("at most {MAX_OPERATIONS} operations are rehearsed together")));
-        }
         self.rehearsed.append(proposal)
     }
 

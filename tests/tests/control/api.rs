@@ -58,6 +58,7 @@ mod persons;
 mod purges;
 mod recovery;
 mod recovery_plans;
+mod rehearsals;
 mod selectors;
 mod sockets;
 mod stats;

@@ -57,6 +57,10 @@ pub(in crate::api) async fn get(
     let (lb, from) = arguments.build(lb.zip(from))?;
     let wanted = Wanted { actor, lb, kind };
     if is_stream {
+        // Its ledger stands still: a token that is revoked meanwhile would read on.
+        if !context.ledger.carries_out() {
+            return Err(ApiError::no_stream_expected());
+        }
         let tenant = wanted.actor.reach.organization();
         let share = events.stream(tenant).ok_or_else(|| ApiError::unavailable("too many event streams are open"))?;
         let reader = Reader {

@@ -266,7 +266,9 @@ impl Recovery {
             };
             match context.ledger.append(authority, entry) {
                 Ok(operation) => {
-                    log::info!("operation {}: {what} by {}", operation.generation, actor.name);
+                    if context.ledger.carries_out() {
+                        log::info!("operation {}: {what} by {}", operation.generation, actor.name);
+                    }
                     shown.applied = true;
                     shown.operation = Some(operation.id);
                     shown.generation = operation.generation.0;

@@ -128,6 +128,21 @@ async fn a_stream_ends_with_its_token_and_not_only_with_the_next_event() {
 }
 
 #[tokio::test]
+async fn a_rehearsal_streams_no_events() {
+    let api = Api::new();
+    for expected in ["rehearsal=11111111-1111-4111-8111-111111111111", "deny"] {
+        for accepted in ["text/event-stream", "application/json"] {
+            let request = Request::get("/snowshed/v1/events").header("X-Auth-Token", "secret-one");
+            let request = request.header("Expect", expected).header("Accept", accepted).body(Body::empty()).unwrap();
+            let response = api.router.clone().oneshot(request).await.unwrap();
+            let is_stream = accepted == "text/event-stream";
+            let status = if is_stream { StatusCode::EXPECTATION_FAILED } else { StatusCode::OK };
+            assert_eq!(response.status(), status, "{expected} {accepted}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn alarms_that_name_addresses_are_told_to_those_whose_they_are_and_to_operators() {
     let api = Api::new();
     let ids = super::Ids::create(&api).await;
