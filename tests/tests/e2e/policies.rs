@@ -55,13 +55,12 @@ fn a_drain_ends_at_its_deadline_and_the_standby_takes_new_connections_at_once() 
     let (short, kept) = (short.finish().unwrap(), kept.finish().unwrap());
     assert_eq!(short.failed().count(), 0, "{:?}", short.failures());
     let names = |samples: std::collections::BTreeMap<String, usize>| samples.into_keys().collect::<Vec<_>>();
-    // Not all the time: a client's port comes again, and a tuple that was pinned to the old server is found there.
+    // Nearly all: a client's port comes again, and a tuple that was pinned to the old server is found there.
     let new = short.0.iter().filter(|sample| sample.started >= drained && sample.ended < draining);
     assert!(new.clone().count() >= BETWEEN / 2, "the test says little");
-    assert!(
-        new.clone().all(|sample| sample.outcome.as_deref() == Ok(scene.name(1).as_str())),
-        "the standby takes them"
-    );
+    let (count, first) = (new.clone().count(), scene.name(0));
+    let old = new.filter(|sample| sample.outcome.as_deref() == Ok(first.as_str())).count();
+    assert!(old <= count / 20, "the standby takes them: {old} of {count} went to the server that drains");
     assert_eq!(names(short.since(out).by_server()), [scene.name(1)]);
     let until_then = kept.0.iter().filter(|sample| sample.started > before && sample.ended < draining);
     assert!(until_then.clone().all(|sample| sample.outcome.as_deref() == Ok(scene.name(0).as_str())), "they stay");
